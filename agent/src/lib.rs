@@ -1,0 +1,18 @@
+//! Heddle's node agent, as a library so that its decisions can be called by every command and by the tests.
+//!
+//! Read `connection.rs` first: it follows one connection through the folders, and each folder is one step.
+
+pub mod admin;
+pub mod app;
+pub mod balance;
+pub mod ca;
+pub mod capture;
+pub mod cli;
+pub mod config;
+pub mod connect;
+pub mod connection;
+pub mod identify;
+pub mod mesh;
+pub mod objects;
+pub mod observe;
+pub mod route;

@@ -1,0 +1,8 @@
+//! Objects to snapshot (being written).
+
+use super::Snapshot;
+
+/// Being written.
+pub fn compile() -> Snapshot {
+    Snapshot::default()
+}

@@ -1,0 +1,15 @@
+//! What the steps of a connection read: one immutable [`Snapshot`], and the compiler that builds it from objects.
+//!
+//! A snapshot is built aside and published whole; a connection reads one snapshot from start to end.
+
+mod compile;
+mod service;
+mod snapshot;
+mod spiffe;
+mod workload;
+
+pub use compile::compile;
+pub use service::{Endpoint, Service, ServiceName, ServicePort};
+pub use snapshot::{Destination, Snapshot, SnapshotHandle};
+pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use workload::{CaptureRules, LocalPod, Membership, Workload, WorkloadUid};

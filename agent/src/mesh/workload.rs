@@ -1,0 +1,74 @@
+//! A workload: one pod as the mesh sees it, wherever it runs.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::SpiffeId;
+
+/// The pod's `metadata.uid`, or `namespace/name` where the source has no uid (plain files).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkloadUid(pub Arc<str>);
+
+/// Whether a workload's traffic goes through the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// Enrolled on its node: peers reach it by a tunnel, with mutual TLS.
+    Enrolled,
+    /// Known, but not enrolled: peers reach it by plain TCP.
+    Outside,
+}
+
+/// One pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// What tells this pod from a later one with the same name.
+    pub uid: WorkloadUid,
+    /// Pod name.
+    pub name: Arc<str>,
+    /// Kubernetes namespace.
+    pub namespace: Arc<str>,
+    /// Kubernetes service account, `default` where the pod names none.
+    pub service_account: Arc<str>,
+    /// Name of the node that runs it.
+    pub node: Arc<str>,
+    /// The identity that its certificate must carry.
+    pub identity: SpiffeId,
+    /// The pod's addresses, at most one of each family in plain Kubernetes.
+    pub addresses: Vec<IpAddr>,
+    /// Whether peers reach it by a tunnel.
+    pub membership: Membership,
+    /// Name of what owns the pod (Deployment, StatefulSet, ...), derived from `ownerReferences`
+    /// with a ReplicaSet's hash cut off, else the pod's name. Istio's `workload` label.
+    pub owner: Arc<str>,
+    /// `app.kubernetes.io/name`, else `app`, else empty: Istio's `app` label.
+    pub app: Arc<str>,
+    /// `app.kubernetes.io/version`, else `version`, else empty.
+    pub version: Arc<str>,
+    /// `service.istio.io/canonical-name`, else app, else owner.
+    pub canonical_service: Arc<str>,
+    /// `service.istio.io/canonical-revision`, else version, else `latest`.
+    pub canonical_revision: Arc<str>,
+    /// What enrolment needs, for enrolled pods of this node only.
+    pub local: Option<LocalPod>,
+}
+
+/// What capture needs of a pod that runs on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPod {
+    /// The pod's network namespace, as a path that can be opened (`/run/netns/NAME`).
+    pub netns: PathBuf,
+    /// What stays out of the mesh.
+    pub rules: CaptureRules,
+}
+
+/// Exclusions of one pod, from its annotations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CaptureRules {
+    /// Local TCP ports that peers reach without the agent.
+    pub exclude_inbound_ports: Vec<u16>,
+    /// Remote TCP ports that the pod reaches without the agent.
+    pub exclude_outbound_ports: Vec<u16>,
+    /// Remote networks that the pod reaches without the agent.
+    pub exclude_outbound_cidrs: Vec<IpNet>,
+}
