@@ -75,7 +75,7 @@ impl Test {
         if let Err(problem) = &result {
             ui::error(problem);
         }
-        ui::say(&format!("== {} {}{}", stage.name(), ui::verdict(result.is_ok()), ui::duration(took)));
+        ui::say(&format!("== {} {} {}", stage.name(), ui::verdict(result.is_ok()), ui::duration(took)));
         Outcome { stage, result, tally, took }
     }
 }
