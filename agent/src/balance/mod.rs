@@ -24,6 +24,15 @@ pub struct Candidate {
     pub way: Way,
 }
 
+/// The endpoints to try, best first: at least one, at most [`MAX_TRIES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    /// To be tried at once.
+    pub first: Candidate,
+    /// To be tried when that fails.
+    pub rest: Vec<Candidate>,
+}
+
 /// How an endpoint is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -43,21 +52,20 @@ pub struct NoEndpoint {
     pub port: u16,
 }
 
-/// The endpoints to try for a connection of `source`, best first; at least one, at most [`MAX_TRIES`].
-pub fn candidates(route: &Route, source: &Workload) -> Result<Vec<Candidate>, NoEndpoint> {
+/// The endpoints to try for a connection of `source`.
+pub fn candidates(route: &Route, source: &Workload) -> Result<Candidates, NoEndpoint> {
+    let only = |first| Candidates { first, rest: Vec::new() };
     match route {
         Route::Service(port) => {
-            let picked = pick(&port.ready);
-            if picked.is_empty() {
-                return Err(NoEndpoint { service: port.service.clone(), port: port.port });
-            }
-            Ok(picked.into_iter().map(|endpoint| candidate(endpoint, source)).collect())
+            let mut picked = pick(&port.ready).into_iter().map(|endpoint| candidate(endpoint, source));
+            let none = || NoEndpoint { service: port.service.clone(), port: port.port };
+            Ok(Candidates { first: picked.next().ok_or_else(none)?, rest: picked.collect() })
         }
         Route::Workload(workload, address) => {
             let endpoint = Endpoint { address: *address, workload: Some(Arc::clone(workload)) };
-            Ok(vec![candidate(&endpoint, source)])
+            Ok(only(candidate(&endpoint, source)))
         }
-        Route::External(address) => Ok(vec![Candidate { address: *address, workload: None, way: Way::Plain }]),
+        Route::External(address) => Ok(only(Candidate { address: *address, workload: None, way: Way::Plain })),
     }
 }
 

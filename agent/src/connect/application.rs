@@ -8,10 +8,7 @@ use std::{
 
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{
-    authorize::Permitted,
-    capture::{AgentSockets, EnrolledPod},
-};
+use crate::{authorize::Permitted, capture::EnrolledPod, node::Node};
 
 /// Why the application could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -36,16 +33,16 @@ pub enum ApplicationError {
 
 /// Connects to the application of a pod for a client that may.
 pub async fn dial_application(
-    sockets: &AgentSockets,
+    node: &Node,
     pod: &EnrolledPod,
     client: IpAddr,
     to: SocketAddr,
-    bound: Duration,
     _permitted: Permitted,
 ) -> Result<TcpStream, ApplicationError> {
-    match timeout(bound, sockets.dial_application(&pod.netns, client, to)).await {
+    let after = node.limits.local_connect_timeout;
+    match timeout(after, node.sockets.dial_application(&pod.netns, client, to)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(source)) => Err(ApplicationError::Connect { to, source }),
-        Err(_) => Err(ApplicationError::Timeout { to, after: bound }),
+        Err(_) => Err(ApplicationError::Timeout { to, after }),
     }
 }

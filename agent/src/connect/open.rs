@@ -8,14 +8,15 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use heddle_common::HBONE_PORT;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::{
-    balance::{Candidate, Way},
-    capture::{AgentSockets, EnrolledPod},
-    identify::{Certificates, client_config},
+    balance::{Candidate, Candidates, Way},
+    capture::EnrolledPod,
+    identify::{HandshakeError, Identity},
     mesh::{SpiffeId, Workload},
-    observe::Transport,
+    node::Node,
+    observe::{Metrics, Side, Transport},
 };
 
 use super::{
@@ -73,10 +74,8 @@ pub struct Opened {
 
 /// Opens ways from one pod.
 pub struct Opener<'a> {
-    /// Sockets inside pods.
-    pub sockets: &'a Arc<AgentSockets>,
-    /// Identities of this node's pods.
-    pub certificates: &'a Certificates,
+    /// What the connections of this node share.
+    pub node: &'a Arc<Node>,
     /// Tunnels of this data thread.
     pub tunnels: &'a TunnelPool,
     /// The pod to start from.
@@ -85,44 +84,33 @@ pub struct Opener<'a> {
     pub source: &'a Workload,
     /// What the request for a stream says about the client.
     pub headers: &'a ConnectHeaders,
-    /// Bound for everything.
-    pub connect_timeout: Duration,
-    /// Bound for a tunnel's handshake.
-    pub handshake_timeout: Duration,
 }
 
 impl Opener<'_> {
-    /// Opens a way to the first of the candidates that answers.
-    pub async fn open(&self, candidates: Vec<Candidate>) -> Result<Opened, ConnectError> {
-        let to = candidates.first().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |first| first.address);
-        let late = |_| ConnectError::Timeout { to, after: self.connect_timeout };
-        timeout(self.connect_timeout, self.race(candidates)).await.map_err(late)?
+    /// Opens a way to the first of the candidates that answers, within the connect timeout.
+    pub async fn open(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
+        let after = self.node.limits.connect_timeout;
+        let late = ConnectError::Timeout { to: candidates.first.address, after };
+        timeout(after, self.race(candidates)).await.unwrap_or(Err(late))
     }
 
-    async fn race(&self, candidates: Vec<Candidate>) -> Result<Opened, ConnectError> {
-        let mut waiting = candidates.into_iter();
-        let mut running = FuturesUnordered::new();
-        let mut tries = 0;
-        running.extend(waiting.next().map(|first| self.try_one(first)));
-        let mut next_at = Instant::now() + NEXT_AFTER;
+    async fn race(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
+        let mut waiting = candidates.rest.into_iter();
+        let mut running = FuturesUnordered::from_iter([self.try_one(candidates.first)]);
+        let mut tries = 1;
         loop {
-            tries = tries.max(1);
-            let failure = tokio::select! {
-                finished = running.next() => match finished {
-                    Some(Ok(opened)) => return Ok(Opened { tries, ..opened }),
-                    Some(Err(error)) => Some(error),
-                    None => None,
+            let silence = sleep(NEXT_AFTER);
+            tokio::select! {
+                Some(finished) = running.next() => match finished {
+                    Ok(opened) => return Ok(Opened { tries, ..opened }),
+                    Err(error) if running.is_empty() && waiting.len() == 0 => return Err(error),
+                    Err(_) => {}
                 },
-                () = sleep(next_at.saturating_duration_since(Instant::now())), if waiting.len() > 0 => None,
-            };
-            match (waiting.next(), failure) {
-                (Some(next), _) => {
-                    running.push(self.try_one(next));
-                    next_at = Instant::now() + NEXT_AFTER;
-                    tries += 1;
-                }
-                (None, Some(error)) if running.is_empty() => return Err(error),
-                (None, _) => {}
+                () = silence, if waiting.len() > 0 => {}
+            }
+            if let Some(next) = waiting.next() {
+                running.push(self.try_one(next));
+                tries += 1;
             }
         }
     }
@@ -131,11 +119,8 @@ impl Opener<'_> {
         match &candidate.way {
             Way::Plain => {
                 let to = candidate.address;
-                let stream = self
-                    .sockets
-                    .dial(&self.pod.netns, to)
-                    .await
-                    .map_err(|source| ConnectError::Plain { to, source })?;
+                let dialled = self.node.sockets.dial(&self.pod.netns, to).await;
+                let stream = dialled.map_err(|source| ConnectError::Plain { to, source })?;
                 let upstream = Upstream::Tcp(stream);
                 Ok(Opened { candidate, upstream, transport: Transport::Plain, peer: None, tries: 0 })
             }
@@ -154,10 +139,8 @@ impl Opener<'_> {
         expected: &SpiffeId,
     ) -> Result<(super::tunnel::TunnelStream, Arc<Tunnel>), ConnectError> {
         let identity = &self.source.identity;
-        let own = self
-            .certificates
-            .get(identity)
-            .ok_or_else(|| ConnectError::Identity { identity: identity.clone() })?;
+        let missing = || ConnectError::Identity { identity: identity.clone() };
+        let own = self.node.certificates.get(identity).ok_or_else(missing)?;
         let key = TunnelKey {
             source: self.source.uid.clone(),
             identity: identity.clone(),
@@ -165,17 +148,37 @@ impl Opener<'_> {
             expected: expected.clone(),
         };
         let open = || {
-            let (sockets, pod) = (Arc::clone(self.sockets), Arc::clone(self.pod));
-            let (to, connect, handshake) = (key.to, self.connect_timeout, self.handshake_timeout);
-            let config = client_config(&own, std::slice::from_ref(expected));
-            async move {
-                let late = |_| TunnelError::Timeout { to, what: "TCP connection", after: connect };
-                let failed = |source: io::Error| TunnelError::Connect { to, source: Arc::new(source) };
-                let dial = sockets.dial(&pod.netns, to);
-                let stream = timeout(connect, dial).await.map_err(late)?.map_err(failed)?;
-                Tunnel::open(stream, to, config, handshake).await
-            }
+            let (node, pod, own) = (Arc::clone(self.node), Arc::clone(self.pod), Arc::clone(&own));
+            open_tunnel(node, pod, own, key.to, expected.clone())
         };
         Ok(self.tunnels.connect(&key, &candidate.address.to_string(), self.headers, open).await?)
+    }
+}
+
+/// Opens a tunnel from a pod, and counts it.
+async fn open_tunnel(
+    node: Arc<Node>,
+    pod: Arc<EnrolledPod>,
+    own: Arc<Identity>,
+    to: SocketAddr,
+    expected: SpiffeId,
+) -> Result<Tunnel, TunnelError> {
+    let after = node.limits.connect_timeout;
+    let failed = |source: io::Error| TunnelError::Connect { to, source: Arc::new(source) };
+    let dialled = timeout(after, node.sockets.dial(&pod.netns, to)).await;
+    let stream = dialled.map_err(|_| TunnelError::Timeout { to, after })?.map_err(failed)?;
+    let opened = Tunnel::open(stream, to, &own, &expected, &node).await;
+    count_handshake(node.observer.metrics(), &opened);
+    opened
+}
+
+fn count_handshake(metrics: &Metrics, opened: &Result<Tunnel, TunnelError>) {
+    match opened {
+        Ok(tunnel) => metrics.handshake_succeeded(Side::Client, tunnel.tls.version, tunnel.tls.group),
+        Err(TunnelError::Tls { source, .. }) => {
+            let source: &HandshakeError = source;
+            metrics.handshake_failed(Side::Client, source.reason());
+        }
+        Err(_) => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,17 +13,18 @@ use std::{
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use http::{Method, Request, StatusCode, Uri, Version};
-use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{io::BufWriter, net::TcpStream, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio::{io::BufWriter, net::TcpStream};
 
 use crate::{
     capture::watch_liveness,
-    identify::{TlsFacts, VerifiedPeer},
+    identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
+    mesh::SpiffeId,
+    node::Node,
+    observe::Side,
 };
 
 use super::{
-    CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream, WRITE_BATCH,
+    CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream, WRITE_BATCH,
     pool::StreamPermit, wide::WideReads,
 };
 
@@ -38,7 +40,7 @@ pub enum TunnelError {
     #[error("connect to {to}: {source}")]
     Connect {
         /// The tunnel's address.
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         /// What happened.
         source: Arc<io::Error>,
     },
@@ -46,25 +48,23 @@ pub enum TunnelError {
     #[error("TLS with {to}: {source}")]
     Tls {
         /// The tunnel's address.
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         /// What happened.
-        source: Arc<io::Error>,
+        source: Arc<HandshakeError>,
     },
     /// No HTTP/2, or the tunnel broke.
     #[error("HTTP/2 with {to}: {source}")]
     Http {
         /// The tunnel's address.
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         /// What happened.
         source: Arc<h2::Error>,
     },
-    /// The peer did not get done in time.
-    #[error("{what} with {to}: no answer within {after:?}")]
+    /// Nobody answers there.
+    #[error("connect to {to}: no answer within {after:?}")]
     Timeout {
         /// The tunnel's address.
-        to: std::net::SocketAddr,
-        /// What was under way.
-        what: &'static str,
+        to: SocketAddr,
         /// The bound.
         after: Duration,
     },
@@ -72,7 +72,7 @@ pub enum TunnelError {
     #[error("the agent of {to} answered {status}: {}", meaning(*status))]
     Refused {
         /// The tunnel's address.
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         /// Its answer.
         status: StatusCode,
     },
@@ -80,7 +80,7 @@ pub enum TunnelError {
     #[error("CONNECT request to {to}: {reason}")]
     Request {
         /// The tunnel's address.
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         /// What is wrong.
         reason: String,
     },
@@ -96,20 +96,9 @@ fn meaning(status: StatusCode) -> &'static str {
     }
 }
 
-/// Headers of a CONNECT request that say who asks.
-#[derive(Clone, Debug)]
-pub struct ConnectHeaders {
-    /// W3C baggage with the source workload's facts.
-    pub baggage: String,
-    /// RFC 7239, with the client's address and the service that it asked for.
-    pub forwarded: String,
-    /// W3C trace context of this connection.
-    pub traceparent: String,
-}
-
 /// An open tunnel. Its connection task ends when the tunnel is dropped and its last stream has ended.
 pub struct Tunnel {
-    to: std::net::SocketAddr,
+    to: SocketAddr,
     requests: SendRequest<Bytes>,
     streams: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
@@ -120,28 +109,20 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// TLS and HTTP/2 over a connected socket, within a time.
+    /// TLS and HTTP/2 over a connected socket: as `own`, to whoever proves to be `expected`.
     pub async fn open(
         stream: TcpStream,
-        to: std::net::SocketAddr,
-        config: Arc<ClientConfig>,
-        bound: Duration,
+        to: SocketAddr,
+        own: &Identity,
+        expected: &SpiffeId,
+        node: &Node,
     ) -> Result<Self, TunnelError> {
-        let late = |_| TunnelError::Timeout { to, what: "TLS handshake", after: bound };
-        timeout(bound, Self::handshake(stream, to, config)).await.map_err(late)?
-    }
-
-    async fn handshake(
-        stream: TcpStream,
-        to: std::net::SocketAddr,
-        config: Arc<ClientConfig>,
-    ) -> Result<Self, TunnelError> {
-        let tls_error = |source: io::Error| TunnelError::Tls { to, source: Arc::new(source) };
-        watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(tls_error)?;
-        let name = ServerName::from(to.ip());
-        let tls = TlsConnector::from(config).connect(name, WideReads::new(stream)).await.map_err(tls_error)?;
-        let (peer, facts) = (VerifiedPeer::of_server(tls.get_ref().1), TlsFacts::of(tls.get_ref().1));
-        let peer = peer.map_err(|error| tls_error(io::Error::other(error)))?;
+        let tls_error = |source: HandshakeError| TunnelError::Tls { to, source: Arc::new(source) };
+        watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(|error| tls_error(error.into()))?;
+        let stream = WideReads::new(stream);
+        let expected = std::slice::from_ref(expected);
+        let (tls, peer, facts) =
+            identify::connect(own, expected, stream, node.limits.handshake_timeout).await.map_err(tls_error)?;
 
         let http_error = |source: h2::Error| TunnelError::Http { to, source: Arc::new(source) };
         let (requests, connection) = Builder::new()
@@ -156,7 +137,9 @@ impl Tunnel {
             .map_err(http_error)?;
         let closed = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&closed);
+        let open = node.observer.metrics().tunnel_opened(Side::Client);
         tokio::spawn(async move {
+            let _open = open;
             if let Err(error) = connection.await {
                 tracing::debug!(%to, %error, "tunnel ended");
             }
@@ -215,14 +198,7 @@ impl Tunnel {
     fn request(&self, authority: &str, headers: &ConnectHeaders) -> Result<Request<()>, TunnelError> {
         let failed = |error: http::Error| TunnelError::Request { to: self.to, reason: error.to_string() };
         let uri = Uri::builder().authority(authority).build().map_err(failed)?;
-        Request::builder()
-            .method(Method::CONNECT)
-            .version(Version::HTTP_2)
-            .uri(uri)
-            .header("baggage", &headers.baggage)
-            .header("forwarded", &headers.forwarded)
-            .header("traceparent", &headers.traceparent)
-            .body(())
-            .map_err(failed)
+        let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2).uri(uri);
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value)).body(()).map_err(failed)
     }
 }

@@ -3,6 +3,7 @@
 
 mod authority;
 mod client;
+mod headers;
 mod pool;
 mod server;
 mod wide;
@@ -11,9 +12,10 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
 pub use authority::{Authority, AuthorityError};
-pub use client::{ConnectHeaders, Tunnel, TunnelError};
+pub use client::{Tunnel, TunnelError};
+pub use headers::ConnectHeaders;
 pub use pool::{TunnelKey, TunnelPool};
-pub use server::{IncomingStream, IncomingTunnel, accept};
+pub use server::{AcceptError, IncomingStream, IncomingTunnel, accept};
 
 use pool::StreamPermit;
 

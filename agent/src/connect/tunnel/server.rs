@@ -1,6 +1,6 @@
 //! The server's side of a tunnel: accepting it, and the streams in it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{
@@ -8,13 +8,12 @@ use h2::{
     server::{Builder, Connection, SendResponse},
 };
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use rustls::ServerConfig;
 use tokio::{io::BufWriter, net::TcpStream, time::timeout};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     capture::watch_liveness,
-    identify::{TlsFacts, VerifiedPeer},
+    identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
 };
 
 use super::{
@@ -28,18 +27,29 @@ const DEAD_AFTER: Duration = Duration::from_secs(20);
 /// Streams that a peer may open and reset before they were served, at once: "rapid reset" ends the tunnel.
 const MAX_RESETS: usize = 50;
 
-/// Why a tunnel could not be accepted.
+/// Why a tunnel was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     /// The client did not prove who it is, or spoke no TLS.
-    #[error("TLS: {0}")]
-    Tls(io::Error),
+    #[error(transparent)]
+    Tls(#[from] HandshakeError),
     /// The client spoke no HTTP/2.
-    #[error("HTTP/2: {0}")]
-    Http(h2::Error),
-    /// The client did not get done in time.
-    #[error("no handshake within {0:?}")]
-    Timeout(Duration),
+    #[error("HTTP/2 handshake: {0}")]
+    Http(#[from] h2::Error),
+    /// The client proved who it is, and then said nothing.
+    #[error("the HTTP/2 handshake was not complete after {0:?}")]
+    Silent(Duration),
+}
+
+impl AcceptError {
+    /// The label of `heddle_handshakes_total{result}`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Tls(error) => error.reason(),
+            Self::Http(_) => "http",
+            Self::Silent(_) => "timeout",
+        }
+    }
 }
 
 /// A tunnel whose client has proved who it is.
@@ -57,21 +67,15 @@ pub struct IncomingStream {
     respond: SendResponse<Bytes>,
 }
 
-/// Serves the handshakes of TLS and HTTP/2, within a time.
+/// Serves the handshakes of TLS and of HTTP/2 as `own`, each within a time.
 pub async fn accept(
     stream: TcpStream,
-    config: Arc<ServerConfig>,
-    bound: Duration,
+    own: &Identity,
+    handshake_timeout: Duration,
 ) -> Result<IncomingTunnel, AcceptError> {
-    timeout(bound, handshake(stream, config)).await.map_err(|_| AcceptError::Timeout(bound))?
-}
-
-async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<IncomingTunnel, AcceptError> {
-    watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(AcceptError::Tls)?;
-    let tls = TlsAcceptor::from(config).accept(WideReads::new(stream)).await.map_err(AcceptError::Tls)?;
-    let (peer, facts) = (VerifiedPeer::of_client(tls.get_ref().1), TlsFacts::of(tls.get_ref().1));
-    let peer = peer.map_err(|error| AcceptError::Tls(io::Error::other(error)))?;
-    let connection = Builder::new()
+    watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(HandshakeError::from)?;
+    let (tls, peer, facts) = identify::accept(own, WideReads::new(stream), handshake_timeout).await?;
+    let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
@@ -79,9 +83,9 @@ async fn handshake(stream: TcpStream, config: Arc<ServerConfig>) -> Result<Incom
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(MAX_RESETS)
-        .handshake(BufWriter::with_capacity(WRITE_BATCH, tls))
-        .await
-        .map_err(AcceptError::Http)?;
+        .handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
+    let connection =
+        timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
     Ok(IncomingTunnel { connection, peer, tls: facts })
 }
 
@@ -132,10 +136,4 @@ impl IncomingStream {
         let _ = self.respond.send_response(response, true);
         self.respond.send_reset(Reason::NO_ERROR);
     }
-}
-
-/// The address that a tunnel was opened to.
-pub fn local_address(stream: &TcpStream) -> io::Result<SocketAddr> {
-    let address = stream.local_addr()?;
-    Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
