@@ -177,7 +177,7 @@ fn rerun_if_changed(path: &Path) {
     tell_cargo("rerun-if-changed", &path.display().to_string());
 }
 
-#[expect(clippy::print_stdout, reason = "standard output is how a build script talks to cargo")]
+/// Standard output is how a build script talks to cargo.
 fn tell_cargo(instruction: &str, value: &str) {
     println!("cargo::{instruction}={value}");
 }

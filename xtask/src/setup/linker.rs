@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -57,6 +58,8 @@ fn install(project: &Project, folder: &Path) -> Result<()> {
         .env("LLVM_PREFIX", llvm)
         // Not among Heddle's own build products: cargo then uses a temporary folder and removes it.
         .env_remove("CARGO_TARGET_DIR")
+        // Else cargo advises to put the folder on the PATH, which nobody needs to.
+        .env("PATH", search_path_with(&folder.join("bin"))?)
         .quiet()
         .run()
         .with_context(|| format!("compiling bpf-linker {VERSION} failed; what cargo said is above"))?;
@@ -66,6 +69,13 @@ fn install(project: &Project, folder: &Path) -> Result<()> {
     }
     ui::fact("installed", &format!("{} in {}", linker.display(), ui::duration(started.elapsed())));
     Ok(())
+}
+
+fn search_path_with(folder: &Path) -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([folder.to_owned()]);
+    env::join_paths(folders)
+        .with_context(|| format!("{} cannot be on a search path; set XDG_CACHE_HOME", folder.display()))
 }
 
 /// Its version; an error when it is not there or its LLVM is gone.

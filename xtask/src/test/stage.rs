@@ -74,15 +74,15 @@ fn unit(project: &Project, filter: Option<&str>, tally: &mut Tally) -> Result<()
     units.and(documentation)
 }
 
-/// The agent under test is built as `cargo xtask build` builds it, so that no test-only feature of a dependency is in it.
+/// The agent under test is built as `cargo xtask build` builds it, so that no test-only feature of a dependency is in
+/// it; the tests and their peer program share what the unit stage compiled.
 fn mesh(project: &Project, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let owner = fs::metadata("/proc/self").context("reading /proc/self failed; mount /proc")?.uid();
     ensure!(owner == 0, "the mesh tests make network namespaces and load kernel programs: run them as root");
     setup::ensure_test_tools(project)?;
     run(project.cargo().args(["build", "--package", "heddle", "--bin", "heddle"]))?;
-    run(project.cargo().args(["build", "--package", "heddle-tests", "--bin", "heddle-peer"]))?;
     let agent = project.target_dir()?.join("debug/heddle");
-    let test = project.cargo().args(["test", "--no-fail-fast", "--package", "heddle-tests", "--test", "*"]);
+    let test = project.cargo().args(["test", "--no-fail-fast"]).args(ALL_BUT_KERNEL).args(["--test", "*"]);
     run_tests(test.env("HEDDLE_BIN", agent), filter, tally)
 }
 
