@@ -1,1 +1,13 @@
-//! (being written)
+//! `agent.yaml`: text in, [`Config`] out, or every problem of the file at once.
+//!
+//! The raw form is read once into the resolved form; nothing later reads the environment or the disk for
+//! settings. What the defaults need to know about the machine is gathered beforehand in [`Machine`], so that
+//! [`Config::parse`] is a pure function. Reading Kubernetes objects is not done here (`objects`).
+
+mod machine;
+mod problem;
+mod resolved;
+
+pub use machine::Machine;
+pub use problem::{Position, Problem, Problems};
+pub use resolved::{AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, MtlsMode, Source};

@@ -3,12 +3,16 @@
 //! A snapshot is built aside and published whole; a connection reads one snapshot from start to end.
 
 mod compile;
+mod problem;
+mod publish;
 mod service;
 mod snapshot;
 mod spiffe;
 mod workload;
 
-pub use compile::compile;
+pub use compile::{MeshSettings, compile};
+pub use problem::{MeshProblem, ObjectRef};
+pub use publish::{MeshState, run};
 pub use service::{Endpoint, Service, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};

@@ -36,6 +36,13 @@ pub enum Destination {
 }
 
 impl Snapshot {
+    /// Whether two snapshots decide everything alike, whatever their generations.
+    pub fn same_contents(&self, other: &Self) -> bool {
+        // Exhaustive, so that a new field cannot be forgotten here. Virtual addresses and ports come from `services`.
+        let Self { generation: _, workloads, local, services, virtual_ports: _, virtual_addresses: _ } = self;
+        *workloads == other.workloads && *local == other.local && *services == other.services
+    }
+
     /// The pod that has this address.
     pub fn workload(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workloads.get(&address)

@@ -1,0 +1,56 @@
+//! Every default of `agent.yaml` that does not depend on the machine, with its reason.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+/// Istio's default cluster id, so that its dashboards and peers show a name that they know.
+pub(super) const CLUSTER: &str = "Kubernetes";
+
+/// Kubernetes' and Istio's default, so that identities agree with what other tools expect.
+pub(super) const TRUST_DOMAIN: &str = "cluster.local";
+
+/// Where distributions mount bpffs, and a directory of our own there.
+pub(super) const PINS: &str = "/sys/fs/bpf/heddle";
+
+/// Loopback only: it shows configuration and traffic of all pods of the node.
+pub(super) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
+
+/// File permissions decide who may use it, which a TCP address cannot offer.
+pub(super) const ADMIN_SOCKET: &str = "/run/heddle/admin.sock";
+
+/// All addresses: a Prometheus in a pod scrapes it. The port is the one that Istio's agents use.
+pub(super) const METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15020);
+
+/// All addresses: the kubelet probes the node's address. The port is the one that Istio's agents use.
+pub(super) const HEALTH_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15021);
+
+/// Changes of state and failures, no line per decision.
+pub(super) const LOG_LEVEL: &str = "info";
+
+/// Three lost SYNs (1 s, 2 s and part of the third wait) before another endpoint is tried.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The application is on this node: nothing is lost on the way, so silence means a full backlog.
+pub(super) const LOCAL_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A handshake is two round trips and under a millisecond of computing; the rest is room for an overloaded peer.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Kubernetes' default grace period of a pod.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What ztunnel's clients use, and half of what its servers allow.
+pub(super) const STREAMS_PER_TUNNEL: u32 = 100;
+
+/// One stream still works; beyond a thousand the shared window of a tunnel is cut too small to carry them.
+pub(super) const STREAMS_PER_TUNNEL_RANGE: RangeInclusive<u32> = 1..=1000;
+
+/// More threads than any node has CPUs is a mistake in the file.
+pub(super) const DATA_THREADS_RANGE: RangeInclusive<usize> = 1..=1024;
+
+/// Bound in every enrolled pod's network namespace: outbound, inbound plaintext, inbound HBONE. An endpoint of the
+/// node on one of them would take the port away from host-network pods' peers and confuse every reader.
+pub(super) const CAPTURE_PORTS: [u16; 3] = [15001, 15006, 15008];

@@ -1,0 +1,102 @@
+//! What is wrong with a configuration file or a Kubernetes document, and where, in the form that people read.
+//!
+//! Lines and columns count from 1. A problem carries its own source line, so that it can be printed long after the
+//! file has changed.
+
+use std::{fmt, sync::Arc};
+
+/// A place in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Counts from 1.
+    pub line: usize,
+    /// Counts characters from 1.
+    pub column: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// File name as it was given.
+    pub file: Arc<str>,
+    /// Where in the file; `None` where the file as a whole is meant.
+    pub position: Option<Position>,
+    /// What was found, what is allowed, what to do.
+    pub message: String,
+    /// The source line at `position`.
+    pub snippet: Option<String>,
+}
+
+/// Everything that is wrong with one file, in the order of the file. A command that gets this ends with
+/// [`Problems::EXIT_CODE`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problem {
+    /// A problem of the file as a whole.
+    pub fn of_file(file: &str, message: impl Into<String>) -> Self {
+        Self { file: file.into(), position: None, message: message.into(), snippet: None }
+    }
+
+    /// A problem at a place in `text`, the whole content of the file.
+    pub fn at(file: &str, text: &str, position: Position, message: impl Into<String>) -> Self {
+        let snippet = text.lines().nth(position.line.saturating_sub(1)).map(str::to_owned);
+        Self { file: file.into(), position: Some(position), message: message.into(), snippet }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Position { line, column }) = self.position else {
+            return write!(f, "{}: {}", self.file, self.message);
+        };
+        write!(f, "{}:{line}:{column}: {}", self.file, self.message)?;
+        let Some(snippet) = &self.snippet else { return Ok(()) };
+        let number = line.to_string();
+        // Tabs stay tabs in the pointer line, so that the caret lands below its character.
+        let before: String =
+            snippet.chars().take(column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        write!(f, "\n  {number} | {snippet}\n  {:width$} | {before}^", "", width = number.len())
+    }
+}
+
+impl Problems {
+    /// Exit status of a command that found problems in its configuration.
+    pub const EXIT_CODE: u8 = 1;
+
+    /// Sorts by place. `None` if the list is empty.
+    pub fn new(mut problems: Vec<Problem>) -> Option<Self> {
+        problems.sort_by(|a, b| a.position.cmp(&b.position));
+        (!problems.is_empty()).then_some(Self(problems))
+    }
+
+    /// One after the other, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// How many there are, never 0.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,174 @@
+//! The agent's configuration after every default and check: what the rest of the program reads.
+//!
+//! Values come only from `resolve`; they serialize to the shape and the keys of `agent.yaml`, for `/config`.
+//! There are no secrets in it.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::mesh::TrustDomain;
+
+/// How this process runs. Read once at start.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// This node's name, as in `spec.nodeName` of its pods.
+    #[serde(serialize_with = "as_text")]
+    pub node: Arc<str>,
+    /// Cluster id in metrics and baggage.
+    #[serde(serialize_with = "as_text")]
+    pub cluster: Arc<str>,
+    /// The domain of all identities.
+    #[serde(serialize_with = "as_text")]
+    pub trust_domain: TrustDomain,
+    /// Where Kubernetes objects come from.
+    pub source: Source,
+    /// Who signs this node's certificates.
+    pub ca: CaConfig,
+    /// Whether plaintext from outside the mesh is accepted.
+    #[serde(serialize_with = "as_mode")]
+    pub mtls: MtlsMode,
+    /// Where the kernel side lives.
+    pub capture: CaptureConfig,
+    /// The admin endpoints.
+    pub admin: AdminConfig,
+    /// The address of `/metrics`.
+    #[serde(serialize_with = "as_address")]
+    pub metrics: SocketAddr,
+    /// The address of `/healthz`.
+    #[serde(serialize_with = "as_address")]
+    pub health: SocketAddr,
+    /// Logs.
+    pub log: LogConfig,
+    /// Bounds and timeouts.
+    pub limits: Limits,
+}
+
+/// Where Kubernetes objects come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A directory of plain Kubernetes YAML.
+    Files {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// Who signs this node's certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaConfig {
+    /// A root made at start and kept in memory: good for one agent only.
+    LocalMemory,
+    /// A root in a directory that several agents may share.
+    LocalDirectory(PathBuf),
+}
+
+/// Whether plaintext from outside the mesh is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum MtlsMode {
+    /// Enrolled pods refuse plaintext from outside the mesh.
+    Strict,
+    /// Enrolled pods accept plaintext from outside the mesh.
+    Permissive,
+}
+
+/// Where the kernel side lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CaptureConfig {
+    /// The cgroup v2 directory at which programs are attached.
+    pub cgroup: PathBuf,
+    /// Directory of pinned maps and links, below a bpffs mount.
+    pub pins: PathBuf,
+}
+
+/// The admin endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AdminConfig {
+    /// TCP address, loopback by default; `None` serves no TCP.
+    pub address: Option<SocketAddr>,
+    /// Unix socket; `None` serves none.
+    pub socket: Option<PathBuf>,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogConfig {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or tracing directives (`info,heddle::capture=debug`); known to parse.
+    pub level: String,
+    /// Shape of every line.
+    pub format: LogFormat,
+    /// Whether each connection writes a line at its end.
+    pub access: bool,
+}
+
+/// Shape of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Bounds and timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Worker threads of the data runtime.
+    pub data_threads: usize,
+    /// Dialling another node or the outside.
+    #[serde(serialize_with = "as_duration")]
+    pub connect_timeout: Duration,
+    /// Dialling the application on this node.
+    #[serde(serialize_with = "as_duration")]
+    pub local_connect_timeout: Duration,
+    /// TLS and HTTP/2 start of a tunnel.
+    #[serde(serialize_with = "as_duration")]
+    pub handshake_timeout: Duration,
+    /// How long open connections live on after SIGTERM.
+    #[serde(serialize_with = "as_duration")]
+    pub drain_timeout: Duration,
+    /// Streams that share one tunnel before another is opened.
+    pub streams_per_tunnel: u32,
+}
+
+impl Serialize for CaConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Local<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            path: Option<&'a PathBuf>,
+        }
+        let path = match self {
+            Self::LocalMemory => None,
+            Self::LocalDirectory(path) => Some(path),
+        };
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("local", &Local { path })?;
+        map.end()
+    }
+}
+
+fn as_mode<S: Serializer>(mode: &MtlsMode, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    map.serialize_entry("mode", mode)?;
+    map.end()
+}
+
+fn as_address<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    map.serialize_entry("address", address)?;
+    map.end()
+}
+
+fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*value))
+}

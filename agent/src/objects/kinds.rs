@@ -1,0 +1,219 @@
+//! The Kubernetes objects that the mesh reads, cut down to the fields that it uses.
+//!
+//! Kubernetes' own defaults are applied here (absent `protocol` is TCP, absent `ready` is true), so that readers see
+//! plain values. Fields that are left out are tolerated in the input and dropped.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+
+/// Labels or annotations.
+pub type Map = BTreeMap<String, String>;
+
+/// Namespace and name of an object of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// Kubernetes namespace.
+    pub namespace: Arc<str>,
+    /// Object name.
+    pub name: Arc<str>,
+}
+
+/// `v1` Namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Name.
+    pub name: Arc<str>,
+    /// `metadata.labels`.
+    pub labels: Map,
+}
+
+/// `v1` Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `metadata.uid`, absent in hand-written files.
+    pub uid: Option<Arc<str>>,
+    /// `metadata.labels`.
+    pub labels: Map,
+    /// `metadata.annotations`.
+    pub annotations: Map,
+    /// The entry of `metadata.ownerReferences` with `controller: true`, else the first.
+    pub owner: Option<OwnerReference>,
+    /// `metadata.creationTimestamp`, RFC 3339 in UTC, which sorts by time as text.
+    pub created: Option<String>,
+    /// `metadata.deletionTimestamp` is set: the pod is being stopped, and still serves.
+    pub deleting: bool,
+    /// `spec.nodeName`; `None` until it is scheduled.
+    pub node: Option<Arc<str>>,
+    /// `spec.serviceAccountName`.
+    pub service_account: Option<Arc<str>>,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// `status.phase`.
+    pub phase: PodPhase,
+    /// `status.podIPs`, else `status.podIP`.
+    pub addresses: Vec<IpAddr>,
+    /// Condition `Ready` is `True`.
+    pub ready: bool,
+}
+
+/// What controls a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerReference {
+    /// `ReplicaSet`, `StatefulSet`, ...
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// `status.phase` of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// Not all containers have started.
+    Pending,
+    /// At least one container runs. Hand-written files have no status, and mean this.
+    #[default]
+    Running,
+    /// All containers ended well: the addresses may belong to another pod by now.
+    Succeeded,
+    /// All containers ended, one badly: the addresses may belong to another pod by now.
+    Failed,
+    /// The node cannot be asked.
+    Unknown,
+}
+
+/// `v1` Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// `spec.type`.
+    pub kind: ServiceKind,
+    /// `spec.clusterIPs`, else `spec.clusterIP`; empty for a headless Service.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// `spec.selector`.
+    pub selector: Map,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// Reached by its cluster IP.
+    #[default]
+    ClusterIp,
+    /// A cluster IP, and a port of every node.
+    NodePort,
+    /// A cluster IP, and an address outside the cluster.
+    LoadBalancer,
+    /// A DNS alias without addresses or endpoints.
+    ExternalName,
+}
+
+/// One entry of a Service's `spec.ports`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty where the Service has one unnamed port.
+    pub name: Arc<str>,
+    /// Port on the cluster IP.
+    pub port: u16,
+    /// `targetPort`; EndpointSlices already carry what it resolves to.
+    pub target: Option<TargetPort>,
+    /// Transport.
+    pub protocol: Protocol,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
+}
+
+/// A Service's `targetPort`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// A container port's number.
+    Number(u16),
+    /// A container port's name.
+    Name(String),
+}
+
+/// Transport of a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The only one that the mesh carries.
+    #[default]
+    Tcp,
+    /// Not carried.
+    Udp,
+    /// Not carried.
+    Sctp,
+}
+
+/// `discovery.k8s.io/v1` EndpointSlice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Namespace and name.
+    pub name: ObjectName,
+    /// Label `kubernetes.io/service-name`.
+    pub service: Option<Arc<str>>,
+    /// `addressType`.
+    pub family: AddressType,
+    /// `ports`.
+    pub ports: Vec<SlicePort>,
+    /// `endpoints`.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// `addressType` of an EndpointSlice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressType {
+    /// IPv4 addresses.
+    Ipv4,
+    /// IPv6 addresses.
+    Ipv6,
+    /// Host names: deprecated upstream, and no addresses for us.
+    Fqdn,
+}
+
+/// One entry of an EndpointSlice's `ports`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    /// Equal to the Service port's name.
+    pub name: Arc<str>,
+    /// `None` stands for all ports, which no Service port can use.
+    pub port: Option<u16>,
+    /// Transport.
+    pub protocol: Protocol,
+}
+
+/// One entry of an EndpointSlice's `endpoints`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// Usually one; all reach the same pod.
+    pub addresses: Vec<IpAddr>,
+    /// `conditions.ready`; absent means true.
+    pub ready: bool,
+    /// `conditions.serving`; absent means the same as `ready`.
+    pub serving: bool,
+    /// `conditions.terminating`.
+    pub terminating: bool,
+    /// The pod of `targetRef`, where it is one.
+    pub pod: Option<ObjectName>,
+    /// `nodeName`.
+    pub node: Option<Arc<str>>,
+    /// `zone`.
+    pub zone: Option<Arc<str>>,
+}
+
+impl ObjectName {
+    /// From its parts.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
