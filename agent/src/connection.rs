@@ -23,7 +23,7 @@ use crate::{
     identify::VerifiedPeer,
     mesh::{Snapshot, Workload},
     node::DataThread,
-    observe::{ConnectionRecord, ConnectionStart, Failure, Party, RefusalReason, Reporter, Side, Transport},
+    observe::{ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport},
     route,
 };
 
@@ -48,7 +48,7 @@ async fn outbound(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>,
     let node = &thread.node;
     let Some(original_dst) = node.sockets.original_dst(&stream) else {
         // Somebody in the pod called the agent's port itself.
-        node.observer.metrics().refused(RefusalReason::NotCaptured);
+        node.observer.metrics().refused(RefusedReason::UnknownDestination);
         return reset_on_close(&stream);
     };
     let snapshot = node.snapshot.load();
@@ -60,7 +60,7 @@ async fn outbound(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>,
     let mut record = node.observer.connection(start);
     let connection = Outbound { client, original_dst, source, snapshot, pod, thread };
     let result = connection.carry(stream, &mut record).await;
-    record.finish(result.as_ref().map_err(Failure::from).copied());
+    record.finish(result.as_ref().copied().map_err(Failure::from));
 }
 
 struct Outbound<'a> {
@@ -130,11 +130,11 @@ async fn inbound_plaintext(
 ) {
     let node = &thread.node;
     let Some(original_dst) = dialled(&stream).filter(|address| !address.ip().is_loopback()) else {
-        node.observer.metrics().refused(RefusalReason::NotCaptured);
+        node.observer.metrics().refused(RefusedReason::UnknownDestination);
         return reset_on_close(&stream);
     };
     if is_own_dial(&stream) {
-        node.observer.metrics().refused(RefusalReason::OwnDial);
+        node.observer.metrics().refused(RefusedReason::Loop);
         return reset_on_close(&stream);
     }
     let snapshot = node.snapshot.load();
@@ -145,7 +145,7 @@ async fn inbound_plaintext(
     let mut record = node.observer.connection(start);
     record.set_server(server(&node.workload_of(&snapshot, pod), original_dst));
     let result = carry_plaintext(stream, client.ip(), original_dst, pod, thread, &mut record).await;
-    record.finish(result.as_ref().map_err(Failure::from).copied());
+    record.finish(result.as_ref().copied().map_err(Failure::from));
 }
 
 async fn carry_plaintext(
@@ -181,18 +181,18 @@ async fn inbound_tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<Enrolled
     let Some(here) = dialled(&stream) else { return };
     let identity = node.workload_of(&node.snapshot.load(), &pod).identity.clone();
     let Some(own) = node.certificates.get(&identity) else {
-        node.observer.metrics().refused(RefusalReason::NoCertificate);
+        node.observer.metrics().refused(RefusedReason::NoCertificate);
         debug!(%client, %identity, "refused a tunnel: no certificate for the pod that it goes to");
         return;
     };
     let tunnel = match tunnel::accept(stream, &own, node.limits.handshake_timeout).await {
         Ok(tunnel) => tunnel,
         Err(error) => {
-            node.observer.metrics().handshake_failed(Side::Server, error.reason());
+            node.observer.metrics().handshake_failed(Side::Server, error.result());
             return debug!(%client, pod = %pod.workload.name, %error, "refused a tunnel");
         }
     };
-    node.observer.metrics().handshake_succeeded(Side::Server, tunnel.tls.version, tunnel.tls.group);
+    node.observer.metrics().handshake_done(Side::Server, tunnel.tls.version, tunnel.tls.group);
     let facts = TunnelFacts {
         client,
         here: here.ip(),
@@ -276,7 +276,7 @@ async fn inbound_stream(
             Err(failed)
         }
     };
-    record.finish(result.as_ref().map_err(Failure::from).copied());
+    record.finish(result.as_ref().copied().map_err(Failure::from));
 }
 
 async fn carry_stream(

@@ -1,1 +1,4 @@
-//! (being written)
+//! The composition root: everything that runs, started in order and stopped in order.
+
+mod data_threads;
+mod pods;

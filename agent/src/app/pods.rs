@@ -99,7 +99,7 @@ impl Pods {
                 self.enrol(workload).await;
             }
         }
-        self.observer.metrics().set_enrolled_pods(self.enrolment.enrolled().count());
+        self.observer.metrics().set_enrolled_pods(self.enrolment.count());
     }
 
     async fn enrol(&mut self, workload: &Arc<Workload>) {
@@ -115,7 +115,7 @@ impl Pods {
             Ok(survivors) => {
                 self.failing.remove(&workload.uid);
                 self.readiness.ready(&name);
-                self.observer.metrics().bypassed(BypassReason::OpenBeforeEnrolment, survivors as u64);
+                self.observer.metrics().bypassed(BypassReason::BeforeEnrolment, survivors);
                 info!(pod = %name, identity = %workload.identity, open_before = survivors, "enrolled");
             }
             Err(error) => {
@@ -123,7 +123,7 @@ impl Pods {
                 let failing = Failing { pause, retry_at: Instant::now() + pause };
                 self.failing.insert(workload.uid.clone(), failing);
                 self.readiness.missing(&name, &error.to_string());
-                self.observer.metrics().enrolment_failed();
+                self.observer.metrics().enrolment_failures.inc();
                 error!(pod = %name, %error, retry_in = ?pause, "enrol a pod");
             }
         }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     balance::{Candidate, Candidates, Way},
     capture::EnrolledPod,
-    identify::{HandshakeError, Identity},
+    identify::Identity,
     mesh::{SpiffeId, Workload},
     node::Node,
     observe::{Metrics, Side, Transport},
@@ -174,11 +174,8 @@ async fn open_tunnel(
 
 fn count_handshake(metrics: &Metrics, opened: &Result<Tunnel, TunnelError>) {
     match opened {
-        Ok(tunnel) => metrics.handshake_succeeded(Side::Client, tunnel.tls.version, tunnel.tls.group),
-        Err(TunnelError::Tls { source, .. }) => {
-            let source: &HandshakeError = source;
-            metrics.handshake_failed(Side::Client, source.reason());
-        }
+        Ok(tunnel) => metrics.handshake_done(Side::Client, tunnel.tls.version, tunnel.tls.group),
+        Err(TunnelError::Tls { source, .. }) => metrics.handshake_failed(Side::Client, source.result()),
         Err(_) => {}
     }
 }

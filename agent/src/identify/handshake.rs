@@ -17,7 +17,7 @@ use super::{
     identity::Identity,
     verify::{Refusal, named_identity},
 };
-use crate::mesh::SpiffeId;
+use crate::{mesh::SpiffeId, observe::HandshakeResult};
 
 /// Who is at the other end, proven by a certificate that was valid when the connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,17 +130,15 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// The label of `heddle_handshakes_total{result}`.
-    pub fn reason(&self) -> &'static str {
+    pub fn result(&self) -> HandshakeResult {
         match self {
-            Self::TimedOut(_) => "timeout",
-            Self::NoCertificate => "no_certificate",
-            Self::NotValidNow(_) => "certificate_not_valid_now",
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::Certificate(_) => "bad_certificate",
-            Self::Identity(_) => "identity_refused",
-            Self::PeerAlert(_) => "peer_alert",
-            Self::Protocol(_) => "protocol",
-            Self::Io(_) => "io",
+            Self::TimedOut(_) => HandshakeResult::Timeout,
+            Self::NoCertificate => HandshakeResult::NoCertificate,
+            Self::NotValidNow(_) | Self::UnknownIssuer | Self::Certificate(_) => HandshakeResult::UntrustedCertificate,
+            Self::Identity(_) => HandshakeResult::WrongIdentity,
+            Self::PeerAlert(_) => HandshakeResult::PeerAlert,
+            Self::Protocol(_) => HandshakeResult::Protocol,
+            Self::Io(_) => HandshakeResult::Closed,
         }
     }
 }

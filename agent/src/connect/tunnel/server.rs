@@ -14,6 +14,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     capture::watch_liveness,
     identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
+    observe::HandshakeResult,
 };
 
 use super::{
@@ -43,11 +44,11 @@ pub enum AcceptError {
 
 impl AcceptError {
     /// The label of `heddle_handshakes_total{result}`.
-    pub fn reason(&self) -> &'static str {
+    pub fn result(&self) -> HandshakeResult {
         match self {
-            Self::Tls(error) => error.reason(),
-            Self::Http(_) => "http",
-            Self::Silent(_) => "timeout",
+            Self::Tls(error) => error.result(),
+            Self::Http(_) => HandshakeResult::Protocol,
+            Self::Silent(_) => HandshakeResult::Timeout,
         }
     }
 }

@@ -52,8 +52,6 @@ closed_label! {
         WrongIdentity = "wrong_identity",
         /// The peer showed no certificate.
         NoCertificate = "no_certificate",
-        /// This agent has no certificate for the pod yet.
-        NoOwnCertificate = "no_own_certificate",
         /// The peer refused with an alert.
         PeerAlert = "peer_alert",
         /// The handshake timeout passed.
@@ -82,30 +80,14 @@ closed_label! {
 }
 
 closed_label! {
-    /// Why a connection was refused before anything was dialled for it.
+    /// Why a connection was refused before it could be recorded: nothing is known that a record would say.
     RefusedReason {
-        /// No snapshot has been published yet.
-        NoSnapshot = "no_snapshot",
-        /// The kernel gave no original destination.
+        /// The kernel gave no original destination: somebody in the pod called the agent's port itself.
         UnknownDestination = "unknown_destination",
-        /// The pod is not, or no longer, enrolled.
-        UnknownPod = "unknown_pod",
-        /// Plaintext from outside the mesh under STRICT.
-        StrictPlaintext = "strict_plaintext",
-        /// The service has no such port.
-        NoRoute = "no_route",
-        /// The service has no ready endpoint.
-        NoEndpoint = "no_endpoint",
-        /// The agent's own ports were dialled through a tunnel.
-        OwnPort = "own_port",
-        /// The peer's CONNECT was not one that we accept.
-        BadRequest = "bad_request",
-        /// The peer's identity does not permit it.
-        Identity = "identity",
-        /// A bound of the agent was reached.
-        Limit = "limit",
-        /// The agent is stopping.
-        Draining = "draining",
+        /// It is the agent's own connection to an application, come back.
+        Loop = "loop",
+        /// A tunnel to a pod that this node has no certificate for yet.
+        NoCertificate = "no_certificate",
     }
 }
 

@@ -45,9 +45,14 @@ pub(super) fn render(registry: &Registry, metrics: &Metrics) -> prometheus::Resu
 }
 
 impl Metrics {
-    /// A connection of an enrolled pod was carried in the clear.
-    pub fn bypassed(&self, reason: BypassReason) {
-        self.bypassed.of(reason).inc();
+    /// Connections of an enrolled pod are carried in the clear.
+    pub fn bypassed(&self, reason: BypassReason, count: usize) {
+        self.bypassed.of(reason).inc_by(count as u64);
+    }
+
+    /// Pods that are enrolled now.
+    pub fn set_enrolled_pods(&self, count: usize) {
+        self.enrolled_pods.set(gauge_value(count));
     }
 
     /// A connection was refused before anything was dialled for it.
