@@ -6,6 +6,8 @@ mod directory;
 mod error;
 mod local;
 mod root;
+#[cfg(test)]
+mod tests;
 
 pub use error::CaError;
 pub use local::{LocalCa, LocalCaSettings};
