@@ -101,8 +101,8 @@ fn make(
 
 fn write_new(path: &Path, content: &str, mode: u32) -> Result<(), CaError> {
     let aside = path.with_extension("pem.new");
-    let written = write_aside(&aside, content, mode)
-        .and_then(|()| fs::hard_link(&aside, path).map_err(failed("linking", path)));
+    let written =
+        write_aside(&aside, content, mode).and_then(|()| fs::hard_link(&aside, path).map_err(failed("linking", path)));
     let removed = fs::remove_file(&aside).map_err(failed("removing", &aside));
     written.and(removed)
 }

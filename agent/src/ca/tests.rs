@@ -114,8 +114,7 @@ async fn requests_for_anyone_else_are_refused() {
     let p256 = || KeyPair::generate().unwrap();
     let named = |names: &'static [&'static str]| {
         move |params: &mut CertificateParams| {
-            params.subject_alt_names =
-                names.iter().map(|name| SanType::URI((*name).try_into().unwrap())).collect();
+            params.subject_alt_names = names.iter().map(|name| SanType::URI((*name).try_into().unwrap())).collect();
         }
     };
     let mut tampered = request(&p256(), |_| {}).to_vec();

@@ -33,7 +33,8 @@ impl VerifiedPeer {
 
     /// Private: only the handshakes below call it, whose configurations verify the certificate.
     fn of(connection: &CommonState) -> Result<Self, HandshakeError> {
-        let leaf = connection.peer_certificates().and_then(|chain| chain.first()).ok_or(HandshakeError::NoCertificate)?;
+        let leaf =
+            connection.peer_certificates().and_then(|chain| chain.first()).ok_or(HandshakeError::NoCertificate)?;
         Ok(Self { id: named_identity(leaf)? })
     }
 }
@@ -164,11 +165,10 @@ impl From<CertificateError> for HandshakeError {
                 Self::NotValidNow(problem)
             }
             C::UnknownIssuer => Self::UnknownIssuer,
-            C::Other(other) => match other.0.downcast_ref::<Refusal>() {
+            _ => match Refusal::within(&problem) {
                 Some(refusal) => Self::Identity(refusal.clone()),
                 None => Self::Certificate(problem),
             },
-            _ => Self::Certificate(problem),
         }
     }
 }

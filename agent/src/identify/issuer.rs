@@ -43,7 +43,9 @@ pub enum IssueError {
         source: rcgen::Error,
     },
     /// The issuer vouches for another trust domain.
-    #[error("{id} is not of trust domain {issuer:?}, the only one this issuer signs for; check trustDomain in agent.yaml")]
+    #[error(
+        "{id} is not of trust domain {issuer:?}, the only one this issuer signs for; check trustDomain in agent.yaml"
+    )]
     TrustDomain {
         /// Asked for.
         id: SpiffeId,

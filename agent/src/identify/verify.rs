@@ -63,7 +63,9 @@ pub enum Refusal {
     #[error("its name is not an identity of a service account: {0}")]
     NotIdentity(SpiffeIdError),
     /// Another mesh's identity.
-    #[error("{found} is not of trust domain {expected}, nor of one of its {aliases} aliases; see trustDomain in agent.yaml")]
+    #[error(
+        "{found} is not of trust domain {expected}, nor of one of its {aliases} aliases; see trustDomain in agent.yaml"
+    )]
     TrustDomain {
         /// The peer's identity.
         found: SpiffeId,
@@ -80,6 +82,16 @@ pub enum Refusal {
         /// Those that the destination may have.
         expected: Arc<[SpiffeId]>,
     },
+}
+
+impl Refusal {
+    /// The refusal in an error of rustls, which shows it only in its debug form.
+    pub(super) fn within(problem: &CertificateError) -> Option<&Self> {
+        match problem {
+            CertificateError::Other(other) => other.0.downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl From<Refusal> for rustls::Error {
@@ -118,7 +130,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now).map_err(untrusted)?;
         identity(end_entity, &self.domains)?;
         Ok(verified)
     }
@@ -169,7 +181,8 @@ impl ServerVerifier {
     ) -> Result<SpiffeId, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)
+            .map_err(untrusted)?;
         let found = identity(end_entity, &self.domains)?;
         if self.expected.contains(&found) {
             return Ok(found);
@@ -213,6 +226,17 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
+/// Roots of one mesh have one name, so the other of two roots shows as a signature that does not fit. Both are said to
+/// be what they are: no trusted root signed this.
+fn untrusted(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)
+        }
+        other => other,
+    }
+}
+
 /// The one identity in a certificate whose chain is good.
 fn identity(certificate: &CertificateDer<'_>, domains: &TrustDomains) -> Result<SpiffeId, rustls::Error> {
     let found = named_identity(certificate)?;
@@ -231,7 +255,8 @@ pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeI
     if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
         return Err(unreadable());
     }
-    let uris: Vec<&str> = names.iter().filter_map(|n| if let GeneralName::URI(uri) = n { Some(*uri) } else { None }).collect();
+    let uris: Vec<&str> =
+        names.iter().filter_map(|n| if let GeneralName::URI(uri) = n { Some(*uri) } else { None }).collect();
     let [uri] = uris.as_slice() else {
         return Err(Refusal::UriNames { found: uris.len() }.into());
     };
@@ -245,7 +270,8 @@ pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeI
 /// Names of namespaces and service accounts are DNS subdomains (RFC 1123). Without this, `sa/*` or `sa/A` would be taken
 /// for an identity, and be compared with policies' patterns.
 fn kubernetes_name(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)) && !matches!(name, "." | "..")
+    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        && !matches!(name, "." | "..")
 }
 
 fn list(ids: &[SpiffeId]) -> String {

@@ -78,7 +78,7 @@ pub(super) fn good(names: &[&str]) -> CertificateParams {
     params
 }
 
-pub(super) fn uri(name: &str) -> SanType {
+fn uri(name: &str) -> SanType {
     SanType::URI(name.to_owned().try_into().unwrap())
 }
 

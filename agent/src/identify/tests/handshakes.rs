@@ -4,13 +4,14 @@ use std::{io, sync::Arc, time::Duration};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, HandshakeKind, NamedGroup, RootCertStore, SupportedProtocolVersion,
-    client::WantsClientCert, crypto::aws_lc_rs::default_provider, pki_types::ServerName, sign::SingleCertAndKey, version,
+    AlertDescription, CertificateError, ClientConfig, HandshakeKind, NamedGroup, RootCertStore,
+    SupportedProtocolVersion, client::WantsClientCert, crypto::aws_lc_rs::default_provider, pki_types::ServerName,
+    sign::SingleCertAndKey, version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::authority::{Authority, good, id, self_signed, uri};
+use super::authority::{Authority, good, id, self_signed};
 use crate::{
     identify::{
         Clock, HandshakeError, Identity, IssueError, Issuer, Refusal, SignedChain, TlsFacts, TlsSettings, TrustDomains,
@@ -32,8 +33,7 @@ async fn both_sides_prove_who_they_are_with_a_post_quantum_group() {
     let (client, server) = (identity(&ca, CLIENT).await, identity(&ca, SERVER).await);
     let (ours, theirs) = duplex(64 * 1024);
     let dialled = [id("spiffe://mesh.example/ns/shop/sa/other"), id(SERVER)];
-    let (accepted, connected) =
-        tokio::join!(accept(&server, ours, WITHIN), connect(&client, &dialled, theirs, WITHIN));
+    let (accepted, connected) = tokio::join!(accept(&server, ours, WITHIN), connect(&client, &dialled, theirs, WITHIN));
     let (mut accepted, peer_of_server, server_facts) = accepted.unwrap();
     let (mut connected, peer_of_client, client_facts) = connected.unwrap();
     assert_eq!(peer_of_server.id(), &id(CLIENT));
@@ -130,10 +130,20 @@ fn bad_certificates(ca: &Authority, name: &str) -> Vec<Bad> {
 
     let mut params = good(&[name]);
     (params.not_before, params.not_after) = (params.not_before - hour, params.not_before - time::Duration::minutes(1));
-    add("expired", ca.key_with(&params), |e| matches!(e, HandshakeError::NotValidNow(_)), AlertDescription::CertificateExpired);
+    add(
+        "expired",
+        ca.key_with(&params),
+        |e| matches!(e, HandshakeError::NotValidNow(_)),
+        AlertDescription::CertificateExpired,
+    );
     let mut params = good(&[name]);
     (params.not_before, params.not_after) = (params.not_before + hour, params.not_after + hour);
-    add("not yet valid", ca.key_with(&params), |e| matches!(e, HandshakeError::NotValidNow(_)), AlertDescription::CertificateExpired);
+    add(
+        "not yet valid",
+        ca.key_with(&params),
+        |e| matches!(e, HandshakeError::NotValidNow(_)),
+        AlertDescription::CertificateExpired,
+    );
 
     let unknown = |e: &HandshakeError| matches!(e, HandshakeError::UnknownIssuer);
     add("self-signed", self_signed(&good(&[name])), unknown, AlertDescription::UnknownCA);
@@ -141,9 +151,8 @@ fn bad_certificates(ca: &Authority, name: &str) -> Vec<Bad> {
 
     let mut params = good(&[name]);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-    let purpose = |e: &HandshakeError| {
-        matches!(e, HandshakeError::Certificate(CertificateError::InvalidPurposeContext { .. }))
-    };
+    let purpose =
+        |e: &HandshakeError| matches!(e, HandshakeError::Certificate(CertificateError::InvalidPurposeContext { .. }));
     add("wrong purpose", ca.key_with(&params), purpose, AlertDescription::UnsupportedCertificate);
 
     let foreign = |e: &HandshakeError| {
@@ -159,7 +168,8 @@ fn bad_certificates(ca: &Authority, name: &str) -> Vec<Bad> {
     let none = |e: &HandshakeError| matches!(e, HandshakeError::Identity(Refusal::UriNames { found: 0 }));
     let mut params = good(&[]);
     add("no names", ca.key_with(&params), none, AlertDescription::CertificateUnknown);
-    params.subject_alt_names = vec![SanType::DnsName(name.replace("spiffe://", "").replace('/', ".").try_into().unwrap())];
+    params.subject_alt_names =
+        vec![SanType::DnsName(name.replace("spiffe://", "").replace('/', ".").try_into().unwrap())];
     add("a DNS name only", ca.key_with(&params), none, AlertDescription::CertificateUnknown);
 
     let no_identity = |e: &HandshakeError| matches!(e, HandshakeError::Identity(Refusal::NotIdentity(_)));
@@ -231,10 +241,8 @@ async fn bad_servers_are_refused_and_told_why() {
         let config = settings().server_config(key, Arc::new(verifier)).unwrap();
         let (ours, theirs) = duplex(64 * 1024);
         let dialled = [id(SERVER)];
-        let (served, connected) = tokio::join!(
-            TlsAcceptor::from(Arc::new(config)).accept(ours),
-            connect(&client, &dialled, theirs, WITHIN)
-        );
+        let (served, connected) =
+            tokio::join!(TlsAcceptor::from(Arc::new(config)).accept(ours), connect(&client, &dialled, theirs, WITHIN));
         let error = connected.err().unwrap();
         assert!(said(&error), "{what}: {error:?}");
         assert_eq!(served.err().as_ref().and_then(refusal_by_peer), Some(told), "{what}: {error}");
@@ -376,8 +384,7 @@ type Proven = Result<(VerifiedPeer, TlsFacts), HandshakeError>;
 async fn shake(client: &Identity, server: &Identity) -> (Proven, Proven) {
     let (ours, theirs) = duplex(64 * 1024);
     let dialled = [server.id().clone()];
-    let (accepted, connected) =
-        tokio::join!(accept(server, ours, WITHIN), connect(client, &dialled, theirs, WITHIN));
+    let (accepted, connected) = tokio::join!(accept(server, ours, WITHIN), connect(client, &dialled, theirs, WITHIN));
     (accepted.map(|(_, peer, facts)| (peer, facts)), connected.map(|(_, peer, facts)| (peer, facts)))
 }
 

@@ -17,9 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::authority::id;
 use crate::{
     ca::{LocalCa, LocalCaSettings},
-    identify::{
-        CertificateState, Certificates, Clock, IssueError, Issuer, SignedChain, TlsSettings, TrustDomains,
-    },
+    identify::{CertificateState, Certificates, Clock, IssueError, Issuer, SignedChain, TlsSettings, TrustDomains},
     mesh::SpiffeId,
 };
 
