@@ -1,7 +1,7 @@
 //! The directory in which several agents share one root: `root-cert.pem` and `root-key.pem`.
 //!
-//! In: a path. Out: a checked [`Root`], made on first use. A lock file serialises the agents; the kernel drops the lock of one that
-//! dies. Each file is written aside, synced, and then linked to its name, which fails rather than replaces.
+//! In: a path. Out: a checked [`Root`], made on first use. A lock file serialises the agents; the kernel drops the lock
+//! of one that dies. Each file is written aside, synced, and then linked to its name, which fails rather than replaces.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},

@@ -1,7 +1,7 @@
 //! A root: a P-256 key and the self-signed certificate that peers trust.
 //!
-//! In: a trust domain, or the PEM of an earlier root. Out: a [`Root`] that can sign. Files are `directory.rs`'s, what is
-//! signed is `local.rs`'s.
+//! In: a trust domain, or the PEM of an earlier root. Out: a [`Root`] that can sign. Files are `directory.rs`'s, what
+//! is signed is `local.rs`'s.
 
 use std::{
     path::Path,

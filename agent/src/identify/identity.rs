@@ -1,7 +1,8 @@
 //! One identity that this node holds: its key and chain, ready as TLS configurations.
 //!
-//! In: an issuer and a name. Out: an [`Identity`] that peers will accept, because the issuer's answer is first put through
-//! the check that peers make. The key cannot be read, printed or written out; it is dropped with the last connection.
+//! In: an issuer and a name. Out: an [`Identity`] that peers will accept, because the issuer's answer is first put
+//! through the check that peers make. The key cannot be read, printed or written out; it is dropped with the last
+//! connection.
 
 use std::{
     fmt,

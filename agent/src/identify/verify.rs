@@ -3,9 +3,10 @@
 //! In: the peer's chain, the trusted roots, the trust domains, and at a client the identities that it expects. Out: an
 //! answer for rustls, or a [`Refusal`] that says what was found. A chain is checked before its names are read.
 //!
-//! Of the names, exactly one URI is an identity (X509-SVID 2 and 5.2). Names of other kinds (DNS, IP) are passed over, as
-//! Istio's ztunnel does and X509-SVID allows: they grant nothing. ztunnel would also accept a certificate with several URIs
-//! of which one fits; no issuer of Istio makes one, SPIFFE forbids it, and whom it proves would be a matter of order.
+//! Of the names, exactly one URI is an identity (X509-SVID 2 and 5.2). Names of other kinds (DNS, IP) are passed over,
+//! as Istio's ztunnel does and X509-SVID allows: they grant nothing. ztunnel would also accept a certificate with
+//! several URIs of which one fits; no issuer of Istio makes one, SPIFFE forbids it, and whom it proves would be a
+//! matter of order.
 
 use std::sync::Arc;
 
@@ -267,8 +268,8 @@ pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeI
     Err(Refusal::NotIdentity(SpiffeIdError::Path((*uri).to_owned())).into())
 }
 
-/// Names of namespaces and service accounts are DNS subdomains (RFC 1123). Without this, `sa/*` or `sa/A` would be taken
-/// for an identity, and be compared with policies' patterns.
+/// Names of namespaces and service accounts are DNS subdomains (RFC 1123). Without this, `sa/*` or `sa/A` would be
+/// taken for an identity, and be compared with policies' patterns.
 fn kubernetes_name(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
         && !matches!(name, "." | "..")

@@ -176,6 +176,24 @@ async fn an_answer_for_a_released_identity_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_was_set_back_has_certificates_requested_at_once() {
+    let bed = Bed::new(Duration::ZERO);
+    bed.store.hold(&id(WEB));
+    bed.store.wait_for(&id(WEB)).await.unwrap();
+    let now = bed.clock.now();
+    let due_at = |now| bed.store.0.schedule(now).remove(0).1;
+    assert!(due_at(now) > now + LIFETIME.mul_f64(0.44));
+    let an_hour_before = now - Duration::from_secs(3600);
+    assert_eq!(due_at(an_hour_before), an_hour_before);
+
+    bed.issuer.down.store(true, Ordering::Relaxed);
+    sleep(LIFETIME).await;
+    assert_eq!(bed.store.status()[0].state, CertificateState::Expired);
+    let long_before = now - LIFETIME;
+    assert_eq!(due_at(long_before), long_before + Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_identity_of_another_trust_domain_fails_with_the_reason() {
     let bed = Bed::new(Duration::ZERO);
     bed.store.hold(&id("spiffe://evil.example/ns/shop/sa/web"));
