@@ -1,7 +1,7 @@
 //! The directory in which several agents share one root: `root-cert.pem` and `root-key.pem`.
 //!
-//! In: a path. Out: a checked [`Root`], made on first use. A lock file serialises the agents; the kernel drops the lock of one that
-//! dies. Each file is written aside, synced, and then linked to its name, which fails rather than replaces.
+//! In: a path. Out: a checked [`Root`], made on first use. A lock file serialises the agents; the kernel drops the lock
+//! of one that dies. Each file is written aside, synced, and then linked to its name, which fails rather than replaces.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -101,8 +101,8 @@ fn make(
 
 fn write_new(path: &Path, content: &str, mode: u32) -> Result<(), CaError> {
     let aside = path.with_extension("pem.new");
-    let written = write_aside(&aside, content, mode)
-        .and_then(|()| fs::hard_link(&aside, path).map_err(failed("linking", path)));
+    let written =
+        write_aside(&aside, content, mode).and_then(|()| fs::hard_link(&aside, path).map_err(failed("linking", path)));
     let removed = fs::remove_file(&aside).map_err(failed("removing", &aside));
     written.and(removed)
 }

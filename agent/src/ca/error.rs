@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, time::SystemTime};
 
+use humantime::format_rfc3339_seconds;
+
 use crate::mesh::TrustDomain;
 
 /// Failures of making or opening the embedded authority.
@@ -41,7 +43,10 @@ pub enum CaError {
         mode: u32,
     },
     /// Another process has kept the lock for long.
-    #[error("{} has been locked by another process for {waited} s; find it with: lsof {}", path.display(), path.display())]
+    #[error(
+        "{} has been locked by another process for {waited} s; find it with: lsof {}",
+        path.display(), path.display()
+    )]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -50,8 +55,8 @@ pub enum CaError {
     },
     /// Somebody was interrupted, or removed one of the files.
     #[error(
-        "{} has {present} but no {absent}: its making was interrupted or a file was removed; restore {absent}, or remove \
-         {present} to have a new root made (peers that trust the old one must restart)",
+        "{} has {present} but no {absent}: its making was interrupted or a file was removed; restore {absent}, or \
+         remove {present} to have a new root made (peers that trust the old one must restart)",
         path.display()
     )]
     HalfWritten {
@@ -71,7 +76,10 @@ pub enum CaError {
         problem: String,
     },
     /// The root is another mesh's.
-    #[error("root {} is of {found:?}, but trustDomain is {expected}; use another directory or correct agent.yaml", path.display())]
+    #[error(
+        "root {} is of {found:?}, but trustDomain is {expected}; use another directory or correct agent.yaml",
+        path.display()
+    )]
     TrustDomain {
         /// The root's file.
         path: PathBuf,
@@ -81,7 +89,10 @@ pub enum CaError {
         expected: TrustDomain,
     },
     /// Nothing that it signs would be accepted.
-    #[error("root {} is valid from {not_before:?} to {not_after:?} and not now; correct the clock or replace the root", path.display())]
+    #[error(
+        "root {} is valid from {} to {} and not now; correct the clock or replace the root",
+        path.display(), format_rfc3339_seconds(*not_before), format_rfc3339_seconds(*not_after)
+    )]
     NotValidNow {
         /// The root's file.
         path: PathBuf,

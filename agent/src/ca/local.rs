@@ -1,8 +1,8 @@
 //! The embedded authority: signs for the agents that can read its root.
 //!
-//! In: signing requests. Out: leaves for 24 hours. It trusts its caller, which runs in the same process, to hold the identity;
-//! it checks the request itself: the signature, the key's kind, and that the only name is the one asked for and of its
-//! own trust domain. Whatever else a request asks for (purposes, CA rights, a subject) is not looked at.
+//! In: signing requests. Out: leaves for 24 hours. It trusts its caller, which runs in the same process, to hold the
+//! identity; it checks the request itself: the signature, the key's kind, and that the only name is the one asked for
+//! and of its own trust domain. Whatever else a request asks for (purposes, CA rights, a subject) is not looked at.
 
 use std::{
     path::Path,

@@ -1,4 +1,5 @@
-//! Certificate authorities. This build has the embedded one: for one machine, for a few that share a directory, and for tests.
+//! Certificate authorities. This build has the embedded one: for one machine, for a few that share a directory, and for
+//! tests.
 //!
 //! It is an [`Issuer`](crate::identify::Issuer): it sees signing requests and never a workload's key.
 
@@ -6,6 +7,8 @@ mod directory;
 mod error;
 mod local;
 mod root;
+#[cfg(test)]
+mod tests;
 
 pub use error::CaError;
 pub use local::{LocalCa, LocalCaSettings};

@@ -1,7 +1,7 @@
 //! A root: a P-256 key and the self-signed certificate that peers trust.
 //!
-//! In: a trust domain, or the PEM of an earlier root. Out: a [`Root`] that can sign. Files are `directory.rs`'s, what is
-//! signed is `local.rs`'s.
+//! In: a trust domain, or the PEM of an earlier root. Out: a [`Root`] that can sign. Files are `directory.rs`'s, what
+//! is signed is `local.rs`'s.
 
 use std::{
     path::Path,
@@ -38,7 +38,8 @@ impl RootPem {
     /// Makes a new root that begins at `now`.
     pub(super) fn make(domain: &TrustDomain, now: SystemTime) -> Result<Self, CaError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Making)?;
-        let certificate = root_params(domain, now).and_then(|params| params.self_signed(&key)).map_err(CaError::Making)?;
+        let certificate =
+            root_params(domain, now).and_then(|params| params.self_signed(&key)).map_err(CaError::Making)?;
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }
@@ -54,10 +55,12 @@ impl Root {
     ) -> Result<Self, CaError> {
         let content = |path: &Path, problem: String| CaError::Content { path: path.to_owned(), problem };
         let bad = |problem: String| content(certificate_path, problem);
-        let certificate =
-            CertificateDer::from_pem_slice(pem.certificate.as_bytes()).map_err(|e| bad(format!("not a PEM certificate: {e}")))?;
-        let key = KeyPair::from_pem(&pem.key).map_err(|e| content(key_path, format!("not a PKCS#8 private key in PEM: {e}")))?;
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|e| bad(format!("not an X.509 certificate: {e}")))?;
+        let certificate = CertificateDer::from_pem_slice(pem.certificate.as_bytes())
+            .map_err(|e| bad(format!("not a PEM certificate: {e}")))?;
+        let key = KeyPair::from_pem(&pem.key)
+            .map_err(|e| content(key_path, format!("not a PKCS#8 private key in PEM: {e}")))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|e| bad(format!("not an X.509 certificate: {e}")))?;
         if parsed.public_key().raw != key.subject_public_key_info() {
             return Err(bad(format!("it is not the certificate of the key in {}", key_path.display())));
         }

@@ -1,8 +1,8 @@
 //! The certificates of this node's identities: held in memory, and only while a pod needs them.
 //!
-//! In: [`Certificates::hold`] and [`Certificates::release`], once per pod. Out: [`Certificates::get`] at connection set-up, and the
-//! listing for metrics, readiness and the admin page. Issuing is [`super::Renewal`]'s work; nothing here waits, and nothing
-//! is written to disk.
+//! In: [`Certificates::hold`] and [`Certificates::release`], once per pod. Out: [`Certificates::get`] at connection
+//! set-up, and the listing for metrics, readiness and the admin page. Issuing is [`super::Renewal`]'s work; nothing
+//! here waits, and nothing is written to disk.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use super::{
     clock::Clock,
     identity::Identity,
     issuer::{IssueError, Issuer},
-    renewal::Renewal,
+    renewal::{MAX_PAUSE, Renewal},
     tls::TlsSettings,
 };
 use crate::mesh::SpiffeId;
@@ -116,7 +116,8 @@ impl Certificates {
         }
     }
 
-    /// Wakes when a certificate was issued, failed or was dropped. What is current is in [`Self::get`] and [`Self::status`].
+    /// Wakes when a certificate was issued, failed or was dropped. What is current is in [`Self::get`] and
+    /// [`Self::status`].
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
@@ -173,9 +174,9 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Every identity with the time at which it is to be requested.
-    pub(super) fn schedule(&self) -> Vec<(SpiffeId, SystemTime)> {
-        self.entries.read().iter().map(|(id, entry)| (id.clone(), entry.due)).collect()
+    /// Every identity with the time at which it is to be requested, as seen at `now`.
+    pub(super) fn schedule(&self, now: SystemTime) -> Vec<(SpiffeId, SystemTime)> {
+        self.entries.read().iter().map(|(id, entry)| (id.clone(), entry.due(now))).collect()
     }
 
     /// Adopts `identity` unless it was released meanwhile.
@@ -206,6 +207,16 @@ impl Entry {
         Self { holders: 0, current: None, due, failures: 0, last_error: None }
     }
 
+    /// A clock that was set back leaves certificates that are not valid yet and times that are too far off.
+    fn due(&self, now: SystemTime) -> SystemTime {
+        let usable = self.current.as_ref().is_some_and(|current| current.is_valid(now));
+        match self.failures {
+            0 if usable => self.due,
+            0 => now,
+            _ => self.due.min(now + MAX_PAUSE),
+        }
+    }
+
     fn status(&self, id: &SpiffeId, now: SystemTime) -> CertificateStatus {
         let state = match (&self.current, self.failures) {
             (None, 0) => CertificateState::Pending,
@@ -219,7 +230,7 @@ impl Entry {
             state,
             not_after: self.current.as_ref().map(|current| current.not_after()),
             serial: self.current.as_ref().map(|current| current.serial().to_owned()),
-            next_request: self.due,
+            next_request: self.due(now),
             failures: self.failures,
             last_error: self.last_error.clone(),
         }

@@ -1,7 +1,7 @@
 //! The wall clock by which certificates begin and end, for issuing, renewing and verifying alike.
 //!
-//! Production reads the system's clock every time, so a step of it or a suspended machine is seen. A steered clock starts
-//! at a chosen time and advances with tokio's, which tests pause. Sleeping is not done here.
+//! Production reads the system's clock every time, so a step of it or a suspended machine is seen. A steered clock
+//! starts at a chosen time and advances with tokio's, which tests pause. Sleeping is not done here.
 
 use std::time::SystemTime;
 

@@ -1,8 +1,8 @@
 //! The handshake, and what it proves.
 //!
 //! In: a byte stream and an [`Identity`]. Out: a TLS stream with the [`VerifiedPeer`] and the [`TlsFacts`], or a
-//! [`HandshakeError`] out of a closed list. A `VerifiedPeer` comes from nowhere else, so a decision that takes one cannot be
-//! made on a header or an address.
+//! [`HandshakeError`] out of a closed list. A `VerifiedPeer` comes from nowhere else, so a decision that takes one
+//! cannot be made on a header or an address.
 //!
 //! In TLS 1.3 a client has finished before the server has judged its certificate: [`connect`] can succeed and the first
 //! read then fail with the server's alert. [`refusal_by_peer`] recognises that.
@@ -33,7 +33,8 @@ impl VerifiedPeer {
 
     /// Private: only the handshakes below call it, whose configurations verify the certificate.
     fn of(connection: &CommonState) -> Result<Self, HandshakeError> {
-        let leaf = connection.peer_certificates().and_then(|chain| chain.first()).ok_or(HandshakeError::NoCertificate)?;
+        let leaf =
+            connection.peer_certificates().and_then(|chain| chain.first()).ok_or(HandshakeError::NoCertificate)?;
         Ok(Self { id: named_identity(leaf)? })
     }
 }
@@ -162,11 +163,10 @@ impl From<CertificateError> for HandshakeError {
                 Self::NotValidNow(problem)
             }
             C::UnknownIssuer => Self::UnknownIssuer,
-            C::Other(other) => match other.0.downcast_ref::<Refusal>() {
+            _ => match Refusal::within(&problem) {
                 Some(refusal) => Self::Identity(refusal.clone()),
                 None => Self::Certificate(problem),
             },
-            _ => Self::Certificate(problem),
         }
     }
 }
@@ -180,8 +180,8 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-/// The alert with which the peer ended a TLS connection, if that is what `error` says: how a client learns that a server
-/// refused its certificate.
+/// The alert with which the peer ended a TLS connection, if that is what `error` says: how a client learns that a
+/// server refused its certificate.
 pub fn refusal_by_peer(error: &io::Error) -> Option<AlertDescription> {
     match tls_error(error) {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),

@@ -1,7 +1,8 @@
 //! One identity that this node holds: its key and chain, ready as TLS configurations.
 //!
-//! In: an issuer and a name. Out: an [`Identity`] that peers will accept, because the issuer's answer is first put through
-//! the check that peers make. The key cannot be read, printed or written out; it is dropped with the last connection.
+//! In: an issuer and a name. Out: an [`Identity`] that peers will accept, because the issuer's answer is first put
+//! through the check that peers make. The key cannot be read, printed or written out; it is dropped with the last
+//! connection.
 
 use std::{
     fmt,
@@ -12,7 +13,7 @@ use std::{
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateSigningRequestDer, PrivateKeyDer},
+    pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -20,7 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{
     issuer::{IssueError, Issuer, SignedChain},
     tls::TlsSettings,
-    verify::{ClientVerifier, ServerVerifier},
+    verify::{ClientVerifier, Refusal, ServerVerifier},
 };
 use crate::mesh::SpiffeId;
 
@@ -42,7 +43,7 @@ pub async fn issue(issuer: &dyn Issuer, id: &SpiffeId, settings: &TlsSettings) -
     let (key, request) = signing_request(id).map_err(|source| IssueError::Request { id: id.clone(), source })?;
     let signed = issuer.sign(id, &request).await?;
     Identity::assemble(id, &key, signed, settings)
-        .map_err(|problem| IssueError::Unusable { id: id.clone(), problem: problem.to_string() })
+        .map_err(|error| IssueError::Unusable { id: id.clone(), problem: in_words(&error) })
 }
 
 impl Identity {
@@ -134,10 +135,19 @@ fn signing_request(id: &SpiffeId) -> Result<(KeyPair, CertificateSigningRequestD
     Ok((key, request.into()))
 }
 
+fn in_words(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(problem) => {
+            Refusal::within(problem).map_or_else(|| problem.to_string(), Refusal::to_string)
+        }
+        other => other.to_string(),
+    }
+}
+
 /// An answer that our peers would refuse is refused here, where the reason can be told to the operator.
 fn check_as_a_peer_would(
     id: &SpiffeId,
-    chain: &[rustls::pki_types::CertificateDer<'static>],
+    chain: &[CertificateDer<'static>],
     roots: &Arc<RootCertStore>,
     settings: &TlsSettings,
 ) -> Result<(), rustls::Error> {
@@ -147,9 +157,7 @@ fn check_as_a_peer_would(
     verifier.verify(leaf, intermediates, now).map(|_| ())
 }
 
-fn facts(
-    chain: &[rustls::pki_types::CertificateDer<'static>],
-) -> Result<(SystemTime, SystemTime, String), rustls::Error> {
+fn facts(chain: &[CertificateDer<'static>]) -> Result<(SystemTime, SystemTime, String), rustls::Error> {
     let leaf = chain.first().ok_or(rustls::Error::NoCertificatesPresented)?;
     let (_, parsed) = X509Certificate::from_der(leaf)
         .map_err(|_| rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;

@@ -1,7 +1,7 @@
 //! What the agent asks of a certificate authority, whichever it is.
 //!
-//! The key is made in the agent and stays there: only a signing request goes to the issuer, and a chain with the roots to
-//! trust comes back. The embedded authority of `ca` is one issuer; a client of a remote one is another.
+//! The key is made in the agent and stays there: only a signing request goes to the issuer, and a chain with the roots
+//! to trust comes back. The embedded authority of `ca` is one issuer; a client of a remote one is another.
 
 use std::{error::Error, time::Duration};
 
@@ -43,7 +43,9 @@ pub enum IssueError {
         source: rcgen::Error,
     },
     /// The issuer vouches for another trust domain.
-    #[error("{id} is not of trust domain {issuer:?}, the only one this issuer signs for; check trustDomain in agent.yaml")]
+    #[error(
+        "{id} is not of trust domain {issuer:?}, the only one this issuer signs for; check trustDomain in agent.yaml"
+    )]
     TrustDomain {
         /// Asked for.
         id: SpiffeId,

@@ -1,7 +1,7 @@
 //! Step 2, who talks to whom: certificates of this node's identities, and proof of the peer's.
 //!
-//! [`Certificates`] holds an [`Identity`] per service account that runs on this node. [`accept`] and [`connect`] make TLS
-//! connections with one, and hand back the peer as a [`VerifiedPeer`], which nothing else can make.
+//! [`Certificates`] holds an [`Identity`] per service account that runs on this node. [`accept`] and [`connect`] make
+//! TLS connections with one, and hand back the peer as a [`VerifiedPeer`], which nothing else can make.
 
 mod certificates;
 mod clock;

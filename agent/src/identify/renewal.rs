@@ -1,9 +1,9 @@
 //! The task that has certificates issued and renewed.
 //!
 //! Each identity is requested when it is first held, then at half its remaining life. A request that fails is repeated
-//! with growing pauses; meanwhile the old certificate serves as long as it is valid. Of one identity there is one request at
-//! a time, of all of them at most [`MAX_REQUESTS`]. All pauses are spread, so that a thousand agents that lost the
-//! same authority do not come back in the same second.
+//! with growing pauses; meanwhile the old certificate serves as long as it is valid. Of one identity there is one
+//! request at a time, of all of them at most [`MAX_REQUESTS`]. All pauses are spread, so that a thousand agents that
+//! lost the same authority do not come back in the same second.
 
 use std::{
     collections::HashSet,
@@ -56,7 +56,7 @@ impl Renewal {
     /// Starts requests, and says how long nothing else can be due.
     fn request_what_is_due(&mut self) -> Duration {
         let now = self.shared.now();
-        let mut schedule = self.shared.schedule();
+        let mut schedule = self.shared.schedule(now);
         schedule.retain(|(id, _)| !self.in_flight.contains(id));
         schedule.sort_by_key(|(_, due)| *due);
         let mut pause = MAX_SLEEP;
@@ -122,6 +122,7 @@ const MAX_REQUESTS: usize = 16;
 /// A remote authority asks the API server about the caller; ten seconds would be slow, thirty is lost.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// After a long outage of the authority, recovery takes no longer than this.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Sleep does not see a clock that is set or a machine that was suspended, so look again this often.
 const MAX_SLEEP: Duration = Duration::from_secs(60);

@@ -4,7 +4,8 @@
 //! `verify.rs`; the I/O is done in `handshake.rs`.
 //!
 //! There are no session tickets and no resumption: a resumed session proves possession of a ticket, not of a key that a
-//! CA vouches for now, so it would outlive the certificate and a revocation. Tunnels are pooled, so a full handshake is rare.
+//! CA vouches for now, so it would outlive the certificate and a revocation. Tunnels are pooled, so a full handshake is
+//! rare.
 
 use std::sync::Arc;
 
@@ -89,8 +90,8 @@ impl TlsSettings {
     }
 }
 
-/// The one provider of cryptography, narrowed. ChaCha20-Poly1305 goes first only where AES has no instructions: there it
-/// is about three times as fast and needs no table look-ups. A server follows the client's order.
+/// The one provider of cryptography, narrowed. ChaCha20-Poly1305 goes first only where AES has no instructions: there
+/// it is about three times as fast and needs no table look-ups. A server follows the client's order.
 pub(super) fn provider(aes_in_hardware: bool) -> CryptoProvider {
     use aws_lc_rs::{cipher_suite as suite, kx_group};
     let aes = [suite::TLS13_AES_256_GCM_SHA384, suite::TLS13_AES_128_GCM_SHA256];

@@ -3,9 +3,10 @@
 //! In: the peer's chain, the trusted roots, the trust domains, and at a client the identities that it expects. Out: an
 //! answer for rustls, or a [`Refusal`] that says what was found. A chain is checked before its names are read.
 //!
-//! Of the names, exactly one URI is an identity (X509-SVID 2 and 5.2). Names of other kinds (DNS, IP) are passed over, as
-//! Istio's ztunnel does and X509-SVID allows: they grant nothing. ztunnel would also accept a certificate with several URIs
-//! of which one fits; no issuer of Istio makes one, SPIFFE forbids it, and whom it proves would be a matter of order.
+//! Of the names, exactly one URI is an identity (X509-SVID 2 and 5.2). Names of other kinds (DNS, IP) are passed over,
+//! as Istio's ztunnel does and X509-SVID allows: they grant nothing. ztunnel would also accept a certificate with
+//! several URIs of which one fits; no issuer of Istio makes one, SPIFFE forbids it, and whom it proves would be a
+//! matter of order.
 
 use std::sync::Arc;
 
@@ -63,7 +64,9 @@ pub enum Refusal {
     #[error("its name is not an identity of a service account: {0}")]
     NotIdentity(SpiffeIdError),
     /// Another mesh's identity.
-    #[error("{found} is not of trust domain {expected}, nor of one of its {aliases} aliases; see trustDomain in agent.yaml")]
+    #[error(
+        "{found} is not of trust domain {expected}, nor of one of its {aliases} aliases; see trustDomain in agent.yaml"
+    )]
     TrustDomain {
         /// The peer's identity.
         found: SpiffeId,
@@ -80,6 +83,16 @@ pub enum Refusal {
         /// Those that the destination may have.
         expected: Arc<[SpiffeId]>,
     },
+}
+
+impl Refusal {
+    /// The refusal in an error of rustls, which shows it only in its debug form.
+    pub(super) fn within(problem: &CertificateError) -> Option<&Self> {
+        match problem {
+            CertificateError::Other(other) => other.0.downcast_ref(),
+            _ => None,
+        }
+    }
 }
 
 impl From<Refusal> for rustls::Error {
@@ -118,7 +131,7 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now).map_err(untrusted)?;
         identity(end_entity, &self.domains)?;
         Ok(verified)
     }
@@ -169,7 +182,8 @@ impl ServerVerifier {
     ) -> Result<SpiffeId, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)
+            .map_err(untrusted)?;
         let found = identity(end_entity, &self.domains)?;
         if self.expected.contains(&found) {
             return Ok(found);
@@ -213,6 +227,17 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
+/// Roots of one mesh have one name, so the other of two roots shows as a signature that does not fit. Both are said to
+/// be what they are: no trusted root signed this.
+fn untrusted(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)
+        }
+        other => other,
+    }
+}
+
 /// The one identity in a certificate whose chain is good.
 fn identity(certificate: &CertificateDer<'_>, domains: &TrustDomains) -> Result<SpiffeId, rustls::Error> {
     let found = named_identity(certificate)?;
@@ -231,7 +256,8 @@ pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeI
     if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
         return Err(unreadable());
     }
-    let uris: Vec<&str> = names.iter().filter_map(|n| if let GeneralName::URI(uri) = n { Some(*uri) } else { None }).collect();
+    let uris: Vec<&str> =
+        names.iter().filter_map(|n| if let GeneralName::URI(uri) = n { Some(*uri) } else { None }).collect();
     let [uri] = uris.as_slice() else {
         return Err(Refusal::UriNames { found: uris.len() }.into());
     };
@@ -242,10 +268,11 @@ pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeI
     Err(Refusal::NotIdentity(SpiffeIdError::Path((*uri).to_owned())).into())
 }
 
-/// Names of namespaces and service accounts are DNS subdomains (RFC 1123). Without this, `sa/*` or `sa/A` would be taken
-/// for an identity, and be compared with policies' patterns.
+/// Names of namespaces and service accounts are DNS subdomains (RFC 1123). Without this, `sa/*` or `sa/A` would be
+/// taken for an identity, and be compared with policies' patterns.
 fn kubernetes_name(name: &str) -> bool {
-    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b)) && !matches!(name, "." | "..")
+    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+        && !matches!(name, "." | "..")
 }
 
 fn list(ids: &[SpiffeId]) -> String {
