@@ -6,7 +6,9 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::{BufRead as _, BufReader},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -77,6 +79,11 @@ pub(crate) fn stream(command: Cmd<'_>, mut keep: impl FnMut(&str)) -> Result<()>
         bail!("`{shown}` failed ({status}); its output is above");
     }
     Ok(())
+}
+
+/// Whether this process runs as root: the owner of its own entry in /proc is its effective user.
+pub(crate) fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self").context("reading /proc/self failed; mount /proc")?.uid() == 0)
 }
 
 /// `cargo run` describes the package xtask to it in variables that build scripts of other packages would see.

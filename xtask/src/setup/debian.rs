@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use xshell::{Cmd, cmd};
 
-use crate::{project::Project, ui};
+use crate::{
+    project::{self, Project},
+    ui,
+};
 
 /// Installs those of the packages that are missing.
 pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
@@ -23,7 +26,7 @@ pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
         return Ok(());
     }
     let list = missing.join(" ");
-    if !is_root()? {
+    if !project::is_root()? {
         bail!("installing {list} needs root: run `sudo apt-get install {list}`, then this again");
     }
     ui::fact("install", &list);
@@ -38,6 +41,11 @@ pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
     }
     ui::fact("installed", &format!("{list} in {}", ui::duration(started.elapsed())));
     Ok(())
+}
+
+/// Whether this system keeps its packages as Debian does.
+pub(super) fn is_here(project: &Project) -> bool {
+    cmd!(project.shell, "dpkg-query --version").quiet().ignore_stdout().ignore_stderr().run().is_ok()
 }
 
 /// Those of the packages that are not installed.
@@ -59,11 +67,6 @@ pub(super) fn missing<'a>(project: &Project, packages: &[&'a str]) -> Result<Vec
 
 fn run(apt: Cmd<'_>, remedy: &str) -> Result<()> {
     apt.env("DEBIAN_FRONTEND", "noninteractive").run().with_context(|| format!("{remedy}, then run this again"))
-}
-
-/// Whether this process may install packages: the owner of its own entry in /proc is its effective user.
-fn is_root() -> Result<bool> {
-    Ok(fs::metadata("/proc/self").context("reading /proc/self failed; mount /proc")?.uid() == 0)
 }
 
 /// While it lives, packages that are installed do not start their services (Debian policy 9.3.3.1: `policy-rc.d`

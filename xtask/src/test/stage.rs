@@ -3,8 +3,6 @@
 //! The kernel programs build for their own target only, so cargo is told to leave `heddle-ebpf` out; the agent's build
 //! script compiles it in every stage that compiles the agent.
 
-use std::{fs, os::unix::fs::MetadataExt as _};
-
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 use xshell::Cmd;
@@ -77,8 +75,7 @@ fn unit(project: &Project, filter: Option<&str>, tally: &mut Tally) -> Result<()
 /// The agent under test is built as `cargo xtask build` builds it, so that no test-only feature of a dependency is in
 /// it; the tests and their peer program share what the unit stage compiled.
 fn mesh(project: &Project, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
-    let owner = fs::metadata("/proc/self").context("reading /proc/self failed; mount /proc")?.uid();
-    ensure!(owner == 0, "the mesh tests make network namespaces and load kernel programs: run them as root");
+    ensure!(project::is_root()?, "the mesh tests make network namespaces and load kernel programs: run them as root");
     setup::ensure_test_tools(project)?;
     run(project.cargo().args(["build", "--package", "heddle", "--bin", "heddle"]))?;
     let agent = project.target_dir()?.join("debug/heddle");

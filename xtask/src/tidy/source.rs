@@ -50,9 +50,16 @@ fn check_size(path: &Path, text: &str, breaches: &mut Vec<Breach>) {
     }
 }
 
-/// Lines before the unit tests, which by our order of things come last.
+/// Lines before the inline unit tests, which by our order of things come last.
 fn size_without_tests(text: &str) -> usize {
-    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count()
+    let lines: Vec<&str> = text.lines().collect();
+    (0..lines.len()).find(|&index| begins_tests(&lines[index..])).unwrap_or(lines.len())
+}
+
+fn begins_tests(lines: &[&str]) -> bool {
+    let is_marked = lines.first().is_some_and(|line| line.starts_with("#[cfg(test)]"));
+    let item = lines.iter().find(|line| !line.starts_with('#'));
+    is_marked && item.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
 }
 
 /// True when the first line, after attributes of the whole file, is a `//!` comment with words in it.
@@ -123,7 +130,8 @@ mod tests {
     fn only_lines_before_the_tests_count() {
         let lines = |count: usize| format!("//! x\n{}", "// y\n".repeat(count - 1));
         assert_eq!(complaints(&lines(400)), [""; 0]);
-        assert_eq!(complaints(&(lines(400) + "#[cfg(test)]\nmod tests {\n// z\n}\n")), [""; 0]);
+        assert_eq!(complaints(&(lines(400) + "#[cfg(test)]\n#[expect(x)]\nmod tests {\n// z\n}\n")), [""; 0]);
+        assert_eq!(complaints(&(lines(400) + "#[cfg(test)]\nmod tests;\n")).len(), 1, "tests elsewhere end nothing");
         let told = complaints(&lines(401));
         assert!(told.len() == 1 && told[0].contains("401 lines"), "{told:?}");
     }
