@@ -10,6 +10,8 @@ mod open;
 mod outcome;
 mod process_log;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt, io,

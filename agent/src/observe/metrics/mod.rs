@@ -9,6 +9,8 @@ mod labels;
 mod process;
 mod reference;
 mod table;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod traffic_labels;
 

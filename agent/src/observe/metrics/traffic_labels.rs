@@ -44,18 +44,15 @@ const OTHER: &str = "other";
 pub(in crate::observe) struct LabelSet {
     reporter: Reporter,
     security: &'static str,
-    who: Who,
+    /// `None` is the fold of what is beyond the cap.
+    who: Option<Who>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
-    Known {
-        source: PartyLabels,
-        destination: PartyLabels,
-        service: Option<ServiceName>,
-    },
-    /// The fold of what is beyond the cap.
-    Other,
+struct Who {
+    source: PartyLabels,
+    destination: PartyLabels,
+    service: Option<ServiceName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -82,29 +79,29 @@ impl LabelSet {
         server: Option<&Party>,
         service: Option<&ServiceName>,
     ) -> Self {
-        let who = Who::Known {
+        let who = Who {
             source: PartyLabels::of(Some(client)),
             destination: PartyLabels::of(server),
             service: service.cloned(),
         };
-        Self { reporter, security: transport.security_policy(), who }
+        Self { reporter, security: transport.security_policy(), who: Some(who) }
     }
 
     /// The set that stands for all sets beyond the cap.
     pub(super) fn folded(self) -> Self {
-        Self { who: Who::Other, ..self }
+        Self { who: None, ..self }
     }
 
     /// The values of all labels but the response flag.
     pub(super) fn values(&self, cluster: &str) -> Box<[String]> {
         let mut values = vec![self.reporter.as_str().to_owned()];
         match &self.who {
-            Who::Known { source, destination, service } => {
+            Some(Who { source, destination, service }) => {
                 values.extend(source.values(cluster));
                 values.extend(destination.values(cluster));
                 values.extend(service_values(service.as_ref()));
             }
-            Who::Other => values.extend((0..8 + 8 + 3).map(|_| OTHER.to_owned())),
+            None => values.extend((0..8 + 8 + 3).map(|_| OTHER.to_owned())),
         }
         values.push("tcp".to_owned());
         values.push(self.security.to_owned());
