@@ -6,11 +6,16 @@ use std::{
     time::Duration,
 };
 
+use super::{LogFormat, MtlsMode};
+
 /// Istio's default cluster id, so that its dashboards and peers show a name that they know.
 pub(super) const CLUSTER: &str = "Kubernetes";
 
 /// Kubernetes' and Istio's default, so that identities agree with what other tools expect.
 pub(super) const TRUST_DOMAIN: &str = "cluster.local";
+
+/// What is not enrolled yet must still reach what is, or the first enrolled pod is an outage.
+pub(super) const MTLS_MODE: MtlsMode = MtlsMode::Permissive;
 
 /// Where distributions mount bpffs, and a directory of our own there.
 pub(super) const PINS: &str = "/sys/fs/bpf/heddle";
@@ -29,6 +34,12 @@ pub(super) const HEALTH_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Add
 
 /// Changes of state and failures, no line per decision.
 pub(super) const LOG_LEVEL: &str = "info";
+
+/// Whoever reads it without configuring anything is a person.
+pub(super) const LOG_FORMAT: LogFormat = LogFormat::Text;
+
+/// One line per connection: the first question after an incident is who talked to whom.
+pub(super) const ACCESS_LOG: bool = true;
 
 /// Three lost SYNs (1 s, 2 s and part of the third wait) before another endpoint is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,3 +65,6 @@ pub(super) const DATA_THREADS_RANGE: RangeInclusive<usize> = 1..=1024;
 /// Bound in every enrolled pod's network namespace: outbound, inbound plaintext, inbound HBONE. An endpoint of the
 /// node on one of them would take the port away from host-network pods' peers and confuse every reader.
 pub(super) const CAPTURE_PORTS: [u16; 3] = [15001, 15006, 15008];
+
+/// A day: longer waits are a mistake in the file, and far from where adding to a clock overflows.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -4,10 +4,18 @@
 //! settings. What the defaults need to know about the machine is gathered beforehand in [`Machine`], so that
 //! [`Config::parse`] is a pure function. Reading Kubernetes objects is not done here (`objects`).
 
+mod conflicts;
+mod defaults;
+mod level;
 mod machine;
 mod problem;
+mod resolve;
 mod resolved;
+pub(crate) mod yaml;
 
 pub use machine::Machine;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, MtlsMode, Source};
+
+#[cfg(test)]
+mod tests;

@@ -87,9 +87,11 @@ pub struct CaptureConfig {
 /// The admin endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AdminConfig {
-    /// TCP address, loopback by default; `None` serves no TCP.
+    /// TCP address, loopback by default; `None` serves no TCP, and is `""` in the file.
+    #[serde(serialize_with = "as_text_or_empty")]
     pub address: Option<SocketAddr>,
-    /// Unix socket; `None` serves none.
+    /// Unix socket; `None` serves none, and is `""` in the file.
+    #[serde(serialize_with = "as_path_or_empty")]
     pub socket: Option<PathBuf>,
 }
 
@@ -167,6 +169,17 @@ fn as_address<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::O
 
 fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn as_text_or_empty<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_str(""),
+    }
+}
+
+fn as_path_or_empty<S: Serializer>(value: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    as_text_or_empty(&value.as_ref().map(|path| path.display()), serializer)
 }
 
 fn as_duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

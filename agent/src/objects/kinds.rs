@@ -3,7 +3,7 @@
 //! Kubernetes' own defaults are applied here (absent `protocol` is TCP, absent `ready` is true), so that readers see
 //! plain values. Fields that are left out are tolerated in the input and dropped.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 /// Labels or annotations.
 pub type Map = BTreeMap<String, String>;
@@ -39,8 +39,8 @@ pub struct Pod {
     pub annotations: Map,
     /// The entry of `metadata.ownerReferences` with `controller: true`, else the first.
     pub owner: Option<OwnerReference>,
-    /// `metadata.creationTimestamp`, RFC 3339 in UTC, which sorts by time as text.
-    pub created: Option<String>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<SystemTime>,
     /// `metadata.deletionTimestamp` is set: the pod is being stopped, and still serves.
     pub deleting: bool,
     /// `spec.nodeName`; `None` until it is scheduled.

@@ -3,13 +3,28 @@
 //! In: a [`Source`] of the configuration. Out: an [`ObjectStream`] that always holds the newest set. Nothing
 //! downstream can tell which source it was. What the objects mean for the mesh is decided in `mesh::compile`.
 
+mod files;
 mod kinds;
+mod read;
 mod set;
 mod stream;
 
+use crate::config::Source;
+
+pub use files::FileSourceError;
 pub use kinds::{
     AddressType, EndpointSlice, Map, Namespace, ObjectName, OwnerReference, Pod, PodPhase, Protocol, Service,
     ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
 };
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
 pub use stream::ObjectStream;
+
+/// Opens the source that the configuration names; the stream already holds its first complete set.
+///
+/// # Errors
+/// The source cannot be read.
+pub async fn open(source: &Source) -> Result<ObjectStream, FileSourceError> {
+    match source {
+        Source::Files { path } => files::open(path.clone()).await,
+    }
+}

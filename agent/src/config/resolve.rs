@@ -1,0 +1,258 @@
+//! Raw form to resolved form: reads the tree of `agent.yaml` once, section by section, fills in defaults and collects
+//! every problem.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem,
+    Problems, Source, conflicts, defaults, level,
+    yaml::{Document, MapReader, Node, Report, Value, split},
+};
+use crate::mesh::TrustDomain;
+
+const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
+const ABSOLUTE_PATH: &str = "an absolute path";
+const ADDRESS: &str = "an address and port such as 127.0.0.1:15000 or [::1]:15000";
+
+impl Config {
+    /// Reads and resolves a file on this machine.
+    ///
+    /// # Errors
+    /// Every problem of the file, or that it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("cannot read the agent configuration: {error}; give its path with --config");
+            Problem::of_file(&name, message)
+        })?;
+        Self::parse(&name, &text, &Machine::detect())
+    }
+
+    /// Resolves the text of a file. Pure; `file_name` is only for messages.
+    ///
+    /// # Errors
+    /// Every problem of the text.
+    pub fn parse(file_name: &str, text: &str, machine: &Machine) -> Result<Self, Problems> {
+        let root = single_document(file_name, text)?;
+        let report = Report::new(file_name, text);
+        let config = resolve(&root, &report, machine);
+        match (config, Problems::new(report.into_problems())) {
+            (Some(config), None) => Ok(config),
+            (_, Some(problems)) => Err(problems),
+            (None, None) => Err(Problem::of_file(file_name, "is not a usable configuration").into()),
+        }
+    }
+}
+
+fn single_document(file: &str, text: &str) -> Result<Node, Problems> {
+    match split(text).as_slice() {
+        // An empty file is an empty map: the report then names the keys that must be there.
+        [] => Ok(Node { position: Position { line: 1, column: 1 }, value: Value::Null }),
+        [document] => Ok(document.parse(file, text)?),
+        [_, Document { first_line, .. }, ..] => {
+            let second = Position { line: first_line + 1, column: 1 };
+            Err(Problem::at(file, text, second, "a second document begins here, allowed: one document").into())
+        }
+    }
+}
+
+/// `None` where a problem left no value to go on with; it has been reported then.
+fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Option<Config> {
+    let root = report.root(root)?;
+    let node = required(&root, "node", "this node's name, as in spec.nodeName of its pods", |text| {
+        is_node_name(text).then(|| text.into())
+    });
+    let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
+    let trust_domain = root.parsed(
+        "trustDomain",
+        "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'",
+        |text| text.parse::<TrustDomain>().ok(),
+    );
+    let source = source(&root);
+    let ca = ca(&root);
+    let mtls = mtls(&root);
+    let capture = capture(&root, machine);
+    let endpoints = endpoints(&root, report);
+    let log = log(&root);
+    let limits = limits(&root, machine);
+    root.finish();
+    let (admin, metrics, health) = endpoints?;
+    Some(Config {
+        node: node?,
+        cluster: cluster.unwrap_or(defaults::CLUSTER).into(),
+        trust_domain: match trust_domain {
+            Some(domain) => domain,
+            None => defaults::TRUST_DOMAIN.parse().ok()?,
+        },
+        source: source?,
+        ca: ca?,
+        mtls: mtls?,
+        capture: capture?,
+        admin,
+        metrics,
+        health,
+        log: log?,
+        limits: limits?,
+    })
+}
+
+fn source(root: &MapReader<'_>) -> Option<Source> {
+    let Some(source) = root.map("source") else {
+        if !root.has("source") {
+            root.missing("source", "where objects come from, such as {files: {path: /etc/heddle/objects}}");
+        }
+        return None;
+    };
+    let files = source.map("files");
+    if files.is_none() && !source.has("files") {
+        source.missing("files", "a directory of Kubernetes YAML, such as {path: /etc/heddle/objects}");
+    }
+    source.finish();
+    let files = files?;
+    let path = required(&files, "path", "a directory of Kubernetes YAML", non_empty_path);
+    files.finish();
+    Some(Source::Files { path: path? })
+}
+
+fn ca(root: &MapReader<'_>) -> Option<CaConfig> {
+    let ca = root.map_or_empty("ca")?;
+    let local = ca.map_or_empty("local");
+    ca.finish();
+    let local = local?;
+    let path = local.parsed("path", "a directory that all agents of the mesh share", non_empty_path);
+    local.finish();
+    Some(path.map_or(CaConfig::LocalMemory, CaConfig::LocalDirectory))
+}
+
+fn mtls(root: &MapReader<'_>) -> Option<MtlsMode> {
+    let mtls = root.map_or_empty("mtls")?;
+    let mode = mtls.parsed("mode", "STRICT or PERMISSIVE", |text| match text {
+        "STRICT" => Some(MtlsMode::Strict),
+        "PERMISSIVE" => Some(MtlsMode::Permissive),
+        _ => None,
+    });
+    mtls.finish();
+    Some(mode.unwrap_or(defaults::MTLS_MODE))
+}
+
+fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
+    let capture = root.map_or_empty("capture")?;
+    let cgroup = capture.parsed("cgroup", ABSOLUTE_PATH, absolute_path);
+    let pins = capture.parsed("pins", ABSOLUTE_PATH, absolute_path);
+    let cgroup = if capture.has("cgroup") { cgroup } else { machine.cgroup2_mount.clone() };
+    if cgroup.is_none() && !capture.has("cgroup") {
+        capture.missing("cgroup", "the cgroup v2 mount, since none was found in /proc/self/mounts; mount one or name it");
+    }
+    capture.finish();
+    Some(CaptureConfig { cgroup: cgroup?, pins: pins.unwrap_or_else(|| defaults::PINS.into()) })
+}
+
+fn endpoints(root: &MapReader<'_>, report: &Report<'_>) -> Option<(AdminConfig, SocketAddr, SocketAddr)> {
+    let (admin, metrics, health) =
+        (root.map_or_empty("admin"), root.map_or_empty("metrics"), root.map_or_empty("health"));
+    let (admin, metrics, health) = (admin?, metrics?, health?);
+    let admin_address = admin.parsed("address", &format!("{ADDRESS}, or \"\" for none"), |text| {
+        if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+    });
+    let socket = admin.parsed("socket", "an absolute path, or \"\" for none", |text| {
+        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
+    });
+    let metrics_address = metrics.parsed("address", ADDRESS, |text| text.parse().ok());
+    let health_address = health.parsed("address", ADDRESS, |text| text.parse().ok());
+    let admin_config = AdminConfig {
+        address: admin_address.unwrap_or(Some(defaults::ADMIN_ADDRESS)),
+        socket: socket.unwrap_or_else(|| Some(defaults::ADMIN_SOCKET.into())),
+    };
+    let metrics_address = metrics_address.unwrap_or(defaults::METRICS_ADDRESS);
+    let health_address = health_address.unwrap_or(defaults::HEALTH_ADDRESS);
+    conflicts::report(
+        report,
+        &[
+            ("admin.address", admin.position_of("address"), admin_config.address),
+            ("metrics.address", metrics.position_of("address"), Some(metrics_address)),
+            ("health.address", health.position_of("address"), Some(health_address)),
+        ],
+    );
+    admin.finish();
+    metrics.finish();
+    health.finish();
+    Some((admin_config, metrics_address, health_address))
+}
+
+fn log(root: &MapReader<'_>) -> Option<LogConfig> {
+    let log = root.map_or_empty("log")?;
+    let level = log.parsed("level", level::ALLOWED, level::checked);
+    let format = log.parsed("format", "text or json", |text| match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    });
+    let access = log.boolean("access");
+    log.finish();
+    Some(LogConfig {
+        level: level.unwrap_or(defaults::LOG_LEVEL).to_owned(),
+        format: format.unwrap_or(defaults::LOG_FORMAT),
+        access: access.unwrap_or(defaults::ACCESS_LOG),
+    })
+}
+
+fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
+    let limits = root.map_or_empty("limits")?;
+    let threads = limits.integer("dataThreads", "a whole number from 1 to 1024", |n| {
+        defaults::DATA_THREADS_RANGE.contains(n)
+    });
+    let timeout = |key, default| limits.parsed(key, DURATION, duration).unwrap_or(default);
+    let connect_timeout = timeout("connectTimeout", defaults::CONNECT_TIMEOUT);
+    let local_connect_timeout = timeout("localConnectTimeout", defaults::LOCAL_CONNECT_TIMEOUT);
+    let handshake_timeout = timeout("handshakeTimeout", defaults::HANDSHAKE_TIMEOUT);
+    let drain_timeout = timeout("drainTimeout", defaults::DRAIN_TIMEOUT);
+    let streams = limits.integer("streamsPerTunnel", "a whole number from 1 to 1000", |n| {
+        defaults::STREAMS_PER_TUNNEL_RANGE.contains(n)
+    });
+    limits.finish();
+    Some(Limits {
+        data_threads: threads.unwrap_or_else(|| machine.data_threads()),
+        connect_timeout,
+        local_connect_timeout,
+        handshake_timeout,
+        drain_timeout,
+        streams_per_tunnel: streams.unwrap_or(defaults::STREAMS_PER_TUNNEL),
+    })
+}
+
+/// A text that must be there.
+fn required<'a, T>(
+    map: &MapReader<'a>,
+    key: &'static str,
+    allowed: &str,
+    parse: impl FnOnce(&'a str) -> Option<T>,
+) -> Option<T> {
+    let value = map.parsed(key, allowed, parse);
+    if !map.has(key) {
+        map.missing(key, allowed);
+    }
+    value
+}
+
+/// A DNS subdomain (RFC 1123), as Kubernetes demands of node names.
+fn is_node_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    (1..=253).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+fn non_empty_path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn absolute_path(text: &str) -> Option<PathBuf> {
+    text.starts_with('/').then(|| text.into())
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let duration = humantime::parse_duration(text).ok()?;
+    (!duration.is_zero() && duration <= defaults::LONGEST_TIMEOUT).then_some(duration)
+}

@@ -1,0 +1,269 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{path::PathBuf, time::Duration};
+
+use proptest::prelude::*;
+
+use super::{machine::cgroup2_mount, *};
+
+const MINIMAL: &str = "node: node-a\nsource: {files: {path: /etc/heddle/objects}}\n";
+
+fn machine() -> Machine {
+    Machine { cgroup2_mount: Some("/sys/fs/cgroup/unified".into()), cpus: 16, cpu_limit: None }
+}
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse("agent.yaml", text, &machine())
+}
+
+/// The messages without snippets, as `LINE:COLUMN: MESSAGE`.
+fn problems_of(text: &str) -> Vec<String> {
+    let problems = parse(text).unwrap_err();
+    let place = |p: &Problem| p.position.map(|Position { line, column }| format!("{line}:{column}: ")).unwrap_or_default();
+    problems.iter().map(|p| format!("{}{}", place(p), p.message)).collect()
+}
+
+fn problem_of(extra: &str) -> String {
+    let found = problems_of(&format!("{MINIMAL}{extra}"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn defaults_fill_a_minimal_file() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(&*config.node, "node-a");
+    assert_eq!(&*config.cluster, "Kubernetes");
+    assert_eq!(config.trust_domain.as_str(), "cluster.local");
+    assert_eq!(config.source, Source::Files { path: "/etc/heddle/objects".into() });
+    assert_eq!(config.ca, CaConfig::LocalMemory);
+    assert_eq!(config.mtls, MtlsMode::Permissive);
+    assert_eq!(config.capture.cgroup, PathBuf::from("/sys/fs/cgroup/unified"));
+    assert_eq!(config.capture.pins, PathBuf::from("/sys/fs/bpf/heddle"));
+    assert_eq!(config.admin.address, Some("127.0.0.1:15000".parse().unwrap()));
+    assert_eq!(config.admin.socket, Some("/run/heddle/admin.sock".into()));
+    assert_eq!(config.metrics, "0.0.0.0:15020".parse().unwrap());
+    assert_eq!(config.health, "0.0.0.0:15021".parse().unwrap());
+    assert_eq!(config.log, LogConfig { level: "info".into(), format: LogFormat::Text, access: true });
+    assert_eq!(config.limits.data_threads, 4, "a quarter of 16 CPUs");
+    assert_eq!(config.limits.connect_timeout, Duration::from_secs(5));
+    assert_eq!(config.limits.local_connect_timeout, Duration::from_secs(1));
+    assert_eq!(config.limits.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(config.limits.drain_timeout, Duration::from_secs(30));
+    assert_eq!(config.limits.streams_per_tunnel, 100);
+}
+
+const FULL: &str = r#"
+node: node-b
+cluster: east
+trustDomain: prod.example
+source:
+  files: {path: objects}
+ca:
+  local: {path: /var/lib/heddle/ca}
+mtls: {mode: STRICT}
+capture:
+  cgroup: /cg
+  pins: /bpf/heddle
+admin: {address: "", socket: ""}
+metrics: {address: "[::]:9090"}
+health: {address: "127.0.0.1:9091"}
+log: {level: "warn,heddle::capture=debug", format: json, access: false}
+limits:
+  dataThreads: 3
+  connectTimeout: 250ms
+  localConnectTimeout: 2s
+  handshakeTimeout: 3s
+  drainTimeout: 1m
+  streamsPerTunnel: 7
+"#;
+
+#[test]
+fn every_key_is_read_and_serialized_under_its_own_name() {
+    let config = parse(FULL).unwrap();
+    let shown = serde_json::to_value(&config).unwrap();
+    let expected = serde_json::json!({
+        "node": "node-b", "cluster": "east", "trustDomain": "prod.example",
+        "source": {"files": {"path": "objects"}},
+        "ca": {"local": {"path": "/var/lib/heddle/ca"}},
+        "mtls": {"mode": "STRICT"},
+        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle"},
+        "admin": {"address": "", "socket": ""},
+        "metrics": {"address": "[::]:9090"},
+        "health": {"address": "127.0.0.1:9091"},
+        "log": {"level": "warn,heddle::capture=debug", "format": "json", "access": false},
+        "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
+                   "drainTimeout": "1m", "streamsPerTunnel": 7},
+    });
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn serialized_configuration_is_a_configuration() {
+    for text in [MINIMAL, FULL] {
+        let config = parse(text).unwrap();
+        let shown = serde_json::to_string_pretty(&config).unwrap();
+        assert_eq!(parse(&shown).unwrap(), config);
+    }
+}
+
+#[test]
+fn all_problems_are_reported_at_once_in_file_order() {
+    let text = "\
+node: Node_A
+trustdomain: x
+source: {file: {path: /x}}
+mtls: {mode: strict}
+limits:
+  connectTimout: 5s
+  handshakeTimeout: 0s
+  streamsPerTunnel: 5000
+  drainTimeout: 30
+log: {access: yes}
+";
+    assert_eq!(
+        problems_of(text),
+        [
+            "1:7: node: found \"Node_A\", allowed: this node's name, as in spec.nodeName of its pods",
+            "2:1: unknown key \"trustdomain\"; did you mean \"trustDomain\"?",
+            "3:9: source.files: missing, must be a directory of Kubernetes YAML, such as {path: /etc/heddle/objects}",
+            "3:10: unknown key \"file\" in source; did you mean \"files\"?",
+            "4:14: mtls.mode: found \"strict\", allowed: STRICT or PERMISSIVE",
+            "6:3: unknown key \"connectTimout\" in limits; did you mean \"connectTimeout\"?",
+            "7:21: limits.handshakeTimeout: found \"0s\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
+            "8:21: limits.streamsPerTunnel: found the number 5000, allowed: a whole number from 1 to 1000",
+            "9:17: limits.drainTimeout: found the number 30, allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
+            "10:15: log.access: found \"yes\", allowed: true or false",
+        ]
+    );
+}
+
+#[test]
+fn problem_is_printed_with_its_line_and_a_caret() {
+    let text = format!("{MINIMAL}limits:\n  connectTimeout: soon\n");
+    assert_eq!(
+        parse(&text).unwrap_err().to_string(),
+        "agent.yaml:4:19: limits.connectTimeout: found \"soon\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m\n  \
+         4 |   connectTimeout: soon\n    \
+           |                   ^"
+    );
+}
+
+#[test]
+fn unknown_key_without_a_near_one_lists_the_known() {
+    assert_eq!(problem_of("health: {zzz: 1}\n"), "3:10: unknown key \"zzz\" in health, allowed: address");
+}
+
+#[test]
+fn required_keys_are_named_when_the_file_is_empty() {
+    for text in ["", "# nothing\n", "---\n", "{}"] {
+        let found = problems_of(text);
+        assert_eq!(found.len(), 2, "{text:?}: {found:?}");
+        assert!(found[0].contains("node: missing"), "{found:?}");
+        assert!(found[1].contains("source: missing"), "{found:?}");
+    }
+}
+
+#[test]
+fn single_bad_values() {
+    let cases = [
+        ("cluster: 5\n", "3:10: cluster: found the number 5, allowed: a name that is not empty"),
+        ("trustDomain: Prod\n", "3:14: trustDomain: found \"Prod\", allowed: a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'"),
+        ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
+        ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),
+        ("admin: {socket: run.sock}\n", "3:17: admin.socket: found \"run.sock\", allowed: an absolute path, or \"\" for none"),
+        ("metrics: {address: \":15020\"}\n", "3:20: metrics.address: found \":15020\", allowed: an address and port such as 127.0.0.1:15000 or [::1]:15000"),
+        ("metrics: {address: \"0.0.0.0:15008\"}\n", "3:20: metrics.address: found port 15008, allowed: any but 15001, 15006 and 15008, which capture uses"),
+        ("health: {address: \"0.0.0.0:15020\"}\n", "3:19: health.address: 0.0.0.0:15020 collides with metrics.address (0.0.0.0:15020), choose another port"),
+        ("metrics: {address: \"0.0.0.0:15000\"}\n", "3:20: metrics.address: 0.0.0.0:15000 collides with admin.address (127.0.0.1:15000), choose another port"),
+        ("log: {level: verbose}\n", "3:14: log.level: found \"verbose\", allowed: error, warn, info, debug, trace, or directives such as info,heddle::capture=debug"),
+        ("limits: {dataThreads: 0}\n", "3:23: limits.dataThreads: found the number 0, allowed: a whole number from 1 to 1024"),
+        ("limits: {connectTimeout: 3years}\n", "3:26: limits.connectTimeout: found \"3years\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m"),
+        ("ca: {remote: {}}\n", "3:6: unknown key \"remote\" in ca, allowed: local"),
+    ];
+    for (extra, expected) in cases {
+        assert_eq!(problem_of(extra), expected, "{extra}");
+    }
+}
+
+#[test]
+fn syntax_errors_and_second_documents_have_a_place() {
+    let found = problems_of("node: a\nsource: {files: [}\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].starts_with("2:") && found[0].contains("cannot be read as YAML"), "{found:?}");
+    let duplicate = problems_of("node: a\nnode: b\n");
+    assert!(duplicate[0].starts_with("2:1: cannot be read as YAML: ") && duplicate[0].contains("node"), "{duplicate:?}");
+    let second = problems_of("node: a\n---\nnode: b\n");
+    assert_eq!(second, ["2:1: a second document begins here, allowed: one document"]);
+}
+
+#[test]
+fn endpoints_on_different_addresses_may_share_a_port() {
+    let text = format!("{MINIMAL}metrics: {{address: \"10.0.0.1:15000\"}}\nhealth: {{address: \"0.0.0.0:0\"}}\n");
+    assert!(parse(&text).is_ok());
+}
+
+#[test]
+fn missing_cgroup_mount_is_named_with_its_remedy() {
+    let bare = Machine { cgroup2_mount: None, ..machine() };
+    let error = Config::parse("f", MINIMAL, &bare).unwrap_err().to_string();
+    assert!(error.contains("capture.cgroup: missing, must be the cgroup v2 mount"), "{error}");
+    let named = format!("{MINIMAL}capture: {{cgroup: /cg}}\n");
+    assert_eq!(Config::parse("f", &named, &bare).unwrap().capture.cgroup, PathBuf::from("/cg"));
+}
+
+#[test]
+fn unreadable_file_names_the_flag() {
+    let error = Config::load(std::path::Path::new("/nonexistent/agent.yaml")).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/agent.yaml: cannot read the agent configuration: "), "{error}");
+    assert!(error.ends_with("give its path with --config"), "{error}");
+}
+
+#[test]
+fn cgroup2_mount_is_found_in_every_layout() {
+    let cases = [
+        ("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n", Some("/sys/fs/cgroup")),
+        (
+            "tmpfs /sys/fs/cgroup tmpfs ro 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n",
+            Some("/sys/fs/cgroup/unified"),
+        ),
+        ("none /mnt/a\\040b cgroup2 rw 0 0\n", Some("/mnt/a b")),
+        ("tmpfs /sys/fs/cgroup tmpfs ro 0 0\n", None),
+        ("", None),
+    ];
+    for (mounts, expected) in cases {
+        assert_eq!(cgroup2_mount(mounts), expected.map(PathBuf::from), "{mounts}");
+    }
+}
+
+#[test]
+fn data_threads_follow_the_limit_or_a_quarter_of_the_cpus() {
+    for (cpus, cpu_limit, expected) in [(1, None, 2), (4, None, 2), (64, None, 16), (64, Some(6), 6), (64, Some(1), 2)] {
+        let machine = Machine { cgroup2_mount: None, cpus, cpu_limit };
+        assert_eq!(machine.data_threads(), expected, "{machine:?}");
+    }
+}
+
+#[test]
+fn levels_and_directives() {
+    for good in ["info", "WARN", "off", "info,heddle=debug", "heddle::capture=trace", "warn,h2=error"] {
+        assert_eq!(level::checked(good), Some(good));
+    }
+    for bad in ["", "verbose", "info,heddle", "heddle=loud", "info,,debug"] {
+        assert_eq!(level::checked(bad), None, "{bad:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_text_panics(text in "(?s).{0,200}") {
+        let _ = parse(&text).map_err(|problems| problems.to_string());
+    }
+
+    #[test]
+    fn no_yaml_like_text_panics(text in "([a-z&*!|>\\[\\]{}:,\"'#%@`\\-? \n\t0-9]|node|source|files|limits|---|<<){0,80}") {
+        let _ = parse(&format!("{MINIMAL}{text}")).map_err(|problems| problems.to_string());
+    }
+}

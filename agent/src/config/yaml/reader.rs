@@ -1,0 +1,245 @@
+//! Typed reading of a tree, which collects problems and goes on.
+//!
+//! A getter returns `None` both for an absent key and for a bad value, which it has reported by then; so callers fill
+//! in a default and look at the report once, at the end. The keys that were asked for are the keys that are allowed.
+
+use std::cell::RefCell;
+
+use super::{Entry, Node, Value};
+use crate::config::{Position, Problem};
+
+/// Similarity (Jaro-Winkler) from which a known key is worth suggesting: `connectTimout` yes, `foo` no.
+const SUGGEST_FROM: f64 = 0.8;
+
+/// Collects the problems of one file.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    file: &'a str,
+    text: &'a str,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// Reads one map of the tree.
+#[derive(Debug)]
+pub(crate) struct MapReader<'a> {
+    report: &'a Report<'a>,
+    path: String,
+    position: Position,
+    entries: &'a [Entry],
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Report<'a> {
+    pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
+        Self { file, text, problems: RefCell::default() }
+    }
+
+    /// Adds a problem at a place.
+    pub(crate) fn add(&self, position: Position, message: impl Into<String>) {
+        self.problems.borrow_mut().push(Problem::at(self.file, self.text, position, message));
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems.into_inner()
+    }
+
+    /// Reads a document that must be a map.
+    pub(crate) fn root(&'a self, node: &'a Node) -> Option<MapReader<'a>> {
+        self.map(node, String::new())
+    }
+
+    fn map(&'a self, node: &'a Node, path: String) -> Option<MapReader<'a>> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            // `admin:` with nothing below it means the defaults, as in Kubernetes.
+            Value::Null => &[],
+            _ => {
+                self.refuse(&path, node, "a map of keys and values");
+                return None;
+            }
+        };
+        Some(MapReader { report: self, path, position: node.position, entries, known: RefCell::default() })
+    }
+
+    fn refuse(&self, path: &str, node: &Node, allowed: &str) {
+        let subject = if path.is_empty() { "document" } else { path };
+        self.add(node.position, format!("{subject}: found {}, allowed: {allowed}", node.value));
+    }
+}
+
+impl<'a> MapReader<'a> {
+    /// Where this map begins.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Where the value of a key is, or else the map.
+    pub(crate) fn position_of(&self, key: &str) -> Position {
+        self.entries.iter().find(|entry| entry.key == key).map_or(self.position, |entry| entry.node.position)
+    }
+
+    /// Whether a key has a value, good or bad.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key && entry.node.value != Value::Null)
+    }
+
+    /// Reports that a key must be there.
+    pub(crate) fn missing(&self, key: &str, allowed: &str) {
+        self.report.add(self.position, format!("{}: missing, must be {allowed}", self.path_of(key)));
+    }
+
+    /// The map under a key; an absent key reads as an empty map.
+    pub(crate) fn map_or_empty(&self, key: &'static str) -> Option<Self> {
+        static EMPTY: [Entry; 0] = [];
+        match self.node(key) {
+            Some(node) => self.report.map(node, self.path_of(key)),
+            None => Some(Self {
+                report: self.report,
+                path: self.path_of(key),
+                position: self.position,
+                entries: &EMPTY,
+                known: RefCell::default(),
+            }),
+        }
+    }
+
+    /// The map under a key, where the key is there.
+    pub(crate) fn map(&self, key: &'static str) -> Option<Self> {
+        self.report.map(self.node(key)?, self.path_of(key))
+    }
+
+    /// The maps of the list under a key; an absent key reads as an empty list.
+    pub(crate) fn maps(&self, key: &'static str) -> Vec<Self> {
+        let items = self.list(key, "a list of maps");
+        let path = self.path_of(key);
+        items.iter().enumerate().filter_map(|(i, item)| self.report.map(item, format!("{path}[{i}]"))).collect()
+    }
+
+    /// The list under a key.
+    fn list(&self, key: &'static str, allowed: &str) -> &'a [Node] {
+        match self.node(key) {
+            None => &[],
+            Some(Node { value: Value::List(items), .. }) => items,
+            Some(node) => {
+                self.report.refuse(&self.path_of(key), node, allowed);
+                &[]
+            }
+        }
+    }
+
+    /// The items of a list, each read by a function.
+    pub(crate) fn scalars<T>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        read: impl Fn(&'a Node) -> Option<T>,
+    ) -> Vec<T> {
+        let mut values = Vec::new();
+        for (index, item) in self.list(key, allowed).iter().enumerate() {
+            let value = read(item);
+            if value.is_none() {
+                self.report.refuse(&format!("{}[{index}]", self.path_of(key)), item, allowed);
+            }
+            values.extend(value);
+        }
+        values
+    }
+
+    /// A text; numbers and booleans must be quoted to be one, as in Kubernetes.
+    pub(crate) fn text(&self, key: &'static str) -> Option<&'a str> {
+        self.scalar(key, "text (quote numbers and booleans)", Node::text)
+    }
+
+    /// A text that is read by a function, which says what is allowed where it returns `None`.
+    pub(crate) fn parsed<T>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(&'a str) -> Option<T>,
+    ) -> Option<T> {
+        self.scalar(key, allowed, |node| parse(node.text()?))
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
+        self.scalar(key, "true or false", |node| match node.value {
+            Value::Bool(value) => Some(value),
+            _ => None,
+        })
+    }
+
+    /// A whole number that a function accepts.
+    pub(crate) fn integer<T: TryFrom<i128>>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        accept: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        self.scalar(key, allowed, |node| match node.value {
+            Value::Integer(value) => T::try_from(value).ok().filter(accept),
+            _ => None,
+        })
+    }
+
+    /// The value of a key, read by a function.
+    pub(crate) fn scalar<T>(
+        &self,
+        key: &'static str,
+        allowed: &str,
+        read: impl FnOnce(&'a Node) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.node(key)?;
+        let value = read(node);
+        if value.is_none() {
+            self.report.refuse(&self.path_of(key), node, allowed);
+        }
+        value
+    }
+
+    /// All entries of a map of texts, such as labels.
+    pub(crate) fn texts(&self) -> Vec<(&'a str, &'a str)> {
+        let mut texts = Vec::with_capacity(self.entries.len());
+        for entry in self.entries {
+            match (&entry.node.value, entry.node.text()) {
+                (_, Some(text)) => texts.push((entry.key.as_str(), text)),
+                (Value::Null, None) => texts.push((entry.key.as_str(), "")),
+                (_, None) => {
+                    let path = self.path_of(&entry.key);
+                    self.report.refuse(&path, &entry.node, "text (quote numbers and booleans)");
+                }
+            }
+        }
+        texts
+    }
+
+    /// Refuses every key that was not asked for. Not called where unknown keys are tolerated.
+    pub(crate) fn finish(self) {
+        let known = self.known.take();
+        for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let place = if self.path.is_empty() { String::new() } else { format!(" in {}", self.path) };
+            let hint = match nearest(&entry.key, &known) {
+                Some(near) => format!("; did you mean {near:?}?"),
+                None => format!(", allowed: {}", known.join(", ")),
+            };
+            self.report.add(entry.position, format!("unknown key {:?}{place}{hint}", entry.key));
+        }
+    }
+
+    /// `Null` reads as absent, as in Kubernetes.
+    fn node(&self, key: &'static str) -> Option<&'a Node> {
+        self.known.borrow_mut().push(key);
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        (entry.node.value != Value::Null).then_some(&entry.node)
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+/// The most similar of the known words, if any is similar enough to be meant.
+pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let lower = word.to_ascii_lowercase();
+    let scored = known.iter().map(|k| (strsim::jaro_winkler(&lower, &k.to_ascii_lowercase()), *k));
+    scored.filter(|(score, _)| *score >= SUGGEST_FROM).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k)
+}

@@ -1,0 +1,151 @@
+//! Objects from a directory of plain Kubernetes YAML or JSON.
+//!
+//! Every `*.yaml`, `*.yml` and `*.json` below the directory is read, at any depth, in path order. Changes are seen by
+//! watching the directories; a slow rescan catches what a watch missed. Nothing is written.
+
+mod assemble;
+mod parse;
+mod scan;
+mod walk;
+mod watch;
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::{mpsc, watch as channel};
+
+use self::{scan::Scanner, watch::Watches};
+use super::{ObjectSet, ObjectStream};
+
+/// Why a directory cannot serve as a source.
+#[derive(Debug, thiserror::Error)]
+pub enum FileSourceError {
+    /// It cannot be listed.
+    #[error("cannot read the directory of objects {}: {source}; create it or correct source.files.path", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The reading thread died.
+    #[error("reading the directory of objects {} was interrupted; restart the agent", path.display())]
+    Interrupted {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// How long changes are waited for.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    /// Silence after which a burst of changes is taken to be over.
+    settle: Duration,
+    /// How long a burst may go on before it is read anyway.
+    longest_burst: Duration,
+    /// Between readings without any change seen.
+    rescan: Duration,
+    /// Between readings while the directory cannot be read, since there is nothing to watch then.
+    retry: Duration,
+}
+
+/// An editor's save takes a few milliseconds; changes must be in force within one second.
+const TIMING: Timing = Timing {
+    settle: Duration::from_millis(50),
+    longest_burst: Duration::from_millis(500),
+    rescan: Duration::from_secs(10),
+    retry: Duration::from_secs(1),
+};
+
+/// Reads the directory once and keeps reading it on changes, in a task that ends when the stream is dropped.
+///
+/// # Errors
+/// The directory cannot be read now. Should it vanish later, the last state stays in force and is reported.
+pub async fn open(path: PathBuf) -> Result<ObjectStream, FileSourceError> {
+    open_with(path, TIMING).await
+}
+
+async fn open_with(path: PathBuf, timing: Timing) -> Result<ObjectStream, FileSourceError> {
+    // One waiting signal says all there is to say: read again.
+    let (signal, signals) = mpsc::channel(1);
+    let mut directory = Directory { scanner: Scanner::new(path.clone()), watches: Watches::new(signal) };
+    let reading = tokio::task::spawn_blocking(move || directory.read().map(|set| (directory, set)));
+    let (directory, first) = reading.await.map_err(|_| FileSourceError::Interrupted { path: path.clone() })??;
+    let (sender, stream) = ObjectStream::new(first);
+    tokio::spawn(follow(directory, signals, sender, timing));
+    Ok(stream)
+}
+
+/// A directory with the watches on it.
+#[derive(Debug)]
+struct Directory {
+    scanner: Scanner,
+    watches: Watches,
+}
+
+impl Directory {
+    /// Reads until all directories that were read are watched, so that no change falls between the two.
+    fn read(&mut self) -> Result<ObjectSet, FileSourceError> {
+        /// Directories that appear faster than they are watched are left to the rescan.
+        const PASSES: usize = 5;
+        let mut scan = self.scanner.scan()?;
+        for _ in 1..PASSES {
+            if !self.watches.follow(&scan.directories) {
+                break;
+            }
+            scan = self.scanner.scan()?;
+        }
+        scan.set.problems.extend(self.watches.problem());
+        Ok(scan.set)
+    }
+
+    /// Like `read`; a directory that cannot be read any more leaves the last state in force.
+    fn reread(&mut self) -> (ObjectSet, bool) {
+        match self.read() {
+            Ok(set) => (set, true),
+            Err(error) => (self.scanner.last_state(&error), false),
+        }
+    }
+}
+
+async fn follow(
+    mut directory: Directory,
+    mut signals: mpsc::Receiver<()>,
+    sender: channel::Sender<Arc<ObjectSet>>,
+    timing: Timing,
+) {
+    let mut readable = true;
+    loop {
+        let pause = if readable { timing.rescan } else { timing.retry };
+        tokio::select! {
+            () = sender.closed() => return,
+            _ = signals.recv() => settle(&mut signals, timing).await,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let reading = tokio::task::spawn_blocking(move || {
+            let (set, readable) = directory.reread();
+            (directory, set, readable)
+        });
+        let Ok((back, set, now_readable)) = reading.await else {
+            tracing::error!("reading the directory of objects was interrupted, changes are not seen any more; restart the agent");
+            return;
+        };
+        (directory, readable) = (back, now_readable);
+        sender.send_if_modified(|current| {
+            let changed = **current != set;
+            if changed {
+                *current = Arc::new(set);
+            }
+            changed
+        });
+    }
+}
+
+/// Waits until a burst of changes is over, or has gone on for too long.
+async fn settle(signals: &mut mpsc::Receiver<()>, timing: Timing) {
+    let quiet = async { while tokio::time::timeout(timing.settle, signals.recv()).await.is_ok_and(|s| s.is_some()) {} };
+    // Running into the limit only means to read now.
+    let _ = tokio::time::timeout(timing.longest_burst, quiet).await;
+}
+
+#[cfg(test)]
+mod tests;

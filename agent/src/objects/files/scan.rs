@@ -1,0 +1,109 @@
+//! Reads a directory again and again, and parses only the files that changed.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    FileSourceError,
+    assemble::assemble,
+    parse::{self, ParsedFile},
+    walk::{Inode, walk},
+};
+use crate::{config::Problem, objects::ObjectSet};
+
+/// The state of a directory as last read.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    root: PathBuf,
+    files: BTreeMap<PathBuf, FileState>,
+    last: ObjectSet,
+}
+
+/// One reading of a directory.
+#[derive(Debug)]
+pub(super) struct Scan {
+    pub(super) set: ObjectSet,
+    /// Every directory that was listed, by real path.
+    pub(super) directories: BTreeMap<PathBuf, Inode>,
+}
+
+#[derive(Debug)]
+struct FileState {
+    name: String,
+    /// Of the text or the error; the text itself is not kept.
+    fingerprint: u64,
+    parsed: ParsedFile,
+}
+
+impl Scanner {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root, files: BTreeMap::new(), last: ObjectSet::default() }
+    }
+
+    /// Reads all files.
+    pub(super) fn scan(&mut self) -> Result<Scan, FileSourceError> {
+        let listing =
+            walk(&self.root).map_err(|source| FileSourceError::Directory { path: self.root.clone(), source })?;
+        self.files.retain(|path, _| listing.files.contains(path));
+        for path in listing.files {
+            self.refresh(path);
+        }
+        let files = self.files.values().map(|state| (state.name.as_str(), &state.parsed));
+        let mut set = assemble(files, &self.last);
+        set.problems.extend(listing.problems);
+        self.last = set.clone();
+        Ok(Scan { set, directories: listing.directories })
+    }
+
+    /// The set as last read, with the reason why there is no newer one.
+    pub(super) fn last_state(&self, error: &FileSourceError) -> ObjectSet {
+        let mut set = self.last.clone();
+        let message = format!("{error}; the last state stays in force");
+        set.problems.push(Problem::of_file(&self.root.display().to_string(), message));
+        set
+    }
+
+    fn refresh(&mut self, path: PathBuf) {
+        let text = match read(&path) {
+            // Deleted since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return drop(self.files.remove(&path)),
+            result => result,
+        };
+        let fingerprint = fingerprint(&text);
+        let entry = self.files.entry(path);
+        if matches!(&entry, Entry::Occupied(state) if state.get().fingerprint == fingerprint) {
+            return;
+        }
+        let name = entry.key().display().to_string();
+        let parsed = match &text {
+            Ok(text) => parse::parse(&name, text),
+            Err(error) => parse::unreadable(Problem::of_file(&name, format!("cannot read this file: {error}"))),
+        };
+        match entry {
+            Entry::Occupied(mut state) => {
+                let earlier = std::mem::take(&mut state.get_mut().parsed);
+                let parsed = parsed.following(Some(earlier));
+                state.insert(FileState { name, fingerprint, parsed });
+            }
+            Entry::Vacant(vacant) => drop(vacant.insert(FileState { name, fingerprint, parsed })),
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path)
+}
+
+fn fingerprint(text: &io::Result<String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match text {
+        Ok(text) => text.hash(&mut hasher),
+        Err(error) => (1u8, error.to_string()).hash(&mut hasher),
+    }
+    hasher.finish()
+}

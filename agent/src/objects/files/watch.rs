@@ -1,0 +1,83 @@
+//! Watches on directories, which say no more than "read again".
+//!
+//! Each directory that was read is watched by its real path, so that a symbolic link which comes to point elsewhere
+//! brings its new target with it.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{AccessKind, AccessMode},
+};
+use tokio::sync::mpsc;
+
+use super::walk::Inode;
+use crate::config::Problem;
+
+/// The watches that are in place.
+#[derive(Debug)]
+pub(super) struct Watches {
+    watcher: Result<RecommendedWatcher, notify::Error>,
+    watched: BTreeMap<PathBuf, Inode>,
+    failed: Option<(PathBuf, notify::Error)>,
+}
+
+impl Watches {
+    /// Signals on each change; a signal that is already waiting is enough.
+    pub(super) fn new(signal: mpsc::Sender<()>) -> Self {
+        let watcher = notify::recommended_watcher(move |event| {
+            if is_change(&event) {
+                // Full means that a signal waits, closed that nobody listens any more.
+                let _ = signal.try_send(());
+            }
+        });
+        Self { watcher, watched: BTreeMap::new(), failed: None }
+    }
+
+    /// Watches exactly these directories. True if one of them was not watched before.
+    pub(super) fn follow(&mut self, directories: &BTreeMap<PathBuf, Inode>) -> bool {
+        let Ok(watcher) = &mut self.watcher else { return false };
+        self.failed = None;
+        self.watched.retain(|path, inode| {
+            let stays = directories.get(path) == Some(inode);
+            if !stays {
+                // The kernel has already dropped the watch of a directory that is gone.
+                let _ = watcher.unwatch(path);
+            }
+            stays
+        });
+        let mut added = false;
+        for (path, inode) in directories {
+            if self.watched.contains_key(path) {
+                continue;
+            }
+            match watcher.watch(path, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.watched.insert(path.clone(), *inode);
+                    added = true;
+                }
+                Err(error) => self.failed = Some((path.clone(), error)),
+            }
+        }
+        added
+    }
+
+    /// Why changes are seen late, if they are.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        let late = "changes are only seen by the rescan; raise fs.inotify.max_user_watches and max_user_instances";
+        let (path, error) = match (&self.watcher, &self.failed) {
+            (Err(error), _) => ("directory of objects".to_owned(), error),
+            (Ok(_), Some((path, error))) => (path.display().to_string(), error),
+            (Ok(_), None) => return None,
+        };
+        Some(Problem::of_file(&path, format!("cannot be watched: {error}; {late}")))
+    }
+}
+
+/// Reading the directory must not look like a change of it. Errors, such as an overflow, may hide changes.
+fn is_change(event: &notify::Result<Event>) -> bool {
+    match event {
+        Ok(Event { kind: EventKind::Access(kind), .. }) => *kind == AccessKind::Close(AccessMode::Write),
+        Ok(_) | Err(_) => true,
+    }
+}
