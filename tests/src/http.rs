@@ -1,7 +1,7 @@
 //! Just enough HTTP/1.1 to ask an agent's endpoints: one GET per connection over any byte stream.
 //!
-//! Understands `content-length`, chunked bodies and bodies that end with the connection. Not a client for the traffic under
-//! test: that is sent by `heddle-peer`, curl and others.
+//! Understands `content-length`, chunked bodies and bodies that end with the connection. Not a client for the traffic
+//! under test: that is sent by `heddle-peer`, curl and others.
 
 use std::io::{Read, Write};
 

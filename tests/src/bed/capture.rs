@@ -1,7 +1,7 @@
 //! Records every packet on the wire between the nodes, with tcpdump, and proves that the record is complete.
 //!
-//! Absence of plaintext in a record means something only if nothing was lost: the end of the record is a packet sent for
-//! that purpose and awaited in the file, and packets that the kernel dropped are an error.
+//! Absence of plaintext in a record means something only if nothing was lost: the end of the record is a packet sent
+//! for that purpose and awaited in the file, and packets that the kernel dropped are an error.
 
 use std::net::UdpSocket;
 use std::path::PathBuf;

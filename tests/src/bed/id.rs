@@ -1,7 +1,7 @@
 //! Short names that say which process made a thing, so that leftovers of dead test processes can be told apart.
 //!
-//! A bed's id is `hd<pid>x<n>` with both numbers in base 32 (digits `0-9a-v`, so that the `x` is unambiguous); everything
-//! outside the bed's own directory is named `<id>` or `<id>-<rest>`.
+//! A bed's id is `hd<pid>x<n>` with both numbers in base 32 (digits `0-9a-v`, so that the `x` is unambiguous);
+//! everything outside the bed's own directory is named `<id>` or `<id>-<rest>`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

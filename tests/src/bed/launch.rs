@@ -1,9 +1,9 @@
 //! Starts programs inside a pod or node, so that they cannot outlive the test.
 //!
-//! The chain is: this process -> `heddle-peer enter`, which asks to be killed with its parent, joins the cgroup, then the
-//! network namespace, and becomes the program. (`ip netns exec` is no substitute: it remounts /sys and hides the cgroups.)
-//! The kernel's "parent" is the starting *thread*, and test threads end; so one thread that lives as long as this
-//! process starts everything.
+//! The chain is: this process -> `heddle-peer enter`, which asks to be killed with its parent, joins the cgroup, then
+//! the network namespace, and becomes the program. (`ip netns exec` is no substitute: it remounts /sys and hides the
+//! cgroups.) The kernel's "parent" is the starting *thread*, and test threads end; so one thread that lives as long as
+//! this process starts everything.
 
 use std::ffi::OsString;
 use std::io;

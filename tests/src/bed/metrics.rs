@@ -120,7 +120,8 @@ mod tests {
 
     use super::*;
 
-    const TEXT: &str = "# HELP a help\n# TYPE a counter\na{x=\"1\",y=\"b}c\"} 2\na{x=\"2\",y=\"q\\\"\\\\\\n\"} 3\nplain 1.5 1700000000\nbig +Inf\n";
+    const TEXT: &str = "# HELP a help\n# TYPE a counter\n\
+        a{x=\"1\",y=\"b}c\"} 2\na{x=\"2\",y=\"q\\\"\\\\\\n\"} 3\nplain 1.5 1700000000\nbig +Inf\n";
 
     #[test]
     fn values_are_summed_over_the_labels_not_asked_for() {

@@ -1,8 +1,9 @@
 //! A test bed: nodes on one wire, pods on the nodes, one directory of Kubernetes objects, and nothing left afterwards.
 //!
-//! Every bed has namespaces, cgroups and directories of its own, so tests run in parallel and may use the same addresses.
-//! The node with index n has pods in 10.244.n.0/24 and fd44:0:0:n::/64, and the wire's 172.30.0.n and fd30::n. Whatever a
-//! bed makes it takes back when dropped, also on panic; the next test process takes back what a killed one left.
+//! Every bed has namespaces, cgroups and directories of its own, so tests run in parallel and may use the same
+//! addresses. The node with index n has pods in 10.244.n.0/24 and fd44:0:0:n::/64, and the wire's 172.30.0.n and
+//! fd30::n. Whatever a bed makes it takes back when dropped, also on panic; the next test process takes back what a
+//! killed one left.
 
 mod agent;
 mod capture;

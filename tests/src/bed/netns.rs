@@ -1,7 +1,7 @@
 //! One named network namespace: made and removed with `ip netns`, entered by threads that end inside it.
 //!
-//! Code runs inside a namespace on a thread made for that purpose, which never comes back: no guard can be forgotten and
-//! no panic leaves the caller in the wrong place. Programs are started through [`super::process`], not from here.
+//! Code runs inside a namespace on a thread made for that purpose, which never comes back: no guard can be forgotten
+//! and no panic leaves the caller in the wrong place. Programs are started through [`super::process`], not from here.
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,7 +1,8 @@
 //! A node: a network namespace on the wire with a bridge for its pods, a cgroup, a bpf file system, and its agent.
 //!
-//! Routes to the pods of the other nodes go over the wire, for both families. The node has no default route: what no node
-//! knows is unreachable at once.
+//! Routes to the pods of the other nodes go over the wire, for both families. The node has no default route: what no
+//! node knows is unreachable. (The kernel keeps back the first ICMP error to a new peer: clients learn it with their
+//! second SYN.)
 
 use std::ffi::CStr;
 use std::fs;
@@ -22,6 +23,14 @@ use super::{State, WIRE};
 
 /// Interface names have 15 bytes and the wire's port is named after the node.
 const LONGEST_NAME: usize = 15;
+
+const NODE_SETTINGS: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    // No duplicate address detection: IPv6 is usable at once.
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+];
 
 /// A node of a bed; clones are the same node.
 #[derive(Clone)]
@@ -180,10 +189,7 @@ impl Node {
         );
         bed.add_namespace(self.netns(), &cable)?;
         bed.wire.ip(&format!("link set {name} master {WIRE}\nlink set {name} up\n"))?;
-        // No duplicate address detection: IPv6 is usable at once.
-        let settings = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|key| (key, "1"));
-        self.netns().sysctl(&settings)?;
-        self.netns().sysctl(&[("ipv6/conf/all/accept_dad", "0"), ("ipv6/conf/default/accept_dad", "0")])?;
+        self.netns().sysctl(NODE_SETTINGS)?;
         let (v4, v6) = self.gateway();
         let mut lines = format!(
             "link set lo up\nlink add cni0 type bridge\nlink set cni0 up\nlink set eth0 up\n\

@@ -1,7 +1,7 @@
 //! The directory of plain Kubernetes YAML that the agents of a bed watch: one file per object, replaced atomically.
 //!
-//! Files are written aside, in a directory that no agent watches, and renamed into place: a reader sees the old object or
-//! the new one.
+//! Files are written aside, in a directory that no agent watches, and renamed into place: a reader sees the old object
+//! or the new one.
 
 use std::collections::BTreeSet;
 use std::fs;

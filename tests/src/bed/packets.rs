@@ -1,7 +1,7 @@
 //! A pcap file taken apart: IPv4 and IPv6 packets with their TCP or UDP payloads.
 //!
-//! Knows Ethernet without tags and IP without fragments or extension headers, which is all that the wire of a bed carries;
-//! other packets (ARP, ICMP) are kept as raw bytes only.
+//! Knows Ethernet without tags and IP without fragments or extension headers, which is all that the wire of a bed
+//! carries; other packets (ARP, ICMP) are kept as raw bytes only.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

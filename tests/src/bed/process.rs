@@ -1,7 +1,7 @@
 //! A running program: its output as lines, its end, and the guard that makes sure of it.
 //!
-//! The end of the output goes into failure messages. The guard ends exactly its own child, by the handle that the kernel
-//! gave, and reaps it.
+//! The end of the output goes into failure messages. The guard ends exactly its own child, by the handle that the
+//! kernel gave, and reaps it.
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, ExitStatus};

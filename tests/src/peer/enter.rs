@@ -1,6 +1,7 @@
 //! `heddle-peer enter`: the last step before a program of a pod or node runs where it belongs.
 //!
-//! Order matters: bound to the parent's life first, then the cgroup (its path is valid only outside), then the namespace.
+//! Order matters: bound to the parent's life first, then the cgroup (its path is valid only outside), then the
+//! namespace.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

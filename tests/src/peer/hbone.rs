@@ -1,7 +1,7 @@
 //! `heddle-peer hbone`: an HBONE client with any certificate, or none, to see whom an agent lets in.
 //!
-//! It accepts whatever certificate the server shows and reports it: judging the server is the agents' business, and theirs
-//! is under test.
+//! It accepts whatever certificate the server shows and reports it: judging the server is the agents' business, and
+//! theirs is under test.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

