@@ -94,13 +94,8 @@ impl Outbound<'_> {
         let candidates = balance::candidates(&route, &self.source)?;
         let headers = self.headers(&route);
         let node = &self.thread.node;
-        let opener = Opener {
-            node,
-            tunnels: &self.thread.tunnels,
-            pod: self.pod,
-            source: &self.source,
-            headers: &headers,
-        };
+        let opener =
+            Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
         let opened = opener.open(candidates).await?;
         record.set_server(Party {
             address: opened.candidate.address,
@@ -122,12 +117,7 @@ impl Outbound<'_> {
 }
 
 /// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
-async fn inbound_plaintext(
-    stream: TcpStream,
-    client: SocketAddr,
-    pod: &Arc<EnrolledPod>,
-    thread: &Arc<DataThread>,
-) {
+async fn inbound_plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
     let node = &thread.node;
     let Some(original_dst) = dialled(&stream).filter(|address| !address.ip().is_loopback()) else {
         node.observer.metrics().refused(RefusedReason::UnknownDestination);
@@ -240,12 +230,7 @@ async fn serve_streams(
 }
 
 /// One connection in a tunnel, to an application of this node.
-async fn inbound_stream(
-    stream: IncomingStream,
-    facts: &TunnelFacts,
-    pod: &Arc<EnrolledPod>,
-    thread: &Arc<DataThread>,
-) {
+async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
     let node = &thread.node;
     let _open = thread.count_connection();
     let snapshot = node.snapshot.load();

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod failure;
 pub mod identify;
 pub mod mesh;
+pub mod node;
 pub mod objects;
 pub mod observe;
 pub mod route;

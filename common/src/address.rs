@@ -12,6 +12,12 @@ pub struct Address {
     words: [u32; 4],
 }
 
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "aya takes map keys and values only of types that promise what zerocopy proved")]
+// SAFETY: IntoBytes and FromBytes prove a layout without padding in which any bits are valid; it is Copy and has no
+// lifetime.
+unsafe impl aya::Pod for Address {}
+
 /// The third word of an IPv4-mapped address.
 const MAPPED: u32 = 0xffff_u32.to_be();
 

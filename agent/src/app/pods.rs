@@ -16,7 +16,7 @@ use crate::{
     admin::Readiness,
     capture::Enrolment,
     identify::Certificates,
-    mesh::{SnapshotHandle, Workload, WorkloadUid},
+    mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
     observe::{BypassReason, Observer},
 };
 
@@ -53,23 +53,12 @@ impl Pods {
         observer: Observer,
         readiness: Readiness,
     ) -> Self {
-        Self {
-            enrolment,
-            certificates,
-            snapshot,
-            observer,
-            readiness,
-            failing: HashMap::new(),
-            held: HashMap::new(),
-        }
+        Self { enrolment, certificates, snapshot, observer, readiness, failing: HashMap::new(), held: HashMap::new() }
     }
 
-    /// Follows the snapshot for ever.
-    pub(super) async fn run(mut self, mut generation: watch::Receiver<u64>) {
-        // Before the first snapshot nothing is known, and what an earlier agent enrolled stays captured.
-        if generation.wait_for(|generation| *generation > 0).await.is_err() {
-            return;
-        }
+    /// Follows the mesh for ever. Its first snapshot is published already: what an earlier agent enrolled and is not in
+    /// it is released.
+    pub(super) async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
         self.reconcile().await;
         match self.enrolment.release_leftovers() {
             Ok(0) => {}
@@ -79,7 +68,7 @@ impl Pods {
         loop {
             let retry = self.failing.values().map(|failing| failing.retry_at).min();
             tokio::select! {
-                changed = generation.changed() => if changed.is_err() { return },
+                changed = mesh.changed() => if changed.is_err() { return },
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
             }
             self.reconcile().await;
@@ -114,7 +103,7 @@ impl Pods {
         match self.enrolment.enrol(workload) {
             Ok(survivors) => {
                 self.failing.remove(&workload.uid);
-                self.readiness.ready(&name);
+                self.readiness.met(&name);
                 self.observer.metrics().bypassed(BypassReason::BeforeEnrolment, survivors);
                 info!(pod = %name, identity = %workload.identity, open_before = survivors, "enrolled");
             }

@@ -59,7 +59,7 @@ pub(super) async fn accept(
     data_path: Arc<dyn DataPath>,
     mut stop: watch::Receiver<()>,
 ) {
-    let listener = match AsyncFd::new(listener) {
+    let listener = match AsyncFd::register(listener) {
         Ok(listener) => listener,
         Err(error) => return warn!(pod = %pod.workload.name, %error, "listen for connections of a pod"),
     };
@@ -102,7 +102,9 @@ fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 
 /// accept(2) reports errors that the new connection had; they say nothing about the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable, TimedOut};
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable, TimedOut,
+    };
     matches!(
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | TimedOut | HostUnreachable | NetworkUnreachable

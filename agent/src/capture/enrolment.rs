@@ -3,7 +3,7 @@
 //! The order matters. Enrolment first opens what will serve the connections, then turns them to it; release goes the
 //! other way round. What fails half-way is undone.
 
-use std::{collections::HashMap, io, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
 
 use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
@@ -84,9 +84,10 @@ impl Enrolment {
     pub fn is_current(&self, workload: &Workload) -> bool {
         self.pods.get(&workload.uid).is_some_and(|current| {
             current.addresses == addresses(workload)
-                && workload.local.as_ref().is_some_and(|local| {
-                    current.rules == local.rules && current.pod.netns.path() == local.netns
-                })
+                && workload
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| current.rules == local.rules && current.pod.netns.path() == local.netns)
         })
     }
 
@@ -118,10 +119,10 @@ impl Enrolment {
 
     /// Releases what an earlier agent enrolled and this one did not. Returns how many.
     pub fn release_leftovers(&mut self) -> Result<usize, EnrolmentError> {
-        let attached = self.kernel.adopted().map_err(|source| EnrolmentError::Inside {
-            what: "list the links that an earlier agent pinned",
-            source,
-        })?;
+        let attached = self
+            .kernel
+            .adopted()
+            .map_err(|source| EnrolmentError::Inside { what: "list the links that an earlier agent pinned", source })?;
         let mut leftovers = self.kernel.tables.enrolled()?;
         leftovers.extend(attached);
         leftovers.sort_unstable();
@@ -173,8 +174,8 @@ impl Enrolment {
     ) -> Result<(), KernelError> {
         let cookie = pod.netns.cookie();
         let addresses = addresses(workload);
-        self.kernel.tables.set_listener(cookie, ListenerKind::Plaintext, &listeners.plaintext)?;
-        self.kernel.tables.set_listener(cookie, ListenerKind::Hbone, &listeners.hbone)?;
+        self.kernel.tables.set_listener(cookie, ListenerKind::Plaintext, listeners.plaintext.as_raw_fd())?;
+        self.kernel.tables.set_listener(cookie, ListenerKind::Hbone, listeners.hbone.as_raw_fd())?;
         self.kernel.tables.set_inbound(cookie, &addresses, &local.rules)?;
         self.kernel.attach_inbound(&pod.netns)?;
         self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)

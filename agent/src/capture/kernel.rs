@@ -13,8 +13,8 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
     programs::{
-        CgroupAttachMode, CgroupSockAddr, FdLink, ProgramError, ProgramFd, SkLookup, SkLookupLink, SockOps,
-        links::LinkError,
+        CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramFd, SkLookup, SockOps,
+        links::{FdLink, LinkError},
     },
 };
 
@@ -60,7 +60,9 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The kernel refused a map or a program's format.
-    #[error("load the kernel programs: {0}; they need Linux 5.15 or later, and the capabilities BPF, NET_ADMIN and SYS_ADMIN")]
+    #[error(
+        "load the kernel programs: {0}; they need Linux 5.15 or later, and the capabilities BPF, NET_ADMIN and SYS_ADMIN"
+    )]
     Load(#[from] EbpfError),
     /// The kernel refused a program, or to attach it.
     #[error("attach kernel program {program}: {source}")]
@@ -89,7 +91,6 @@ pub enum KernelError {
 }
 
 /// Programs, maps and links.
-#[derive(Debug)]
 pub struct Kernel {
     programs: Ebpf,
     pins: Pins,
@@ -104,7 +105,7 @@ impl Kernel {
         let folders = Pins::create(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })?;
         let mut loader = EbpfLoader::new();
         let level = log as u8;
-        loader.set_global(aya_log::LEVEL, &level, true);
+        loader.override_global(aya_log::LEVEL, &level, true);
         for map in MAPS {
             loader.map_pin_path(map, folders.map(map));
         }
@@ -151,7 +152,7 @@ impl Kernel {
             return Ok(());
         }
         let link = program.attach(netns).and_then(|id| program.take_link(id)).map_err(refused(PROGRAM))?;
-        pin_link(PROGRAM, SkLookupLink::into(link), &pin)
+        pin_link(PROGRAM, link.into(), &pin)
     }
 
     /// From now on new inbound connections of this namespace go where they would without Heddle.
@@ -203,12 +204,7 @@ fn check_membership(cgroup: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
-fn attach_address_hook(
-    programs: &mut Ebpf,
-    name: &'static str,
-    cgroup: &File,
-    pin: &Path,
-) -> Result<(), KernelError> {
+fn attach_address_hook(programs: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), KernelError> {
     let program: &mut CgroupSockAddr = program(programs, name)?;
     program.load().map_err(refused(name))?;
     if adopt_link(name, pin, fd(name, program.fd())?)? {

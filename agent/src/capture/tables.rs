@@ -4,9 +4,7 @@ use std::os::fd::AsRawFd;
 
 use aya::{
     Pod as AyaPod,
-    maps::{
-        HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash, lpm_trie::Key,
-    },
+    maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash, lpm_trie::Key},
 };
 use heddle_common::{
     Address, KernelEvent, ListenerKey, ListenerKind, MAX_POD_ADDRESSES, NetworkKey, Pod, PortDirection, PortKey,
@@ -18,7 +16,6 @@ use crate::mesh::CaptureRules;
 use super::{kernel::KernelError, pins::Pins};
 
 /// The maps, opened from their pins.
-#[derive(Debug)]
 pub(super) struct Tables {
     pods: HashMap<MapData, u64, Pod>,
     addresses: HashMap<MapData, Address, u64>,
@@ -48,7 +45,7 @@ impl Tables {
         &mut self,
         netns: u64,
         kind: ListenerKind,
-        listener: &impl AsRawFd,
+        listener: impl AsRawFd,
     ) -> Result<(), KernelError> {
         self.listeners.insert(ListenerKey::new(netns, kind), listener, 0).map_err(at("LISTENERS"))
     }
@@ -181,7 +178,11 @@ fn removed(result: Result<(), MapError>, name: &'static str) -> Result<(), Kerne
         Err(MapError::KeyNotFound | MapError::ElementNotFound) | Ok(()) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         // A socket leaves its map by itself when it is closed.
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) && name == "LISTENERS" => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::EINVAL) && name == "LISTENERS" =>
+        {
+            Ok(())
+        }
         Err(source) => Err(KernelError::Map { map: name, source }),
     }
 }
@@ -191,7 +192,6 @@ fn at(map: &'static str) -> impl Fn(MapError) -> KernelError {
 }
 
 /// Reads what the kernel programs counted.
-#[derive(Debug)]
 pub struct KernelCounters {
     counters: PerCpuArray<MapData, u64>,
 }

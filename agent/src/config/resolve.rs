@@ -67,11 +67,10 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         is_node_name(text).then(|| text.into())
     });
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
-    let trust_domain = root.parsed(
-        "trustDomain",
-        "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'",
-        |text| text.parse::<TrustDomain>().ok(),
-    );
+    let trust_domain =
+        root.parsed("trustDomain", "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'", |text| {
+            text.parse::<TrustDomain>().ok()
+        });
     let source = source(&root);
     let ca = ca(&root);
     let mtls = mtls(&root);
@@ -145,7 +144,8 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
     let pins = capture.parsed("pins", ABSOLUTE_PATH, absolute_path);
     let cgroup = if capture.has("cgroup") { cgroup } else { machine.cgroup2_mount.clone() };
     if cgroup.is_none() && !capture.has("cgroup") {
-        capture.missing("cgroup", "the cgroup v2 mount, since none was found in /proc/self/mounts; mount one or name it");
+        capture
+            .missing("cgroup", "the cgroup v2 mount, since none was found in /proc/self/mounts; mount one or name it");
     }
     capture.finish();
     Some(CaptureConfig { cgroup: cgroup?, pins: pins.unwrap_or_else(|| defaults::PINS.into()) })
@@ -202,9 +202,8 @@ fn log(root: &MapReader<'_>) -> Option<LogConfig> {
 
 fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
     let limits = root.map_or_empty("limits")?;
-    let threads = limits.integer("dataThreads", "a whole number from 1 to 1024", |n| {
-        defaults::DATA_THREADS_RANGE.contains(n)
-    });
+    let threads =
+        limits.integer("dataThreads", "a whole number from 1 to 1024", |n| defaults::DATA_THREADS_RANGE.contains(n));
     let timeout = |key, default| limits.parsed(key, DURATION, duration).unwrap_or(default);
     let connect_timeout = timeout("connectTimeout", defaults::CONNECT_TIMEOUT);
     let local_connect_timeout = timeout("localConnectTimeout", defaults::LOCAL_CONNECT_TIMEOUT);

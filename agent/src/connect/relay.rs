@@ -107,11 +107,7 @@ fn opposite(side: Side) -> Side {
     }
 }
 
-async fn between_sockets(
-    client: &mut TcpStream,
-    server: &mut TcpStream,
-    bytes: &ByteCounts,
-) -> Result<(), RelayError> {
+async fn between_sockets(client: &mut TcpStream, server: &mut TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let upload = socket_to_socket(&mut from_client, Side::Client, &mut to_server, Side::Server, &bytes.sent);

@@ -116,10 +116,8 @@ fn owner(metadata: &MapReader<'_>) -> Option<OwnerReference> {
         .maps("ownerReferences")
         .iter()
         .filter_map(|reference| {
-            let owner = OwnerReference {
-                kind: reference.text("kind")?.to_owned(),
-                name: reference.text("name")?.to_owned(),
-            };
+            let owner =
+                OwnerReference { kind: reference.text("kind")?.to_owned(), name: reference.text("name")?.to_owned() };
             Some((reference.boolean("controller").unwrap_or(false), owner))
         })
         .collect();
@@ -265,9 +263,9 @@ fn slice_endpoint(entry: &MapReader<'_>, family: AddressType, namespace: &str) -
     };
     let addresses = match family {
         AddressType::Fqdn => Vec::new(),
-        AddressType::Ipv4 | AddressType::Ipv6 => entry.scalars("addresses", ADDRESSES, |node| {
-            node.text()?.parse().ok().filter(of_family)
-        }),
+        AddressType::Ipv4 | AddressType::Ipv6 => {
+            entry.scalars("addresses", ADDRESSES, |node| node.text()?.parse().ok().filter(of_family))
+        }
     };
     let conditions = entry.map_or_empty("conditions")?;
     let ready = conditions.boolean("ready").unwrap_or(true);

@@ -24,8 +24,8 @@ use crate::{
 };
 
 use super::{
-    CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream, WRITE_BATCH,
-    pool::StreamPermit, wide::WideReads,
+    CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
+    WRITE_BATCH, pool::StreamPermit, wide::WideReads,
 };
 
 /// After this long without a byte the kernel asks the peer whether it is still there.
@@ -188,9 +188,7 @@ impl Tunnel {
             Err(error) => return Err(http_error(error)),
         };
         match response.status() {
-            StatusCode::OK => {
-                Ok(Some(TunnelStream { send, receive: response.into_body(), _permit: Some(permit) }))
-            }
+            StatusCode::OK => Ok(Some(TunnelStream { send, receive: response.into_body(), _permit: Some(permit) })),
             status => Err(TunnelError::Refused { to: self.to, status }),
         }
     }

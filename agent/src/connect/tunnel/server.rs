@@ -18,8 +18,8 @@ use crate::{
 };
 
 use super::{
-    Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER,
-    STREAM_WINDOW, TunnelStream, WRITE_BATCH, wide::WideReads,
+    Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+    TunnelStream, WRITE_BATCH, wide::WideReads,
 };
 
 /// As the client's: a dead client must not keep its tunnel here.

@@ -126,7 +126,9 @@ async fn follow(
             (directory, set, readable)
         });
         let Ok((back, set, now_readable)) = reading.await else {
-            tracing::error!("reading the directory of objects was interrupted, changes are not seen any more; restart the agent");
+            tracing::error!(
+                "reading the directory of objects was interrupted, changes are not seen any more; restart the agent"
+            );
             return;
         };
         (directory, readable) = (back, now_readable);

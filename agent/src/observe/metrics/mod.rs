@@ -52,6 +52,16 @@ impl Metrics {
         self.bypassed.of(reason).inc_by(count as u64);
     }
 
+    /// Connections that the kernel itself let pass in the clear, in all.
+    pub fn set_bypassed(&self, reason: BypassReason, total: u64) {
+        instrument::advance(self.bypassed.of(reason), total);
+    }
+
+    /// Documents that were not accepted, or not whole.
+    pub fn set_object_problems(&self, count: usize) {
+        self.object_problems.set(gauge_value(count));
+    }
+
     /// Pods that are enrolled now.
     pub fn set_enrolled_pods(&self, count: usize) {
         self.enrolled_pods.set(gauge_value(count));
