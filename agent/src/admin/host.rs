@@ -45,6 +45,8 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -71,9 +73,9 @@ mod tests {
     fn a_missing_or_doubled_host_is_not_local() {
         let mut headers = HeaderMap::new();
         assert!(!names_this_machine(&headers));
-        headers.append(header::HOST, axum::http::HeaderValue::from_static("localhost"));
+        headers.append(header::HOST, HeaderValue::from_static("localhost"));
         assert!(names_this_machine(&headers));
-        headers.append(header::HOST, axum::http::HeaderValue::from_static("evil.example"));
+        headers.append(header::HOST, HeaderValue::from_static("evil.example"));
         assert!(!names_this_machine(&headers));
     }
 }

@@ -85,3 +85,16 @@ impl OpenConnection {
 fn grown(counted: &AtomicU64, now: u64) -> u64 {
     now.saturating_sub(counted.fetch_max(now, Relaxed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_was_overtaken_by_a_newer_one_adds_nothing_and_takes_nothing_back() {
+        let counted = AtomicU64::new(0);
+        // A thread read 100, another read 200 and was faster.
+        let added: Vec<_> = [200, 100, 250].into_iter().map(|now| grown(&counted, now)).collect();
+        assert_eq!(added, [200, 0, 50]);
+    }
+}

@@ -11,14 +11,16 @@ use super::LogFormat;
 /// Why the process log could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `log.level` is neither a level nor directives.
+    /// `log.level` is one word, and not a level.
     #[error(
-        "log level {level:?} is not understood: {source}; use error, warn, info, debug, trace, or directives such as \
-         \"info,heddle::capture=debug\""
+        "log level {0:?} is unknown; use off, error, warn, info, debug, trace, or directives: \"info,heddle::capture=debug\""
     )]
-    Level {
+    UnknownLevel(String),
+    /// `log.level` has several parts, and one is not a directive.
+    #[error("log directives {directives:?} are not understood: {source}; an example is \"info,heddle::capture=debug\"")]
+    Directives {
         /// What was given.
-        level: String,
+        directives: String,
         /// What is wrong with it.
         source: ParseError,
     },
@@ -44,12 +46,14 @@ pub fn init_log(level: &str, format: LogFormat) -> Result<(), LogError> {
 }
 
 fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
-    // EnvFilter takes any single word for a target; a misspelt level would turn everything off but that "target".
-    let words = ["off", "error", "warn", "info", "debug", "trace"];
-    let is_directives = level.contains(['=', ',', '[']);
-    let text = if is_directives || words.contains(&level) { level } else { "not a level=" };
-    EnvFilter::try_new(text).map_err(|source| LogError::Level { level: level.to_owned(), source })
+    // EnvFilter takes any single word for a target: a misspelt level would turn everything off but that "target".
+    if !LEVELS.contains(&level) && !level.contains(['=', ',', '[']) {
+        return Err(LogError::UnknownLevel(level.to_owned()));
+    }
+    EnvFilter::try_new(level).map_err(|source| LogError::Directives { directives: level.to_owned(), source })
 }
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 static BRIDGE: Bridge = Bridge;
 
@@ -84,6 +88,14 @@ impl log::Log for Bridge {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{self, Write},
+        sync::Arc,
+    };
+
+    use log::Log;
+    use parking_lot::Mutex;
+
     use super::*;
 
     #[test]
@@ -94,5 +106,37 @@ mod tests {
         for bad in ["inof", "", "INFORMATION", "heddle=loud"] {
             assert!(parse_level(bad).is_err(), "{bad} is bad");
         }
+    }
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn records_of_the_log_crate_arrive_with_their_level_and_module() {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = tracing_subscriber::registry()
+            .with(EnvFilter::new("info"))
+            .with(fmt::layer().with_ansi(false).with_writer(move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            for (level, message) in [(log::Level::Warn, "map is full"), (log::Level::Debug, "too small to see")] {
+                let args = format_args!("{message}");
+                BRIDGE.log(&log::Record::builder().level(level).target("connect4").args(args).build());
+            }
+        });
+        let text = String::from_utf8_lossy(&output.0.lock()).into_owned();
+        assert!(text.contains(" WARN log: map is full module=\"connect4\"\n"), "{text}");
+        assert!(!text.contains("too small"), "{text}");
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use heddle_tests::bed::{Bed, Pod};
-use heddle_tests::peer::report::{ConnectReport, HoldReport, HttpReport, ProbeReport};
+use heddle_tests::peer::report::{ConnectReport, HboneReport, HoldReport, HttpReport, ProbeReport};
+use heddle_tests::rogue::{Leaf, Root};
 
 fn pair(name: &str) -> Result<(Bed, Pod, Pod)> {
     let bed = Bed::new(name)?;
@@ -89,5 +90,31 @@ fn http_is_served_and_asked_for() -> Result<()> {
     let finished = get.wait(Duration::from_secs(5))?;
     let report: HttpReport = serde_json::from_str(finished.stdout.last().unwrap())?;
     assert_eq!(report, HttpReport { status: 200, body: "hello\n".to_owned() });
+    Ok(())
+}
+
+#[test]
+fn an_hbone_client_with_a_minted_certificate_says_where_it_failed() -> Result<()> {
+    let (bed, client, server) = pair("hbone")?;
+    let leaf = Leaf::of("spiffe://cluster.local/ns/default/sa/client").expired();
+    let minted = Root::stranger()?.mint(&leaf, bed.directory(), "stranger")?;
+    let files = format!("--cert {} --key {}", minted.cert.display(), minted.key.display());
+    let ask =
+        || client.ask::<HboneReport>(&format!("hbone --to {} --authority {} {files}", server.at(15008), server.at(80)));
+    let refused = ask()?;
+    assert!(!refused.connected && refused.error.as_deref().is_some_and(|e| e.starts_with("connect")), "{refused:?}");
+    let _no_tls = server.serve("--listen 15008 --mode rst")?;
+    let reset = ask()?;
+    assert!(reset.connected && reset.error.as_deref().is_some_and(|e| e.starts_with("handshake")), "{reset:?}");
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_ends_at_once_is_reported_with_its_output() -> Result<()> {
+    let bed = Bed::new("no-agent")?;
+    let node = bed.node("a")?;
+    // A key that no agent.yaml has: refused by any build of the agent.
+    let error = node.agent().set("noSuchKey", 1).start().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("the agent of node-a ended before it was ready"), "{error}");
     Ok(())
 }

@@ -75,7 +75,7 @@ mod tests {
         let stat = "7 (a) b) (c) S 1 2 3 4 5 6 7 8 9 10 111 222 13 14 15 16 17 18 999";
         assert_eq!(stat_field(stat, 14), Some(111.0));
         assert_eq!(stat_field(stat, 15), Some(222.0));
-        assert_eq!(stat_field(stat, 22), Some(18.0));
+        assert_eq!(stat_field(stat, 22), Some(999.0));
     }
 
     #[test]
