@@ -30,10 +30,6 @@ use crate::{
 /// Serves a connection that the kernel handed to the agent, to its end.
 pub async fn serve(accepted: Accepted, thread: Arc<DataThread>) {
     let Accepted { arrival, pod, stream, client } = accepted;
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => return debug!(%client, %error, "register an accepted connection"),
-    };
     // Small messages must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     match arrival {

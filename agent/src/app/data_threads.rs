@@ -13,6 +13,7 @@ use std::{
 };
 
 use tokio::{
+    net::TcpStream,
     runtime::{Builder, Handle},
     sync::watch,
 };
@@ -60,11 +61,12 @@ impl DataThreads {
     }
 
     /// The thread that accepted it, unless another is idler by more than the slack.
-    fn place(&self) -> Option<&Running> {
-        let here = self.threads.get(HERE.get())?;
-        let idlest = self.threads.iter().min_by_key(|thread| thread.state.open_connections())?;
-        let stays = here.state.open_connections() <= idlest.state.open_connections() + SLACK;
-        Some(if stays { here } else { idlest })
+    fn place(&self) -> Option<(usize, &Running)> {
+        let here = HERE.get();
+        let own = self.threads.get(here)?;
+        let idlest = self.threads.iter().enumerate().min_by_key(|(_, thread)| thread.state.open_connections())?;
+        let stays = own.state.open_connections() <= idlest.1.state.open_connections() + SLACK;
+        Some(if stays { (here, own) } else { idlest })
     }
 }
 
@@ -96,11 +98,23 @@ impl DataPath for DataThreads {
     }
 
     fn serve(&self, accepted: Accepted) {
-        let Some(thread) = self.place() else { return };
+        let Some((index, thread)) = self.place() else { return };
         let open = thread.state.count_connection();
         let state = Arc::clone(&thread.state);
+        if index == HERE.get() {
+            tokio::spawn(async move {
+                connection::serve(accepted, state).await;
+                drop(open);
+            });
+            return;
+        }
+        // A socket belongs to the runtime that it is registered with.
+        let Accepted { arrival, pod, stream, client } = accepted;
+        let Ok(socket) = stream.into_std() else { return };
         thread.runtime.spawn(async move {
-            connection::serve(accepted, state).await;
+            if let Ok(stream) = TcpStream::from_std(socket) {
+                connection::serve(Accepted { arrival, pod, stream, client }, state).await;
+            }
             drop(open);
         });
     }

@@ -11,13 +11,13 @@ use crate::capture::Kernel;
 /// The level that the kernel programs are loaded with: what the agent's own log shows of `heddle::capture`. A level that
 /// is off costs the kernel nothing, so it is decided before they are loaded.
 pub(super) fn level() -> aya_log::Level {
-    if enabled!(target: "heddle_ebpf", Level::TRACE) {
+    if enabled!(target: "log", Level::TRACE) {
         aya_log::Level::Trace
-    } else if enabled!(target: "heddle_ebpf", Level::DEBUG) {
+    } else if enabled!(target: "log", Level::DEBUG) {
         aya_log::Level::Debug
-    } else if enabled!(target: "heddle_ebpf", Level::INFO) {
+    } else if enabled!(target: "log", Level::INFO) {
         aya_log::Level::Info
-    } else if enabled!(target: "heddle_ebpf", Level::WARN) {
+    } else if enabled!(target: "log", Level::WARN) {
         aya_log::Level::Warn
     } else {
         aya_log::Level::Error
@@ -25,10 +25,14 @@ pub(super) fn level() -> aya_log::Level {
 }
 
 /// Starts the task that reads it.
+#[expect(
+    deprecated,
+    reason = "the successor is an unsafe function; the logger owns its descriptor for as long as it is registered"
+)]
 pub(super) fn start(kernel: &mut Kernel) {
     let reader = EbpfLogger::init(kernel.programs())
         .map_err(io::Error::other)
-        .and_then(|logger| AsyncFd::register_with_interest(logger, Interest::READABLE));
+        .and_then(|logger| AsyncFd::with_interest(logger, Interest::READABLE));
     match reader {
         Ok(reader) => drop(tokio::spawn(read(reader))),
         Err(error) => warn!(%error, "read the log of the kernel programs; going on without it"),

@@ -1,16 +1,12 @@
 //! Accepting the connections of enrolled pods.
 
-use std::{
-    future::Future,
-    io,
-    net::{SocketAddr, TcpListener, TcpStream},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use rustix::net::SocketFlags;
-use tokio::{io::unix::AsyncFd, sync::watch};
+use futures_util::FutureExt;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tracing::warn;
 
 use super::{EnrolledPod, sockets::canonical};
@@ -37,7 +33,7 @@ pub struct Accepted {
     pub arrival: Arrival,
     /// The pod whose namespace it was accepted in.
     pub pod: Arc<EnrolledPod>,
-    /// The socket, non-blocking, not yet registered with a runtime.
+    /// The socket, registered with the acceptor's runtime.
     pub stream: TcpStream,
     /// The other end.
     pub client: SocketAddr,
@@ -53,20 +49,22 @@ pub trait DataPath: Send + Sync {
 
 /// Accepts until the sender of `stop` is dropped; then takes what waits in the queue and ends.
 pub(super) async fn accept(
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     arrival: Arrival,
     pod: Arc<EnrolledPod>,
     data_path: Arc<dyn DataPath>,
     mut stop: watch::Receiver<()>,
 ) {
-    let listener = match AsyncFd::register(listener) {
+    let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return warn!(pod = %pod.workload.name, %error, "listen for connections of a pod"),
     };
-    let serve = |(stream, client)| data_path.serve(Accepted { arrival, pod: Arc::clone(&pod), stream, client });
+    let serve = |(stream, client)| {
+        data_path.serve(Accepted { arrival, pod: Arc::clone(&pod), stream, client: canonical(client) });
+    };
     loop {
         let accepted = tokio::select! {
-            accepted = next(&listener) => accepted,
+            accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
         match accepted {
@@ -78,26 +76,9 @@ pub(super) async fn accept(
             }
         }
     }
-    while let Ok(connection) = accept_one(listener.get_ref()) {
+    while let Some(Ok(connection)) = listener.accept().now_or_never() {
         serve(connection);
     }
-}
-
-async fn next(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-    loop {
-        let mut ready = listener.readable().await?;
-        if let Ok(accepted) = ready.try_io(|listener| accept_one(listener.get_ref())) {
-            return accepted;
-        }
-    }
-}
-
-fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let (socket, client) = rustix::net::acceptfrom_with(listener, flags)?;
-    let client = client.ok_or(io::ErrorKind::NotConnected)?;
-    let client = SocketAddr::try_from(client).map_err(io::Error::other)?;
-    Ok((TcpStream::from(socket), canonical(client)))
 }
 
 /// accept(2) reports errors that the new connection had; they say nothing about the listener.
