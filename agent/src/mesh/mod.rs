@@ -8,12 +8,13 @@ mod publish;
 mod service;
 mod snapshot;
 mod spiffe;
+mod view;
 mod workload;
 
 pub use compile::{MeshSettings, compile};
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
-pub use service::{Endpoint, Service, ServiceName, ServicePort};
+pub use service::{AddressFamily, Endpoint, Service, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use workload::{CaptureRules, LocalPod, Membership, Workload, WorkloadUid};

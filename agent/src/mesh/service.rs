@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::Workload;
+use crate::objects::AddressType;
 
 /// A Service's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +25,30 @@ impl ServiceName {
     }
 }
 
+impl AddressFamily {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The family of an EndpointSlice's addresses; host names have none.
+    pub(super) fn of_slice(kind: AddressType) -> Option<Self> {
+        match kind {
+            AddressType::Ipv4 => Some(Self::V4),
+            AddressType::Ipv6 => Some(Self::V6),
+            AddressType::Fqdn => None,
+        }
+    }
+}
+
+impl Service {
+    /// The ports that a cluster IP of this address's family has.
+    pub fn ports_of_family(&self, address: IpAddr) -> impl Iterator<Item = &Arc<ServicePort>> {
+        let family = AddressFamily::of(address);
+        self.ports.iter().filter(move |port| port.family == family)
+    }
+}
+
 impl fmt::Display for ServiceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -37,15 +62,26 @@ pub struct Service {
     pub name: ServiceName,
     /// Cluster IPs, empty for a headless Service.
     pub addresses: Vec<IpAddr>,
-    /// Ports, TCP only.
+    /// Ports, TCP only; once per family where the Service has both.
     pub ports: Vec<Arc<ServicePort>>,
 }
 
-/// One TCP port of a Service, and where its connections can go.
+/// IPv4 or IPv6. A connection to a cluster IP of one family goes to endpoints of the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AddressFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// One TCP port of a Service in one family, and where its connections can go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// The Service that has this port.
     pub service: ServiceName,
+    /// The family of the cluster IP and of all endpoints.
+    pub family: AddressFamily,
     /// Port number on the cluster IP.
     pub port: u16,
     /// Port name, empty where the Service has only one unnamed port.

@@ -1,0 +1,66 @@
+//! A pod's annotations: its network namespace and what stays out of the mesh.
+//!
+//! A value that cannot be read is reported and leaves nothing out: the traffic goes through the mesh (fail closed).
+
+use std::{path::PathBuf, str::FromStr};
+
+use super::Problems;
+use crate::{
+    mesh::{CaptureRules, LocalPod},
+    objects::{Kind, Pod},
+};
+
+const NETNS: &str = "heddle.io/netns";
+const EXCLUDE_INBOUND_PORTS: &str = "heddle.io/exclude-inbound-ports";
+const EXCLUDE_OUTBOUND_PORTS: &str = "heddle.io/exclude-outbound-ports";
+const EXCLUDE_OUTBOUND_CIDRS: &str = "heddle.io/exclude-outbound-cidrs";
+
+const PORTS: &str = "port numbers from 1 to 65535, separated by commas";
+const CIDRS: &str = "networks such as 10.0.0.0/8 or fd00::/8, separated by commas";
+
+/// What capture needs of an enrolled pod of this node. `None` if its network namespace is not known.
+pub(super) fn local_pod(pod: &Pod, problems: &mut Problems) -> Option<LocalPod> {
+    let netns = match pod.annotations.get(NETNS) {
+        Some(path) if path.starts_with('/') => PathBuf::from(path),
+        found => {
+            let found = found.map_or("nothing".to_owned(), |path| format!("{path:?}"));
+            let message = format!(
+                "annotation {NETNS}: found {found}, allowed: an absolute path such as /run/netns/NAME; \
+                 until then the pod is not captured and its peers cannot reach it"
+            );
+            problems.add(Kind::Pod, &pod.name, message);
+            return None;
+        }
+    };
+    let rules = CaptureRules {
+        exclude_inbound_ports: ports(pod, EXCLUDE_INBOUND_PORTS, problems),
+        exclude_outbound_ports: ports(pod, EXCLUDE_OUTBOUND_PORTS, problems),
+        exclude_outbound_cidrs: list(pod, EXCLUDE_OUTBOUND_CIDRS, CIDRS, problems),
+    };
+    Some(LocalPod { netns, rules })
+}
+
+fn ports(pod: &Pod, annotation: &str, problems: &mut Problems) -> Vec<u16> {
+    let ports: Vec<std::num::NonZeroU16> = list(pod, annotation, PORTS, problems);
+    ports.into_iter().map(std::num::NonZeroU16::get).collect()
+}
+
+/// One bad item spoils the whole value: half an exclusion was never meant.
+fn list<T: FromStr + Ord>(pod: &Pod, annotation: &str, allowed: &str, problems: &mut Problems) -> Vec<T> {
+    let Some(text) = pod.annotations.get(annotation) else { return Vec::new() };
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let mut values = Vec::new();
+    for item in items {
+        let Ok(value) = item.parse() else {
+            let message = format!(
+                "annotation {annotation}: found {item:?} in {text:?}, allowed: {allowed}; until then nothing is excluded by it"
+            );
+            problems.add(Kind::Pod, &pod.name, message);
+            return Vec::new();
+        };
+        values.push(value);
+    }
+    values.sort();
+    values.dedup();
+    values
+}

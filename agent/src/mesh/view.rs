@@ -1,0 +1,135 @@
+//! A snapshot as JSON, for `/config`: the shape that people and scripts read, apart from the types that decide.
+
+use std::{net::IpAddr, net::SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Serialize, Serializer};
+
+use super::{Endpoint, LocalPod, Membership, Service, ServicePort, Snapshot, Workload};
+
+#[derive(Serialize)]
+struct SnapshotView<'a> {
+    generation: u64,
+    workloads: Vec<WorkloadView<'a>>,
+    services: Vec<ServiceView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkloadView<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    uid: &'a str,
+    node: &'a str,
+    service_account: &'a str,
+    identity: String,
+    addresses: &'a [IpAddr],
+    membership: &'static str,
+    owner: &'a str,
+    app: &'a str,
+    version: &'a str,
+    canonical_service: &'a str,
+    canonical_revision: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<LocalView<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LocalView<'a> {
+    netns: String,
+    exclude_inbound_ports: &'a [u16],
+    exclude_outbound_ports: &'a [u16],
+    exclude_outbound_cidrs: &'a [IpNet],
+}
+
+#[derive(Serialize)]
+struct ServiceView<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    addresses: &'a [IpAddr],
+    ports: Vec<PortView<'a>>,
+}
+
+#[derive(Serialize)]
+struct PortView<'a> {
+    port: u16,
+    name: &'a str,
+    family: &'static str,
+    ready: Vec<EndpointView>,
+}
+
+#[derive(Serialize)]
+struct EndpointView {
+    address: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workload: Option<String>,
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let view = SnapshotView {
+            generation: self.generation,
+            workloads: self.workloads().into_iter().map(|workload| workload_view(workload)).collect(),
+            services: self.services().iter().map(|service| service_view(service)).collect(),
+        };
+        view.serialize(serializer)
+    }
+}
+
+fn workload_view(workload: &Workload) -> WorkloadView<'_> {
+    WorkloadView {
+        namespace: &workload.namespace,
+        name: &workload.name,
+        uid: &workload.uid.0,
+        node: &workload.node,
+        service_account: &workload.service_account,
+        identity: workload.identity.to_string(),
+        addresses: &workload.addresses,
+        membership: match workload.membership {
+            Membership::Enrolled => "enrolled",
+            Membership::Outside => "outside",
+        },
+        owner: &workload.owner,
+        app: &workload.app,
+        version: &workload.version,
+        canonical_service: &workload.canonical_service,
+        canonical_revision: &workload.canonical_revision,
+        local: workload.local.as_ref().map(local_view),
+    }
+}
+
+fn local_view(local: &LocalPod) -> LocalView<'_> {
+    LocalView {
+        netns: local.netns.display().to_string(),
+        exclude_inbound_ports: &local.rules.exclude_inbound_ports,
+        exclude_outbound_ports: &local.rules.exclude_outbound_ports,
+        exclude_outbound_cidrs: &local.rules.exclude_outbound_cidrs,
+    }
+}
+
+fn service_view(service: &Service) -> ServiceView<'_> {
+    ServiceView {
+        namespace: &service.name.namespace,
+        name: &service.name.name,
+        addresses: &service.addresses,
+        ports: service.ports.iter().map(|port| port_view(port)).collect(),
+    }
+}
+
+fn port_view(port: &ServicePort) -> PortView<'_> {
+    PortView {
+        port: port.port,
+        name: &port.name,
+        family: match port.family {
+            super::AddressFamily::V4 => "IPv4",
+            super::AddressFamily::V6 => "IPv6",
+        },
+        ready: port.ready.iter().map(endpoint_view).collect(),
+    }
+}
+
+fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
+    let name = |workload: &Workload| format!("{}/{}", workload.namespace, workload.name);
+    EndpointView { address: endpoint.address, workload: endpoint.workload.as_deref().map(name) }
+}

@@ -1,0 +1,90 @@
+//! Reads a Pod.
+
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
+
+use super::{ReadObject, map_of, namespaced};
+use crate::{
+    config::yaml::MapReader,
+    objects::{Kind, Object, ObjectKey, ObjectName, OwnerReference, Pod, PodPhase},
+};
+
+const IP_ADDRESS: &str = "an IP address";
+const TIME: &str = "a UTC time such as 2025-01-31T12:00:00Z";
+
+/// A `v1` Pod.
+pub(super) fn read(root: &MapReader<'_>) -> ReadObject {
+    let Some((metadata, name)) = namespaced(root) else { return (None, None) };
+    let key = ObjectKey { kind: Kind::Pod, name: name.clone() };
+    (Some(key), pod_of(root, &metadata, name).map(|pod| Object::Pod(Arc::new(pod))))
+}
+
+fn pod_of(root: &MapReader<'_>, metadata: &MapReader<'_>, name: ObjectName) -> Option<Pod> {
+    let spec = root.map_or_empty("spec")?;
+    let status = root.map_or_empty("status")?;
+    Some(Pod {
+        name,
+        uid: metadata.text("uid").map(Into::into),
+        labels: map_of(metadata, "labels"),
+        annotations: map_of(metadata, "annotations"),
+        owner: owner(metadata),
+        created: metadata.parsed("creationTimestamp", TIME, time),
+        deleting: metadata.parsed("deletionTimestamp", TIME, time).is_some(),
+        node: spec.text("nodeName").filter(|node| !node.is_empty()).map(Into::into),
+        service_account: spec.text("serviceAccountName").filter(|name| !name.is_empty()).map(Into::into),
+        host_network: spec.boolean("hostNetwork").unwrap_or(false),
+        phase: status.parsed("phase", "a pod phase", phase).unwrap_or_default(),
+        addresses: pod_addresses(&status),
+        ready: has_condition(&status, "Ready"),
+    })
+}
+
+fn phase(text: &str) -> Option<PodPhase> {
+    match text {
+        "Pending" => Some(PodPhase::Pending),
+        "Running" => Some(PodPhase::Running),
+        "Succeeded" => Some(PodPhase::Succeeded),
+        "Failed" => Some(PodPhase::Failed),
+        "Unknown" => Some(PodPhase::Unknown),
+        _ => None,
+    }
+}
+
+fn owner(metadata: &MapReader<'_>) -> Option<OwnerReference> {
+    let references: Vec<(bool, OwnerReference)> = metadata
+        .maps("ownerReferences")
+        .iter()
+        .filter_map(|reference| {
+            let owner = OwnerReference {
+                kind: reference.text("kind")?.to_owned(),
+                name: reference.text("name")?.to_owned(),
+            };
+            Some((reference.boolean("controller").unwrap_or(false), owner))
+        })
+        .collect();
+    let controller = references.iter().find(|(controller, _)| *controller).or(references.first());
+    controller.map(|(_, owner)| owner.clone())
+}
+
+fn pod_addresses(status: &MapReader<'_>) -> Vec<IpAddr> {
+    let entries = status.maps("podIPs");
+    let mut addresses: Vec<IpAddr> =
+        entries.iter().filter_map(|entry| entry.parsed("ip", IP_ADDRESS, ip)).collect();
+    let single = status.parsed("podIP", IP_ADDRESS, ip);
+    if addresses.is_empty() {
+        addresses.extend(single);
+    }
+    addresses
+}
+
+fn has_condition(status: &MapReader<'_>, kind: &str) -> bool {
+    let conditions = status.maps("conditions");
+    conditions.iter().any(|condition| condition.text("type") == Some(kind) && condition.text("status") == Some("True"))
+}
+
+fn time(text: &str) -> Option<SystemTime> {
+    humantime::parse_rfc3339(text).ok()
+}
+
+fn ip(text: &str) -> Option<IpAddr> {
+    text.parse().ok()
+}
