@@ -8,6 +8,7 @@
 //! Nothing here is linked into the agent, and nothing here decides anything about the mesh.
 
 pub mod bed;
+pub mod demo;
 pub mod http;
 pub mod peer;
 pub mod rogue;
