@@ -15,7 +15,10 @@ pub(super) fn report(report: &Report<'_>, endpoints: &[NamedEndpoint]) {
             let [outbound, plaintext, hbone] = defaults::CAPTURE_PORTS;
             report.add(
                 position,
-                format!("{key}: found port {}, allowed: any but {outbound}, {plaintext} and {hbone}, which capture uses", address.port()),
+                format!(
+                    "{key}: found port {}, allowed: any but {outbound}, {plaintext} and {hbone}, which capture uses",
+                    address.port()
+                ),
             );
         }
         let earlier = endpoints[..index].iter().filter_map(|&(other, _, taken)| Some((other, taken?)));

@@ -25,11 +25,7 @@ impl Machine {
         // available_parallelism is the smaller of the CPU affinity and the cgroup's quota.
         let usable = available_parallelism().map_or(1, NonZeroUsize::get);
         let cpus = sched_getaffinity(None).map_or(usable, |set| usize::try_from(set.count()).unwrap_or(usable));
-        Self {
-            cgroup2_mount: cgroup2_mount(&mounts),
-            cpus,
-            cpu_limit: (usable < cpus).then_some(usable),
-        }
+        Self { cgroup2_mount: cgroup2_mount(&mounts), cpus, cpu_limit: (usable < cpus).then_some(usable) }
     }
 
     /// Data threads where the configuration names none: the CPU limit, since whoever set one has already decided

@@ -19,7 +19,8 @@ fn parse(text: &str) -> Result<Config, Problems> {
 /// The messages without snippets, as `LINE:COLUMN: MESSAGE`.
 fn problems_of(text: &str) -> Vec<String> {
     let problems = parse(text).unwrap_err();
-    let place = |p: &Problem| p.position.map(|Position { line, column }| format!("{line}:{column}: ")).unwrap_or_default();
+    let place =
+        |p: &Problem| p.position.map(|Position { line, column }| format!("{line}:{column}: ")).unwrap_or_default();
     problems.iter().map(|p| format!("{}{}", place(p), p.message)).collect()
 }
 
@@ -168,17 +169,44 @@ fn required_keys_are_named_when_the_file_is_empty() {
 fn single_bad_values() {
     let cases = [
         ("cluster: 5\n", "3:10: cluster: found the number 5, allowed: a name that is not empty"),
-        ("trustDomain: Prod\n", "3:14: trustDomain: found \"Prod\", allowed: a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'"),
+        (
+            "trustDomain: Prod\n",
+            "3:14: trustDomain: found \"Prod\", allowed: a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'",
+        ),
         ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
         ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),
-        ("admin: {socket: run.sock}\n", "3:17: admin.socket: found \"run.sock\", allowed: an absolute path, or \"\" for none"),
-        ("metrics: {address: \":15020\"}\n", "3:20: metrics.address: found \":15020\", allowed: an address and port such as 127.0.0.1:15000 or [::1]:15000"),
-        ("metrics: {address: \"0.0.0.0:15008\"}\n", "3:20: metrics.address: found port 15008, allowed: any but 15001, 15006 and 15008, which capture uses"),
-        ("health: {address: \"0.0.0.0:15020\"}\n", "3:19: health.address: 0.0.0.0:15020 collides with metrics.address (0.0.0.0:15020), choose another port"),
-        ("metrics: {address: \"0.0.0.0:15000\"}\n", "3:20: metrics.address: 0.0.0.0:15000 collides with admin.address (127.0.0.1:15000), choose another port"),
-        ("log: {level: verbose}\n", "3:14: log.level: found \"verbose\", allowed: error, warn, info, debug, trace, or directives such as info,heddle::capture=debug"),
-        ("limits: {dataThreads: 0}\n", "3:23: limits.dataThreads: found the number 0, allowed: a whole number from 1 to 1024"),
-        ("limits: {connectTimeout: 3years}\n", "3:26: limits.connectTimeout: found \"3years\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m"),
+        (
+            "admin: {socket: run.sock}\n",
+            "3:17: admin.socket: found \"run.sock\", allowed: an absolute path, or \"\" for none",
+        ),
+        (
+            "metrics: {address: \":15020\"}\n",
+            "3:20: metrics.address: found \":15020\", allowed: an address and port such as 127.0.0.1:15000 or [::1]:15000",
+        ),
+        (
+            "metrics: {address: \"0.0.0.0:15008\"}\n",
+            "3:20: metrics.address: found port 15008, allowed: any but 15001, 15006 and 15008, which capture uses",
+        ),
+        (
+            "health: {address: \"0.0.0.0:15020\"}\n",
+            "3:19: health.address: 0.0.0.0:15020 collides with metrics.address (0.0.0.0:15020), choose another port",
+        ),
+        (
+            "metrics: {address: \"0.0.0.0:15000\"}\n",
+            "3:20: metrics.address: 0.0.0.0:15000 collides with admin.address (127.0.0.1:15000), choose another port",
+        ),
+        (
+            "log: {level: verbose}\n",
+            "3:14: log.level: found \"verbose\", allowed: error, warn, info, debug, trace, or directives such as info,heddle::capture=debug",
+        ),
+        (
+            "limits: {dataThreads: 0}\n",
+            "3:23: limits.dataThreads: found the number 0, allowed: a whole number from 1 to 1024",
+        ),
+        (
+            "limits: {connectTimeout: 3years}\n",
+            "3:26: limits.connectTimeout: found \"3years\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
+        ),
         ("ca: {remote: {}}\n", "3:6: unknown key \"remote\" in ca, allowed: local"),
     ];
     for (extra, expected) in cases {
@@ -192,7 +220,10 @@ fn syntax_errors_and_second_documents_have_a_place() {
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("2:") && found[0].contains("cannot be read as YAML"), "{found:?}");
     let duplicate = problems_of("node: a\nnode: b\n");
-    assert!(duplicate[0].starts_with("2:1: cannot be read as YAML: ") && duplicate[0].contains("node"), "{duplicate:?}");
+    assert!(
+        duplicate[0].starts_with("2:1: cannot be read as YAML: ") && duplicate[0].contains("node"),
+        "{duplicate:?}"
+    );
     let second = problems_of("node: a\n---\nnode: b\n");
     assert_eq!(second, ["2:1: a second document begins here, allowed: one document"]);
 }
@@ -238,7 +269,8 @@ fn cgroup2_mount_is_found_in_every_layout() {
 
 #[test]
 fn data_threads_follow_the_limit_or_a_quarter_of_the_cpus() {
-    for (cpus, cpu_limit, expected) in [(1, None, 2), (4, None, 2), (64, None, 16), (64, Some(6), 6), (64, Some(1), 2)] {
+    for (cpus, cpu_limit, expected) in [(1, None, 2), (4, None, 2), (64, None, 16), (64, Some(6), 6), (64, Some(1), 2)]
+    {
         let machine = Machine { cgroup2_mount: None, cpus, cpu_limit };
         assert_eq!(machine.data_threads(), expected, "{machine:?}");
     }

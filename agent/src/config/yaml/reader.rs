@@ -128,12 +128,7 @@ impl<'a> MapReader<'a> {
     }
 
     /// The items of a list, each read by a function.
-    pub(crate) fn scalars<T>(
-        &self,
-        key: &'static str,
-        allowed: &str,
-        read: impl Fn(&'a Node) -> Option<T>,
-    ) -> Vec<T> {
+    pub(crate) fn scalars<T>(&self, key: &'static str, allowed: &str, read: impl Fn(&'a Node) -> Option<T>) -> Vec<T> {
         let mut values = Vec::new();
         for (index, item) in self.list(key, allowed).iter().enumerate() {
             let value = read(item);

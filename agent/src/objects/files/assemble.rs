@@ -55,12 +55,7 @@ impl<'a> Assembly<'a> {
         let key = object.key();
         if let Some(first) = self.defined_in.get(&key) {
             let message = format!("{key} is already defined in {first}, which comes first; remove one of the two");
-            self.set.problems.push(Problem {
-                file: file.into(),
-                position: Some(position),
-                message,
-                snippet: None,
-            });
+            self.set.problems.push(Problem { file: file.into(), position: Some(position), message, snippet: None });
         } else {
             self.defined_in.insert(key, file);
             self.set.insert(object);

@@ -60,7 +60,7 @@ const TIMING: Timing = Timing {
 ///
 /// # Errors
 /// The directory cannot be read now. Should it vanish later, the last state stays in force and is reported.
-pub async fn open(path: PathBuf) -> Result<ObjectStream, FileSourceError> {
+pub(super) async fn open(path: PathBuf) -> Result<ObjectStream, FileSourceError> {
     open_with(path, TIMING).await
 }
 
@@ -126,7 +126,9 @@ async fn follow(
             (directory, set, readable)
         });
         let Ok((back, set, now_readable)) = reading.await else {
-            tracing::error!("reading the directory of objects was interrupted, changes are not seen any more; restart the agent");
+            tracing::error!(
+                "reading the directory of objects was interrupted, changes are not seen any more; restart the agent"
+            );
             return;
         };
         (directory, readable) = (back, now_readable);

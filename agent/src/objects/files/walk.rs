@@ -70,7 +70,7 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 fn is_object_file(path: &Path) -> bool {
-    path.extension().and_then(|extension| extension.to_str()).is_some_and(|extension| {
-        ["yaml", "yml", "json"].contains(&extension)
-    })
+    path.extension()
+        .and_then(|extension| extension.to_str())
+        .is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
 }
