@@ -1,1 +1,310 @@
-//! (being written)
+//! One connection from capture to outcome.
+//!
+//! Outbound, from a pod of this node: capture, identify, route, balance, connect, relay.
+//! Inbound, to a pod of this node: capture, identify, authorize, connect to the application, relay.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use heddle_common::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::{
+    authorize, balance,
+    capture::{APPLICATION_MARK, Accepted, Arrival, EnrolledPod},
+    connect::{
+        Opener, dial_application, relay, relay_inbound, reset_on_close,
+        tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelStream},
+    },
+    failure::{BadRequest, Failed},
+    identify::VerifiedPeer,
+    mesh::{Snapshot, Workload},
+    node::DataThread,
+    observe::{ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport},
+    route,
+};
+
+/// Serves a connection that the kernel handed to the agent, to its end.
+pub async fn serve(accepted: Accepted, thread: Arc<DataThread>) {
+    let Accepted { arrival, pod, stream, client } = accepted;
+    // Small messages must not wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    match arrival {
+        Arrival::Outbound => outbound(stream, client, &pod, &thread).await,
+        Arrival::Plaintext => inbound_plaintext(stream, client, &pod, &thread).await,
+        Arrival::Hbone => inbound_tunnel(stream, client, pod, thread).await,
+    }
+}
+
+/// From an application of this node to wherever it wanted to go.
+async fn outbound(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
+    let node = &thread.node;
+    let Some(original_dst) = node.sockets.original_dst(&stream) else {
+        // Somebody in the pod called the agent's port itself.
+        node.observer.metrics().refused(RefusedReason::UnknownDestination);
+        return reset_on_close(&stream);
+    };
+    let snapshot = node.snapshot.load();
+    let source = node.workload_of(&snapshot, pod);
+    // The kernel accepted it inside the pod's network namespace: that proves whose it is.
+    let identity = Some(source.identity.clone());
+    let party = Party { address: client, workload: Some(Arc::clone(&source)), identity };
+    let start = ConnectionStart { reporter: Reporter::Source, client: party, original_dst };
+    let mut record = node.observer.connection(start);
+    let connection = Outbound { client, original_dst, source, snapshot, pod, thread };
+    let result = connection.carry(stream, &mut record).await;
+    record.finish(result.as_ref().copied().map_err(Failure::from));
+}
+
+struct Outbound<'a> {
+    client: SocketAddr,
+    original_dst: SocketAddr,
+    source: Arc<Workload>,
+    snapshot: Arc<Snapshot>,
+    pod: &'a Arc<EnrolledPod>,
+    thread: &'a Arc<DataThread>,
+}
+
+impl Outbound<'_> {
+    async fn carry(&self, stream: TcpStream, record: &mut ConnectionRecord) -> Result<(), Failed> {
+        let opened = match self.open(record).await {
+            Ok(opened) => opened,
+            Err(failed) => {
+                // The application's connect() succeeded long ago; a reset is the error that is left to give it.
+                reset_on_close(&stream);
+                return Err(failed);
+            }
+        };
+        let bytes = record.opened();
+        Ok(relay(stream, opened.upstream, &bytes).await?)
+    }
+
+    async fn open(&self, record: &mut ConnectionRecord) -> Result<crate::connect::Opened, Failed> {
+        let route = route::route(&self.snapshot, self.original_dst)?;
+        if let Some(service) = route.service() {
+            record.set_service(service.clone());
+        }
+        let candidates = balance::candidates(&route, &self.source)?;
+        let headers = self.headers(&route);
+        let node = &self.thread.node;
+        let opener =
+            Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
+        let opened = opener.open(candidates).await?;
+        record.set_server(Party {
+            address: opened.candidate.address,
+            workload: opened.candidate.workload.clone(),
+            identity: opened.peer.clone(),
+        });
+        record.set_transport(opened.transport);
+        record.set_tries(opened.tries);
+        Ok(opened)
+    }
+
+    fn headers(&self, route: &route::Route) -> ConnectHeaders {
+        let host = match route.service() {
+            Some(service) => service.host(),
+            None => self.original_dst.ip().to_string(),
+        };
+        ConnectHeaders::new(&self.thread.node.cluster, &self.source, self.client, &host)
+    }
+}
+
+/// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
+async fn inbound_plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
+    let node = &thread.node;
+    let Some(original_dst) = dialled(&stream).filter(|address| !address.ip().is_loopback()) else {
+        node.observer.metrics().refused(RefusedReason::UnknownDestination);
+        return reset_on_close(&stream);
+    };
+    if is_own_dial(&stream) {
+        node.observer.metrics().refused(RefusedReason::Loop);
+        return reset_on_close(&stream);
+    }
+    let snapshot = node.snapshot.load();
+    // Its address is all that is known of the client: a name for the reader, no proof for a decision.
+    let workload = snapshot.workload(client.ip()).cloned();
+    let party = Party { address: client, workload, identity: None };
+    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst };
+    let mut record = node.observer.connection(start);
+    record.set_server(server(&node.workload_of(&snapshot, pod), original_dst));
+    let result = carry_plaintext(stream, client.ip(), original_dst, pod, thread, &mut record).await;
+    record.finish(result.as_ref().copied().map_err(Failure::from));
+}
+
+async fn carry_plaintext(
+    stream: TcpStream,
+    client: IpAddr,
+    to: SocketAddr,
+    pod: &EnrolledPod,
+    thread: &DataThread,
+    record: &mut ConnectionRecord,
+) -> Result<(), Failed> {
+    let open = async {
+        if is_agent_port(to.port()) {
+            return Err(Failed::Request(BadRequest::AgentPort(to.port())));
+        }
+        let permitted = authorize::plaintext(thread.node.mtls)?;
+        Ok(dial_application(&thread.node, pod, client, to, permitted).await?)
+    };
+    match open.await {
+        Ok(application) => {
+            let bytes = record.opened();
+            Ok(relay(stream, crate::connect::Upstream::Tcp(application), &bytes).await?)
+        }
+        Err(failed) => {
+            reset_on_close(&stream);
+            Err(failed)
+        }
+    }
+}
+
+/// A tunnel from another agent (or this one) to a pod of this node: many connections, one proven client.
+async fn inbound_tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<EnrolledPod>, thread: Arc<DataThread>) {
+    let node = &thread.node;
+    let Some(here) = dialled(&stream) else { return };
+    let identity = node.workload_of(&node.snapshot.load(), &pod).identity.clone();
+    let Some(own) = node.certificates.get(&identity) else {
+        node.observer.metrics().refused(RefusedReason::NoCertificate);
+        debug!(%client, %identity, "refused a tunnel: no certificate for the pod that it goes to");
+        return;
+    };
+    let tunnel = match tunnel::accept(stream, &own, node.limits.handshake_timeout).await {
+        Ok(tunnel) => tunnel,
+        Err(error) => {
+            node.observer.metrics().handshake_failed(Side::Server, error.result());
+            return debug!(%client, pod = %pod.workload.name, %error, "refused a tunnel");
+        }
+    };
+    node.observer.metrics().handshake_done(Side::Server, tunnel.tls.version, tunnel.tls.group);
+    let facts = TunnelFacts {
+        client,
+        here: here.ip(),
+        peer: tunnel.peer.clone(),
+        transport: Transport::Hbone { tls_version: tunnel.tls.version, group: tunnel.tls.group },
+    };
+    serve_streams(tunnel, Arc::new(facts), pod, Arc::clone(&thread)).await;
+}
+
+/// What all streams of a tunnel have in common.
+struct TunnelFacts {
+    client: SocketAddr,
+    here: IpAddr,
+    peer: VerifiedPeer,
+    transport: Transport,
+}
+
+async fn serve_streams(
+    mut tunnel: IncomingTunnel,
+    facts: Arc<TunnelFacts>,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+) {
+    let _open = thread.node.observer.metrics().tunnel_opened(Side::Server);
+    let mut draining = thread.node.draining.clone();
+    let mut told = false;
+    loop {
+        let next = tokio::select! {
+            next = tunnel.next() => next,
+            Ok(_) = draining.wait_for(|draining| *draining), if !told => {
+                tunnel.go_away();
+                told = true;
+                continue;
+            }
+        };
+        match next {
+            Some(Ok(stream)) => {
+                let (facts, pod, thread) = (Arc::clone(&facts), Arc::clone(&pod), Arc::clone(&thread));
+                tokio::spawn(async move { inbound_stream(stream, &facts, &pod, &thread).await });
+            }
+            Some(Err(error)) => return debug!(client = %facts.client, %error, "a tunnel broke"),
+            None => return,
+        }
+    }
+}
+
+/// One connection in a tunnel, to an application of this node.
+async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
+    let node = &thread.node;
+    let _open = thread.count_connection();
+    let snapshot = node.snapshot.load();
+    let asked = destination(&stream, facts.here, &snapshot);
+    // A request that names no place is recorded with the one that it was sent to.
+    let to = asked.as_ref().map_or_else(|_| SocketAddr::new(facts.here, HBONE_PORT), |to| *to);
+    let workload = snapshot.workload(facts.client.ip()).filter(|workload| workload.identity == *facts.peer.id());
+    let identity = Some(facts.peer.id().clone());
+    let party = Party { address: facts.client, workload: workload.cloned(), identity };
+    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst: to };
+    let mut record = node.observer.connection(start);
+    let server_workload = node.workload_of(&snapshot, pod);
+    record.set_server(server(&server_workload, to));
+    record.set_transport(facts.transport);
+
+    let open = async {
+        let to = asked.map_err(Failed::Request)?;
+        let permitted = authorize::tunnel(&facts.peer)?;
+        Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted).await?)
+    };
+    let result = match open.await {
+        Ok(application) => match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload)) {
+            Ok(stream) => carry_stream(stream, application, &mut record).await,
+            Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
+        },
+        Err(failed) => {
+            stream.refuse(failed.status());
+            Err(failed)
+        }
+    };
+    record.finish(result.as_ref().copied().map_err(Failure::from));
+}
+
+async fn carry_stream(
+    stream: TunnelStream,
+    application: TcpStream,
+    record: &mut ConnectionRecord,
+) -> Result<(), Failed> {
+    let bytes = record.opened();
+    Ok(relay_inbound(stream, application, &bytes).await?)
+}
+
+/// What a tunnel's client asks to be connected to: a port of the pod that the tunnel was opened to, and no other.
+fn destination(stream: &IncomingStream, here: IpAddr, snapshot: &Snapshot) -> Result<SocketAddr, BadRequest> {
+    let authority = stream.authority().ok_or(BadRequest::Method)??;
+    let elsewhere = |asked: String| BadRequest::OtherAddress { asked, here };
+    let to = match authority {
+        Authority::Address(address) => SocketAddr::new(address.ip().to_canonical(), address.port()),
+        Authority::Service { name, namespace, port } => snapshot
+            .service_endpoint(&namespace, &name, port, here)
+            .ok_or_else(|| elsewhere(format!("service {namespace}/{name} port {port}")))?,
+    };
+    if to.ip() != here {
+        return Err(elsewhere(to.to_string()));
+    }
+    if is_agent_port(to.port()) {
+        return Err(BadRequest::AgentPort(to.port()));
+    }
+    Ok(to)
+}
+
+fn server(workload: &Arc<Workload>, address: SocketAddr) -> Party {
+    // This node runs the pod, and the kernel delivered the connection inside its namespace.
+    Party { address, workload: Some(Arc::clone(workload)), identity: Some(workload.identity.clone()) }
+}
+
+/// The address that the client dialled: the kernel hands connections over without changing it.
+fn dialled(stream: &TcpStream) -> Option<SocketAddr> {
+    let address = stream.local_addr().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Whether this is the agent's own connection to an application, come back: the kernel's table of such connections
+/// was full. Serving it would turn in a circle.
+fn is_own_dial(stream: &TcpStream) -> bool {
+    socket2::SockRef::from(stream).mark().is_ok_and(|mark| mark == APPLICATION_MARK)
+}
+
+fn is_agent_port(port: u16) -> bool {
+    [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT].contains(&port)
+}

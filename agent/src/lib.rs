@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod authorize;
 pub mod balance;
 pub mod ca;
 pub mod capture;
@@ -11,8 +12,10 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod connection;
+pub mod failure;
 pub mod identify;
 pub mod mesh;
+pub mod node;
 pub mod objects;
 pub mod observe;
 pub mod route;

@@ -1,2 +1,32 @@
+//! What the agent and its kernel programs share: the layouts of the maps, and the decisions that the kernel makes.
+//!
+//! The decisions are pure functions over small traits, so that they are unit- and property-tested on the host;
+//! the kernel programs only gather their inputs and carry out the answer. `no_std`, no allocation, no loops
+//! whose bound the verifier could not see.
+
 #![no_std]
-//! x
+
+#[cfg(test)]
+extern crate std;
+
+mod address;
+mod event;
+mod inbound;
+mod layout;
+mod outbound;
+
+pub use address::Address;
+pub use event::KernelEvent;
+pub use inbound::{Inbound, InboundConnection, InboundTables, decide_inbound};
+pub use layout::{
+    AgentSocket, ConnectionTuple, FlowKey, LAYOUT_VERSION, ListenerKey, ListenerKind, MAX_POD_ADDRESSES, NetworkKey,
+    OriginalDst, Pod, PortDirection, PortKey,
+};
+pub use outbound::{Connect, Outbound, OutboundTables, decide_outbound};
+
+/// Port of the agent's listener for captured outbound connections, on the pod's loopback.
+pub const OUTBOUND_PORT: u16 = 15001;
+/// Port of the agent's listener for inbound plaintext, in the pod's network namespace.
+pub const INBOUND_PORT: u16 = 15006;
+/// Port of HBONE tunnels, in the pod's network namespace. Istio's number, so that ztunnel reaches us.
+pub const HBONE_PORT: u16 = 15008;

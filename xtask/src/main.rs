@@ -1,1 +1,63 @@
-fn main(){}
+//! Heddle's own tool, `cargo xtask`: prepares a machine, builds, tests and tidies.
+//!
+//! One file or folder per verb; `project.rs` runs cargo, `ui.rs` prints. It must build on a machine that has nothing
+//! but rustup's cargo, so it depends neither on the agent nor on a BPF toolchain.
+
+mod build;
+mod ci;
+mod project;
+mod setup;
+mod test;
+mod tidy;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::project::Project;
+
+/// Heddle's own tool: prepare a machine, build, test.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = FIRST_STEPS)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Setup(setup::Setup),
+    Build(build::Build),
+    Test(test::Test),
+    Tidy(tidy::Tidy),
+    Ci(ci::Ci),
+}
+
+fn main() -> ExitCode {
+    let verb = Arguments::parse().verb;
+    let outcome = Project::find().and_then(|project| match verb {
+        Verb::Setup(setup) => setup.run(&project),
+        Verb::Build(build) => build.run(&project),
+        Verb::Test(test) => test.run(&project),
+        Verb::Tidy(tidy) => tidy.run(&project),
+        Verb::Ci(ci) => ci.run(&project),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  cargo xtask setup        once per machine: the compiler and linker for the kernel programs
+  cargo xtask build        the agent, with its kernel programs inside
+  cargo xtask test         everything that must pass before a change lands (root, for network namespaces)
+
+While working:
+  cargo xtask test --only clippy         one stage: fmt, clippy, tidy, unit, mesh
+  cargo xtask test original_destination  the unit and namespace tests whose names contain the word";

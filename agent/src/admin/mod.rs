@@ -1,1 +1,153 @@
-//! (being written)
+//! The per-node endpoints: metrics, health, and the admin address and socket.
+//!
+//! In: plain addresses and the [`Sources`] of the answers. Out: answers over HTTP/1.1, within bounds that no client can move.
+//! Only reading: no endpoint changes anything. Admin is for the node's own administrators: loopback, or a socket of mode 0600.
+
+mod host;
+mod listener;
+mod readiness;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use axum::{Router, middleware};
+use tokio::{sync::watch, task::JoinSet};
+
+pub use readiness::{Missing, Readiness, ReadinessReport};
+pub use routes::{ConfigView, Sources};
+
+use listener::SocketFile;
+use server::{BOUNDS, Bounds, Listener};
+
+/// Where the endpoints listen.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// `/metrics`.
+    pub metrics: SocketAddr,
+    /// `/healthz/*`.
+    pub health: SocketAddr,
+    /// The admin address, loopback only.
+    pub admin: Option<SocketAddr>,
+    /// The admin unix socket.
+    pub socket: Option<PathBuf>,
+}
+
+/// Why the endpoints could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// An address could not be bound.
+    #[error("binding {purpose} to {address} failed: {source}; {remedy}")]
+    Bind {
+        /// What the address is for.
+        purpose: &'static str,
+        /// The address or path.
+        address: String,
+        /// What to do.
+        remedy: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The admin address can be reached from outside.
+    #[error("the admin address {0} is not a loopback address; set admin.address to 127.0.0.1:PORT or [::1]:PORT")]
+    NotLoopback(SocketAddr),
+    /// Another process serves the admin socket.
+    #[error("the admin socket {path} is served by another process; stop that agent, or set admin.socket")]
+    SocketInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something else is where the admin socket should be.
+    #[error("{path} exists and is not a socket; remove it, or set admin.socket")]
+    NotASocket {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The endpoints while they are served.
+#[derive(Debug)]
+pub struct Endpoints {
+    addresses: Addresses,
+    tasks: JoinSet<()>,
+    socket: Option<SocketFile>,
+}
+
+impl Endpoints {
+    /// Where they listen, with the ports that the kernel chose for port 0.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Waits until they ended after the stop signal, and removes the socket. Dropping this ends them at once.
+    pub async fn stopped(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+        drop(self.socket);
+    }
+}
+
+/// Binds every address, then serves in the background until `stop` is true or its sender gone. Call it on the control runtime.
+pub async fn serve(
+    addresses: Addresses,
+    sources: Sources,
+    stop: watch::Receiver<bool>,
+) -> Result<Endpoints, AdminError> {
+    serve_within(BOUNDS, addresses, &sources, &stop).await
+}
+
+async fn serve_within(
+    bounds: Bounds,
+    mut addresses: Addresses,
+    sources: &Sources,
+    stop: &watch::Receiver<bool>,
+) -> Result<Endpoints, AdminError> {
+    let metrics = listener::tcp(addresses.metrics, "the metrics address", "metrics.address").await?;
+    let health = listener::tcp(addresses.health, "the health address", "health.address").await?;
+    let admin = match addresses.admin {
+        Some(address) => Some(bind_admin(address).await?),
+        None => None,
+    };
+    let (unix, socket) = addresses.socket.as_deref().map(bind_socket).transpose()?.unzip();
+
+    addresses.metrics = local_address(&metrics, addresses.metrics);
+    addresses.health = local_address(&health, addresses.health);
+    addresses.admin = admin.as_ref().zip(addresses.admin).map(|(listener, asked)| local_address(listener, asked));
+
+    let mut tasks = JoinSet::new();
+    let mut start = |listener, routes| drop(tasks.spawn(server::run(listener, routes, bounds, stop.clone())));
+    start(Listener::Tcp(metrics), routes::metrics(sources));
+    start(Listener::Tcp(health), routes::health(sources));
+    if let Some(admin) = admin {
+        start(Listener::Tcp(admin), guarded(routes::admin(sources)));
+    }
+    if let Some(unix) = unix {
+        start(unix, routes::admin(sources));
+    }
+    Ok(Endpoints { addresses, tasks, socket })
+}
+
+async fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, AdminError> {
+    if !address.ip().is_loopback() {
+        return Err(AdminError::NotLoopback(address));
+    }
+    listener::tcp(address, "the admin address", "admin.address").await
+}
+
+fn bind_socket(path: &Path) -> Result<(Listener, SocketFile), AdminError> {
+    let (listener, file) = listener::unix(path)?;
+    Ok((Listener::Unix(listener), file))
+}
+
+fn guarded(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(host::require_local))
+}
+
+fn local_address(listener: &tokio::net::TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}

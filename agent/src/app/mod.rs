@@ -1,1 +1,9 @@
-//! (being written)
+//! The composition root: everything that runs, started in order and stopped in order.
+
+mod agent;
+mod data_threads;
+mod kernel_log;
+mod metrics;
+mod pods;
+
+pub use agent::run;

@@ -1,1 +1,24 @@
-//! (being written)
+//! Step 1: how a pod's traffic reaches the agent.
+//!
+//! [`Kernel`] loads or adopts the kernel programs; [`Enrolment`] enrols pods, which opens the agent's listeners inside
+//! their network namespaces; each accepted connection goes to the [`DataPath`] as an [`Accepted`], with the evidence
+//! of where it came from: the namespace that the kernel accepted it in. [`AgentSockets`] opens the agent's own
+//! connections from inside those namespaces. Nothing here knows who a peer is or what is allowed.
+
+mod accept;
+mod enrolment;
+mod kernel;
+mod netns;
+mod pins;
+mod return_route;
+mod sockets;
+mod survivors;
+mod sys;
+mod tables;
+
+pub use accept::{Accepted, Arrival, DataPath};
+pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError};
+pub use kernel::{Kernel, KernelError};
+pub use netns::NetworkNamespace;
+pub use sockets::{APPLICATION_MARK, AgentSockets, watch_liveness};
+pub use tables::KernelCounters;

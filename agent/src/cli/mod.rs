@@ -1,1 +1,41 @@
-//! (being written)
+//! The command line: one file per command. Each returns its exit code, or an error that `main` prints.
+
+mod agent;
+mod uninstall;
+mod version;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A service mesh without sidecars: one agent per Kubernetes node.
+#[derive(Debug, Parser)]
+#[command(name = "heddle", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Agent(agent::Agent),
+    Uninstall(uninstall::Uninstall),
+    Version(version::Version),
+}
+
+impl Cli {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Agent(command) => command.run(),
+            Command::Uninstall(command) => command.run(),
+            Command::Version(command) => command.run(),
+        }
+    }
+}
+
+/// Prints a line; a reader that has gone away is an error like any other.
+fn print(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{text}")
+}

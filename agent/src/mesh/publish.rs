@@ -33,6 +33,12 @@ impl MeshState {
     pub fn problem_count(&self) -> usize {
         self.source_problems.len() + self.mesh_problems.len()
     }
+
+    /// All of them in words.
+    pub fn problems(&self) -> Vec<String> {
+        let of_source = self.source_problems.iter().map(ToString::to_string);
+        of_source.chain(self.mesh_problems.iter().map(ToString::to_string)).collect()
+    }
 }
 
 /// Says each problem once, when it appears, and not with every set that still has it.

@@ -62,6 +62,13 @@ impl Snapshot {
         }
     }
 
+    /// Where connections to a Service port go on one of its endpoints' addresses.
+    pub fn service_endpoint(&self, namespace: &str, name: &str, port: u16, address: IpAddr) -> Option<SocketAddr> {
+        let service = self.services.iter().find(|s| *s.name.namespace == *namespace && *s.name.name == *name)?;
+        let ports = service.ports.iter().filter(|candidate| candidate.port == port);
+        ports.flat_map(|port| &port.ready).map(|endpoint| endpoint.address).find(|found| found.ip() == address)
+    }
+
     /// The enrolled pods of this node, ordered by uid.
     pub fn local_pods(&self) -> &[Arc<Workload>] {
         &self.local

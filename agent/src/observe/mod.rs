@@ -1,1 +1,139 @@
-//! (being written)
+//! Step 7, what happened: one outcome per connection, as metrics and as one access log line; and the agent's own log.
+//!
+//! In: a [`ConnectionRecord`] that the steps fill, and the typed handles of [`Metrics`]. Out: text for Prometheus, lines on
+//! standard output. Nothing here decides anything, and recording never waits: not for a scrape, nor for a slow log reader.
+
+mod access_log;
+mod flag;
+mod metrics;
+mod open;
+mod outcome;
+mod process_log;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt, io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::{sync::watch, time::MissedTickBehavior};
+
+pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
+pub use flag::{NO_FLAG, ResponseFlag};
+pub use metrics::{
+    ByLabel, BypassReason, CertificateState, ClosedLabel, DialResult, GaugeGuard, HandshakeResult, Kind, MetricSpec,
+    Metrics, RefusedReason, Side, TABLE, TEXT_FORMAT, metrics_reference,
+};
+pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
+pub use process_log::{LogError, init_log};
+pub use record::ConnectionRecord;
+
+/// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
+/// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
+const TICK: Duration = Duration::from_secs(15);
+
+/// Where every step reports. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    metrics: Metrics,
+    registry: Registry,
+    traffic: metrics::Traffic,
+    open: open::OpenConnections,
+    access_log: Option<access_log::AccessLog>,
+    before_scrape: Mutex<Vec<ScrapeHook>>,
+}
+
+type ScrapeHook = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// Why observing could not start, or be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The access log's writer thread could not be started.
+    #[error(
+        "starting the access log's writer thread failed: {0}; the limit of processes or memory is too low for the agent"
+    )]
+    WriterThread(#[from] io::Error),
+    /// The table of metrics is not valid: a defect of this build.
+    #[error("building the metrics failed: {0}; this is a defect of this build, please report it")]
+    Metrics(#[from] prometheus::Error),
+}
+
+impl Observer {
+    /// Starts observing. `cluster` is the label of workloads that the mesh knows; no `access_log`, no lines.
+    pub fn new(cluster: Arc<str>, access_log: Option<AccessLogOutput>) -> Result<Self, ObserveError> {
+        let (registry, metrics) = metrics::new()?;
+        let start = |output| access_log::AccessLog::start(output, metrics.access_log_dropped.clone());
+        let access_log = access_log.map(start).transpose()?;
+        let inner = Inner {
+            metrics,
+            registry,
+            traffic: metrics::Traffic::new(cluster),
+            open: open::OpenConnections::default(),
+            access_log,
+            before_scrape: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A connection was accepted.
+    pub fn connection(&self, start: ConnectionStart) -> ConnectionRecord {
+        ConnectionRecord::new(self.clone(), start)
+    }
+
+    /// The handles of every metric that is not about one connection.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Calls `hook` before each scrape, for values that are kept elsewhere (the kernel's counters). It must be quick.
+    pub fn before_scrape(&self, hook: impl Fn(&Metrics) + Send + Sync + 'static) {
+        self.inner.before_scrape.lock().push(Box::new(hook));
+    }
+
+    /// All metrics as of now, in Prometheus' text format ([`TEXT_FORMAT`]).
+    pub fn render_metrics(&self) -> Result<String, ObserveError> {
+        self.inner.open.count_bytes();
+        self.inner.before_scrape.lock().iter().for_each(|hook| hook(&self.inner.metrics));
+        Ok(metrics::render(&self.inner.registry, &self.inner.metrics)?)
+    }
+
+    /// The control task: counts the bytes of long connections and removes unused series, until `stop` is true or gone.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopped = stop.wait_for(|stop| *stop);
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return,
+                _ = ticks.tick() => self.tick(Instant::now()),
+            }
+        }
+    }
+
+    /// Waits until the access log has written what ended before now, at most `patience`; whether it has. Blocks: for the end
+    /// of the process, when no connection is left.
+    pub fn flush_access_log(&self, patience: Duration) -> bool {
+        self.inner.access_log.as_ref().is_none_or(|log| log.flush(patience))
+    }
+
+    fn tick(&self, now: Instant) {
+        self.inner.open.count_bytes();
+        self.inner.traffic.expire(&self.inner.metrics, now);
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}

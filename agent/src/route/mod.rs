@@ -1,1 +1,63 @@
-//! (being written)
+//! Step 4: where to? From the address that the application dialled to the Service, pod or outside address it means.
+//!
+//! Today this reads addresses only; routes that read HTTP come later.
+
+use std::net::SocketAddr;
+
+use std::sync::Arc;
+
+use crate::mesh::{Destination, ServiceName, ServicePort, Snapshot, Workload};
+
+/// Where a connection is going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To one of the endpoints of a Service port.
+    Service(Arc<ServicePort>),
+    /// To exactly this pod.
+    Workload(Arc<Workload>, SocketAddr),
+    /// To something that the mesh does not know, as if the mesh were not there.
+    External(SocketAddr),
+}
+
+/// The address is a Service's, but nothing is there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("service {service} has no TCP port {port}; it has {}", list(known))]
+pub struct NoRoute {
+    /// The Service.
+    pub service: ServiceName,
+    /// The port that was dialled.
+    pub port: u16,
+    /// The ports that it has.
+    pub known: Vec<u16>,
+}
+
+fn list(ports: &[u16]) -> String {
+    match ports {
+        [] => "none".to_owned(),
+        ports => ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Decides where a connection to this address goes.
+pub fn route(snapshot: &Snapshot, original_dst: SocketAddr) -> Result<Route, NoRoute> {
+    match snapshot.destination(original_dst) {
+        Destination::Service(port) => Ok(Route::Service(port)),
+        Destination::Workload(workload) => Ok(Route::Workload(workload, original_dst)),
+        Destination::External => Ok(Route::External(original_dst)),
+        Destination::UnknownServicePort(service) => Err(NoRoute {
+            service: service.name.clone(),
+            port: original_dst.port(),
+            known: service.ports.iter().map(|port| port.port).collect(),
+        }),
+    }
+}
+
+impl Route {
+    /// The Service, if it goes to one.
+    pub fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::Service(port) => Some(&port.service),
+            Self::Workload(..) | Self::External(_) => None,
+        }
+    }
+}

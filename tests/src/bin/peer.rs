@@ -1,1 +1,7 @@
-fn main(){}
+//! The program `heddle-peer`; everything it does is in [`heddle_tests::peer`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heddle_tests::peer::main()
+}

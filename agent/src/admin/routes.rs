@@ -1,0 +1,100 @@
+//! What each endpoint answers. Only reads, so only GET and HEAD; nothing here carries a secret, by the types it is given.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use super::Readiness;
+use crate::observe::{Observer, TEXT_FORMAT};
+
+/// What `/config` shows: the agent's configuration and the snapshot in force.
+pub type ConfigView = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// Where the answers come from.
+#[derive(Clone)]
+pub struct Sources {
+    /// Metrics.
+    pub observer: Observer,
+    /// Readiness.
+    pub readiness: Readiness,
+    /// The text of `/config`. Called on the control runtime.
+    pub config: ConfigView,
+}
+
+type Page = (&'static str, &'static str);
+
+const METRICS: Page = ("/metrics", "metrics, Prometheus text format");
+const READY: Page = ("/healthz/ready", "200 when ready for traffic, else 503 and what is missing");
+const LIVE: Page = ("/healthz/live", "200 while the agent answers at all");
+const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapshot in force, JSON");
+
+/// The metrics listener: `/metrics` and nothing else.
+pub(super) fn metrics(sources: &Sources) -> Router {
+    Router::new().route(METRICS.0, get(render_metrics)).fallback(|| not_found(&[METRICS])).with_state(sources.clone())
+}
+
+/// The health listener: the two probes and nothing else.
+pub(super) fn health(sources: &Sources) -> Router {
+    Router::new()
+        .route(READY.0, get(ready))
+        .route(LIVE.0, get(live))
+        .fallback(|| not_found(&[READY, LIVE]))
+        .with_state(sources.clone())
+}
+
+/// The admin listeners: everything.
+pub(super) fn admin(sources: &Sources) -> Router {
+    Router::new()
+        .route("/", get(|| async { index(&ADMIN_PAGES) }))
+        .route(CONFIG.0, get(config))
+        .route(METRICS.0, get(render_metrics))
+        .route(READY.0, get(ready))
+        .route(LIVE.0, get(live))
+        .fallback(|| not_found(&ADMIN_PAGES))
+        .with_state(sources.clone())
+}
+
+const ADMIN_PAGES: [Page; 4] = [CONFIG, METRICS, READY, LIVE];
+
+async fn render_metrics(State(sources): State<Sources>) -> Response {
+    match sources.observer.render_metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(sources): State<Sources>, headers: HeaderMap) -> Response {
+    let report = sources.readiness.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let accepts_json = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/json")));
+    if accepts_json { (status, Json(report)).into_response() } else { (status, report.to_string()).into_response() }
+}
+
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+async fn config(State(sources): State<Sources>) -> Response {
+    Json((sources.config)()).into_response()
+}
+
+async fn not_found(pages: &'static [Page]) -> Response {
+    (StatusCode::NOT_FOUND, format!("no such endpoint; there are\n{}", index(pages))).into_response()
+}
+
+fn index(pages: &[Page]) -> String {
+    pages.iter().fold(String::new(), |mut text, (path, meaning)| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{path}  {meaning}");
+        text
+    })
+}

@@ -1,0 +1,231 @@
+//! The endpoints over real sockets, with port 0 and sockets in a temporary directory.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is the message")]
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener as StdListener},
+    os::unix::fs::PermissionsExt,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::{Instant, sleep, timeout},
+};
+
+use super::*;
+use crate::observe::Observer;
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+struct Bed {
+    endpoints: Endpoints,
+    readiness: Readiness,
+    observer: Observer,
+    stop: watch::Sender<bool>,
+    directory: tempfile::TempDir,
+}
+
+impl Bed {
+    async fn start(bounds: Bounds) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let observer = Observer::new("prod".into(), None).unwrap();
+        let readiness = Readiness::new(["programs attached"]);
+        let (stop, stopped) = watch::channel(false);
+        let config: ConfigView = Arc::new(|| serde_json::json!({"agent": {"node": "node-a"}}));
+        let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config };
+        let socket = Some(directory.path().join("run/admin.sock"));
+        let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
+        let endpoints = serve_within(bounds, addresses, &sources, &stopped).await.unwrap();
+        Self { endpoints, readiness, observer, stop, directory }
+    }
+
+    fn metrics(&self) -> SocketAddr {
+        self.endpoints.addresses().metrics
+    }
+
+    fn health(&self) -> SocketAddr {
+        self.endpoints.addresses().health
+    }
+
+    fn admin(&self) -> SocketAddr {
+        self.endpoints.addresses().admin.unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("run/admin.sock")
+    }
+}
+
+async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(Duration::from_secs(10), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    get_with(address, path, "Host: localhost\r\n").await
+}
+
+async fn get_with(address: SocketAddr, path: &str, headers: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+    talk(TcpStream::connect(address).await.unwrap(), &request).await
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+#[tokio::test]
+async fn metrics_are_served_in_the_text_format_from_both_places() {
+    let bed = Bed::start(BOUNDS).await;
+    bed.observer.metrics().enrolled_pods.set(4);
+    for address in [bed.metrics(), bed.admin()] {
+        let answer = get(address, "/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("content-type: text/plain; version=0.0.4\r\n"), "{answer}");
+        assert!(body(&answer).contains("\nheddle_enrolled_pods 4\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_lists_what_is_missing_in_text_and_json() {
+    let bed = Bed::start(BOUNDS).await;
+    let answer = get(bed.health(), "/healthz/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert_eq!(body(&answer), "programs attached: not yet\n");
+
+    let json = get_with(bed.health(), "/healthz/ready", "Host: x\r\nAccept: application/json\r\n").await;
+    assert_eq!(body(&json), r#"{"ready":false,"missing":[{"condition":"programs attached","reason":"not yet"}]}"#);
+
+    bed.readiness.met("programs attached");
+    let answer = get(bed.health(), "/healthz/ready").await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && body(&answer) == "ok\n", "{answer}");
+    bed.readiness.drain("stopping");
+    assert!(get(bed.health(), "/healthz/ready").await.starts_with("HTTP/1.1 503 "));
+    assert!(get(bed.health(), "/healthz/live").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn each_listener_serves_its_own_pages_and_lists_them_otherwise() {
+    let bed = Bed::start(BOUNDS).await;
+    let config = get(bed.admin(), "/config").await;
+    assert_eq!(body(&config), r#"{"agent":{"node":"node-a"}}"#);
+    for (address, path) in [(bed.metrics(), "/config"), (bed.health(), "/metrics"), (bed.admin(), "/nothing")] {
+        let answer = get(address, path).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") && body(&answer).starts_with("no such endpoint; there are\n/"),
+            "{answer}"
+        );
+    }
+    assert!(body(&get(bed.admin(), "/").await).contains("/healthz/ready  "));
+}
+
+#[tokio::test]
+async fn the_admin_address_answers_only_to_the_machines_own_names() {
+    let bed = Bed::start(BOUNDS).await;
+    for host in [
+        "Host: evil.example\r\n",
+        "Host: 127.0.0.1.evil.example:15000\r\n",
+        "Host: localhost\r\nHost: evil.example\r\n",
+    ] {
+        let answer = get_with(bed.admin(), "/config", host).await;
+        assert!(!answer.contains("node-a") && answer.starts_with("HTTP/1.1 4"), "{host}: {answer}");
+    }
+    for host in ["localhost:15000", "127.0.0.1", "[::1]:15000"] {
+        let answer = get_with(bed.admin(), "/config", &format!("Host: {host}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_owner_and_removed_at_the_end() {
+    let bed = Bed::start(BOUNDS).await;
+    let path = bed.socket();
+    assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let request = "GET /config HTTP/1.1\r\nHost: heddle\r\nConnection: close\r\n\r\n";
+    assert!(talk(UnixStream::connect(&path).await.unwrap(), request).await.contains("node-a"));
+    bed.stop.send(true).unwrap();
+    timeout(Duration::from_secs(10), bed.endpoints.stopped()).await.unwrap();
+    assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_a_live_one_or_a_file_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let (_listener, file) = listener::unix(&path).unwrap();
+
+    let error = listener::unix(&path).unwrap_err();
+    assert!(matches!(error, AdminError::SocketInUse { .. }), "{error}");
+
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "precious").unwrap();
+    assert!(matches!(listener::unix(&path).unwrap_err(), AdminError::NotASocket { .. }));
+    drop(file);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious", "somebody else's file stays");
+}
+
+#[tokio::test]
+async fn an_address_in_use_or_open_to_others_is_refused_with_a_remedy() {
+    let taken = StdListener::bind(ANY).unwrap();
+    let error = listener::tcp(taken.local_addr().unwrap(), "the admin address", "admin.address").await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with(&format!("binding the admin address to {} failed: ", taken.local_addr().unwrap())),
+        "{text}"
+    );
+    assert!(text.ends_with("does another agent run here? else choose another admin.address"), "{text}");
+    assert!(matches!(bind_admin("0.0.0.0:0".parse().unwrap()).await, Err(AdminError::NotLoopback(_))));
+}
+
+#[tokio::test]
+async fn silent_clients_give_their_places_back() {
+    let bounds = Bounds { connections: 2, head: Duration::from_millis(300), lifetime: Duration::from_secs(60) };
+    let bed = Bed::start(bounds).await;
+    let mut silent = Vec::new();
+    for _ in 0..6 {
+        let mut stream = TcpStream::connect(bed.health()).await.unwrap();
+        stream.write_all(b"GET /healthz/live HT").await.unwrap();
+        silent.push(stream);
+    }
+    // Three rounds of two, 300 ms each.
+    let begin = Instant::now();
+    let answer = get(bed.health(), "/healthz/live").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(begin.elapsed() >= Duration::from_millis(500), "more than two connections were served at once");
+    assert!(get(bed.metrics(), "/metrics").await.starts_with("HTTP/1.1 200 "), "other listeners have their own places");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_after_its_lifetime() {
+    let bounds = Bounds { connections: 1, head: Duration::from_secs(5), lifetime: Duration::from_millis(200) };
+    let bed = Bed::start(bounds).await;
+    let mut deaf = TcpStream::connect(bed.metrics()).await.unwrap();
+    let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000);
+    // Blocks once the agent stops reading; the socket must stay open meanwhile.
+    let deaf = tokio::spawn(async move {
+        let _ = deaf.write_all(requests.as_bytes()).await;
+        sleep(Duration::from_secs(30)).await;
+    });
+    sleep(Duration::from_millis(100)).await;
+    assert!(get(bed.metrics(), "/metrics").await.starts_with("HTTP/1.1 200 "));
+    deaf.abort();
+}
+
+#[tokio::test]
+async fn heads_that_never_end_are_refused() {
+    let bed = Bed::start(BOUNDS).await;
+    let mut stream = TcpStream::connect(bed.metrics()).await.unwrap();
+    let long = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nx: {}\r\n", "y".repeat(64 * 1024));
+    // The agent may reset while we still write.
+    let _ = stream.write_all(long.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = timeout(Duration::from_secs(3), stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200 "));
+}

@@ -1,0 +1,183 @@
+//! `heddle agent`: from the configuration to the last connection.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::{Instant, interval, sleep_until},
+};
+use tracing::{info, warn};
+
+use super::{data_threads::DataThreads, kernel_log, metrics, pods::Pods};
+use crate::{
+    admin::{self, Addresses, Readiness, Sources},
+    ca::{LocalCa, LocalCaSettings},
+    capture::{Enrolment, Kernel},
+    config::{CaConfig, Config, LogFormat},
+    identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
+    mesh::{self, MeshSettings, MeshState, SnapshotHandle},
+    node::Node,
+    objects,
+    observe::{self, AccessLogOutput, Observer},
+};
+
+/// Conditions of readiness, as `/healthz/ready` names them. Each enrolled pod adds one of its own.
+const PROGRAMS: &str = "kernel programs attached";
+const SNAPSHOT: &str = "snapshot published";
+
+/// How long the access log may take to write its last lines.
+const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// Runs the agent until it is told to end and its connections have ended, or the drain timeout has passed.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let (stop, stopped) = watch::channel(false);
+    let (drain, draining) = watch::channel(false);
+    let readiness = Readiness::new([PROGRAMS, SNAPSHOT]);
+    let observer = start_observing(&config, &stopped)?;
+    raise_descriptor_limit();
+
+    let (certificates, renewal) = certificates(&config)?;
+    let objects = objects::open(&config.source).await?;
+    let mut kernel = Kernel::load(&config.capture.cgroup, &config.capture.pins, kernel_log::level())?;
+    kernel_log::start(&mut kernel);
+    readiness.met(PROGRAMS);
+
+    let snapshot = SnapshotHandle::default();
+    let settings = MeshSettings { node: Arc::clone(&config.node), trust_domain: config.trust_domain.clone() };
+    let mesh = mesh::run(objects, settings, snapshot.clone());
+    readiness.met(SNAPSHOT);
+    metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone());
+
+    let node = Arc::new(Node {
+        cluster: Arc::clone(&config.cluster),
+        snapshot: snapshot.clone(),
+        certificates: certificates.clone(),
+        sockets: Arc::new(kernel.sockets()?),
+        observer: observer.clone(),
+        mtls: config.mtls,
+        limits: config.limits,
+        draining,
+    });
+    let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
+    let enrolment = Enrolment::new(kernel, Arc::clone(&threads) as _);
+    let endpoints = serve_admin(&config, &observer, &readiness, &mesh, stopped).await?;
+    let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
+    info!(node = %config.node, data_threads = config.limits.data_threads, "started");
+
+    tokio::select! {
+        () = pods.run(mesh) => {}
+        () = renewal.run() => {}
+        outcome = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
+            info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
+        }
+    }
+    stop.send_replace(true);
+    endpoints.stopped().await;
+    drop(threads);
+    observer.flush_access_log(LOG_FLUSH);
+    Ok(())
+}
+
+fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<Observer> {
+    let format = log_format(config.log.format);
+    observe::init_log(&config.log.level, format)?;
+    let access_log = config.log.access.then(|| AccessLogOutput::stdout(format));
+    let observer = Observer::new(Arc::clone(&config.cluster), access_log)?;
+    tokio::spawn(observer.clone().run(stopped.clone()));
+    Ok(observer)
+}
+
+fn log_format(format: LogFormat) -> observe::LogFormat {
+    match format {
+        LogFormat::Text => observe::LogFormat::Text,
+        LogFormat::Json => observe::LogFormat::Json,
+    }
+}
+
+fn certificates(config: &Config) -> anyhow::Result<(Certificates, Renewal)> {
+    let settings = LocalCaSettings::new(config.trust_domain.clone());
+    let ca = match &config.ca {
+        CaConfig::LocalMemory => LocalCa::in_memory(settings)?,
+        CaConfig::LocalDirectory(path) => LocalCa::open(path, settings)?,
+    };
+    let domains = TrustDomains::new(config.trust_domain.clone(), []);
+    Ok(Certificates::new(Arc::new(ca), TlsSettings::new(domains, Clock::system())))
+}
+
+async fn serve_admin(
+    config: &Config,
+    observer: &Observer,
+    readiness: &Readiness,
+    mesh: &watch::Receiver<MeshState>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<admin::Endpoints> {
+    let addresses = Addresses {
+        metrics: config.metrics,
+        health: config.health,
+        admin: config.admin.address,
+        socket: config.admin.socket.clone(),
+    };
+    let (shown, mesh) = (config.clone(), mesh.clone());
+    let view = move || {
+        let state = mesh.borrow();
+        serde_json::json!({"agent": shown, "mesh": *state.snapshot, "problems": state.problems()})
+    };
+    let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config: Arc::new(view) };
+    Ok(admin::serve(addresses, sources, stopped).await?)
+}
+
+/// Each connection needs two descriptors; the default soft limit of 1,024 is for programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "raise the limit of open files; connections beyond it will have to wait");
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits for a signal, then drains: connections in progress go on, and new ones are still served, since there is
+/// nobody else to serve them. A second signal ends it at once.
+async fn end(
+    config: &Config,
+    signals: &mut Signals,
+    threads: &DataThreads,
+    readiness: &Readiness,
+    observer: &Observer,
+    drain: &watch::Sender<bool>,
+) -> &'static str {
+    signals.next().await;
+    let deadline = Instant::now() + config.limits.drain_timeout;
+    info!(open = threads.open_connections(), at_most = ?config.limits.drain_timeout, "draining");
+    readiness.drain("the agent is ending");
+    observer.metrics().set_draining(true);
+    drain.send_replace(true);
+    let mut look = interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            _ = look.tick() => if threads.open_connections() == 0 { return "all connections have ended" },
+            () = signals.next() => return "told to end at once",
+            () = sleep_until(deadline) => return "the drain timeout has passed",
+        }
+    }
+}

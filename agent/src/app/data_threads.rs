@@ -1,0 +1,131 @@
+//! The data threads: one single-threaded runtime each, sharing nothing that one of them could wait for.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Handle},
+    sync::watch,
+};
+
+use crate::{
+    capture::{Accepted, DataPath},
+    connection,
+    node::{DataThread, Node},
+};
+
+thread_local! {
+    /// Which data thread this is.
+    static HERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Connections that the thread which accepted one may have more than the idlest before it hands it over: to move a
+/// connection costs a wake-up, to be a little busier costs less.
+const SLACK: usize = 1;
+
+/// All data threads. They end, with everything that they still serve, when this is dropped.
+pub(super) struct DataThreads {
+    threads: Vec<Running>,
+    next_acceptor: AtomicUsize,
+    stop: watch::Sender<()>,
+}
+
+struct Running {
+    state: Arc<DataThread>,
+    runtime: Handle,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl DataThreads {
+    /// Starts them.
+    pub(super) fn start(node: &Arc<Node>) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(());
+        let start = |index| Running::start(index, DataThread::new(Arc::clone(node)), stopped.clone());
+        let threads = (0..node.limits.data_threads).map(start).collect::<io::Result<_>>()?;
+        Ok(Self { threads, next_acceptor: AtomicUsize::new(0), stop })
+    }
+
+    /// Connections that all threads serve now.
+    pub(super) fn open_connections(&self) -> usize {
+        self.threads.iter().map(|thread| thread.state.open_connections()).sum()
+    }
+
+    /// The thread that accepted it, unless another is idler by more than the slack.
+    fn place(&self) -> Option<(usize, &Running)> {
+        let here = HERE.get();
+        let own = self.threads.get(here)?;
+        let idlest = self.threads.iter().enumerate().min_by_key(|(_, thread)| thread.state.open_connections())?;
+        let stays = own.state.open_connections() <= idlest.1.state.open_connections() + SLACK;
+        Some(if stays { (here, own) } else { idlest })
+    }
+}
+
+impl Running {
+    fn start(index: usize, state: Arc<DataThread>, mut stopped: watch::Receiver<()>) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let house_keeping = Arc::clone(&state).keep_house();
+        let thread = thread::Builder::new().name(format!("data-{index}")).spawn(move || {
+            HERE.set(index);
+            runtime.block_on(async {
+                tokio::select! {
+                    () = house_keeping => {}
+                    // The sender is dropped, never used.
+                    _ = stopped.changed() => {}
+                }
+            });
+        })?;
+        Ok(Self { state, runtime: handle, thread: Some(thread) })
+    }
+}
+
+impl DataPath for DataThreads {
+    fn spawn_acceptor(&self, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let index = self.next_acceptor.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
+        if let Some(thread) = self.threads.get(index) {
+            thread.runtime.spawn(acceptor);
+        }
+    }
+
+    fn serve(&self, accepted: Accepted) {
+        let Some((index, thread)) = self.place() else { return };
+        let open = thread.state.count_connection();
+        let state = Arc::clone(&thread.state);
+        if index == HERE.get() {
+            tokio::spawn(async move {
+                connection::serve(accepted, state).await;
+                drop(open);
+            });
+            return;
+        }
+        // A socket belongs to the runtime that it is registered with.
+        let Accepted { arrival, pod, stream, client } = accepted;
+        let Ok(socket) = stream.into_std() else { return };
+        thread.runtime.spawn(async move {
+            if let Ok(stream) = TcpStream::from_std(socket) {
+                connection::serve(Accepted { arrival, pod, stream, client }, state).await;
+            }
+            drop(open);
+        });
+    }
+}
+
+impl Drop for DataThreads {
+    fn drop(&mut self) {
+        self.stop.send_replace(());
+        for thread in self.threads.iter_mut().filter_map(|running| running.thread.take()) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}

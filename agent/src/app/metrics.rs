@@ -1,0 +1,66 @@
+//! Values that other parts keep, read when the metrics are.
+
+use std::sync::Arc;
+
+use heddle_common::KernelEvent;
+use tokio::sync::watch;
+
+use crate::{
+    capture::KernelCounters,
+    identify::{self, Certificates},
+    mesh::MeshState,
+    observe::{BypassReason, CertificateState, ClosedLabel, Metrics, Observer},
+};
+
+/// Registers what is to be read before each scrape.
+pub(super) fn register(
+    observer: &Observer,
+    counters: KernelCounters,
+    certificates: Certificates,
+    mesh: watch::Receiver<MeshState>,
+) {
+    let counters = Arc::new(counters);
+    observer.before_scrape(move |metrics| {
+        kernel(metrics, &counters);
+        certificate_states(metrics, &certificates);
+        objects(metrics, &mesh.borrow());
+    });
+}
+
+fn kernel(metrics: &Metrics, counters: &KernelCounters) {
+    let counts = counters.read();
+    for (event, count) in &counts {
+        metrics.set_kernel_events(event.name(), *count);
+    }
+    let sum = |wanted: &[KernelEvent]| counts.iter().filter(|(e, _)| wanted.contains(e)).map(|(_, count)| count).sum();
+    let ports = sum(&[KernelEvent::OutboundExcludedPort, KernelEvent::InboundExcludedPort]);
+    metrics.set_bypassed(BypassReason::ExcludedPort, ports);
+    metrics.set_bypassed(BypassReason::ExcludedNetwork, sum(&[KernelEvent::OutboundExcludedNetwork]));
+}
+
+fn certificate_states(metrics: &Metrics, certificates: &Certificates) {
+    let status = certificates.status();
+    for state in CertificateState::ALL {
+        let count = status.iter().filter(|certificate| label(certificate.state) == *state).count();
+        metrics.set_certificates(*state, count);
+    }
+    metrics.set_first_certificate_expiry(status.iter().filter_map(|certificate| certificate.not_after).min());
+}
+
+fn label(state: identify::CertificateState) -> CertificateState {
+    use identify::CertificateState as State;
+    match state {
+        State::Pending => CertificateState::Pending,
+        State::Valid => CertificateState::Valid,
+        State::RenewalFailing | State::Failing => CertificateState::Failed,
+        State::Expired => CertificateState::Expired,
+    }
+}
+
+fn objects(metrics: &Metrics, mesh: &MeshState) {
+    for (kind, count) in mesh.objects {
+        metrics.set_objects(kind.as_str(), count);
+    }
+    metrics.set_object_problems(mesh.problem_count());
+    metrics.snapshot_published(mesh.snapshot.generation);
+}

@@ -1,0 +1,138 @@
+//! Keeps what is enrolled in line with the snapshot: certificates first, then capture; the other way round on release.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::Readiness,
+    capture::Enrolment,
+    identify::Certificates,
+    mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
+    observe::{BypassReason, Observer},
+};
+
+/// How long a new pod's traffic may wait, uncaptured as before, for its certificate. Then it is captured all the same
+/// and refused until the certificate comes: unprotected for ever would be worse.
+const CERTIFICATE_WAIT: Duration = Duration::from_secs(3);
+/// First pause before a pod that could not be enrolled is tried again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The task's state.
+pub(super) struct Pods {
+    enrolment: Enrolment,
+    certificates: Certificates,
+    snapshot: SnapshotHandle,
+    observer: Observer,
+    readiness: Readiness,
+    failing: HashMap<WorkloadUid, Failing>,
+    /// Identities held, by pod: a pod's service account never changes, but the pod goes.
+    held: HashMap<WorkloadUid, Arc<Workload>>,
+}
+
+/// A pod that could not be enrolled.
+struct Failing {
+    pause: Duration,
+    retry_at: Instant,
+}
+
+impl Pods {
+    pub(super) fn new(
+        enrolment: Enrolment,
+        certificates: Certificates,
+        snapshot: SnapshotHandle,
+        observer: Observer,
+        readiness: Readiness,
+    ) -> Self {
+        Self { enrolment, certificates, snapshot, observer, readiness, failing: HashMap::new(), held: HashMap::new() }
+    }
+
+    /// Follows the mesh for ever. Its first snapshot is published already: what an earlier agent enrolled and is not in
+    /// it is released.
+    pub(super) async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
+        self.reconcile().await;
+        match self.enrolment.release_leftovers() {
+            Ok(0) => {}
+            Ok(count) => info!(count, "released pods that an earlier agent had enrolled and that are gone"),
+            Err(error) => error!(%error, "release pods that an earlier agent had enrolled"),
+        }
+        loop {
+            let retry = self.failing.values().map(|failing| failing.retry_at).min();
+            tokio::select! {
+                changed = mesh.changed() => if changed.is_err() { return },
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+            }
+            self.reconcile().await;
+        }
+    }
+
+    async fn reconcile(&mut self) {
+        let snapshot = self.snapshot.load();
+        let wanted: HashSet<_> = snapshot.local_pods().iter().map(|workload| workload.uid.clone()).collect();
+        let gone: Vec<_> = self.held.keys().filter(|uid| !wanted.contains(*uid)).cloned().collect();
+        for uid in gone {
+            self.release(&uid);
+        }
+        for workload in snapshot.local_pods() {
+            let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());
+            if !waiting && !self.enrolment.is_current(workload) {
+                self.enrol(workload).await;
+            }
+        }
+        self.observer.metrics().set_enrolled_pods(self.enrolment.count());
+    }
+
+    async fn enrol(&mut self, workload: &Arc<Workload>) {
+        let name = pod_name(workload);
+        if self.held.insert(workload.uid.clone(), Arc::clone(workload)).is_none() {
+            self.certificates.hold(&workload.identity);
+            self.readiness.missing(&name, "not enrolled yet");
+        }
+        if timeout(CERTIFICATE_WAIT, self.certificates.wait_for(&workload.identity)).await.is_err() {
+            warn!(pod = %name, identity = %workload.identity, "no certificate yet; enrolling all the same, connections are refused until it comes");
+        }
+        match self.enrolment.enrol(workload) {
+            Ok(survivors) => {
+                self.failing.remove(&workload.uid);
+                self.readiness.met(&name);
+                self.observer.metrics().bypassed(BypassReason::BeforeEnrolment, survivors);
+                info!(pod = %name, identity = %workload.identity, open_before = survivors, "enrolled");
+            }
+            Err(error) => {
+                let pause = self.failing.get(&workload.uid).map_or(FIRST_PAUSE, |f| (f.pause * 2).min(LONGEST_PAUSE));
+                let failing = Failing { pause, retry_at: Instant::now() + pause };
+                self.failing.insert(workload.uid.clone(), failing);
+                self.readiness.missing(&name, &error.to_string());
+                self.observer.metrics().enrolment_failures.inc();
+                error!(pod = %name, %error, retry_in = ?pause, "enrol a pod");
+            }
+        }
+    }
+
+    fn release(&mut self, uid: &WorkloadUid) {
+        let Some(workload) = self.held.get(uid) else { return };
+        let name = pod_name(workload);
+        if let Err(error) = self.enrolment.release(uid) {
+            // It stays captured, and is tried again with the next change.
+            return error!(pod = %name, %error, "release a pod");
+        }
+        self.certificates.release(&workload.identity);
+        self.readiness.forget(&name);
+        self.held.remove(uid);
+        self.failing.remove(uid);
+        info!(pod = %name, "released");
+    }
+}
+
+fn pod_name(workload: &Workload) -> String {
+    format!("pod {}/{}", workload.namespace, workload.name)
+}

@@ -1,0 +1,93 @@
+//! Accepting the connections of enrolled pods.
+
+use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tracing::warn;
+
+use super::{EnrolledPod, sockets::canonical};
+
+/// Pause after an accept that failed for want of descriptors or memory: the connection stays in the queue, and asking
+/// again at once would only turn.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// By which of the agent's listeners a connection came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// From an application in the pod.
+    Outbound,
+    /// From elsewhere to the pod, without a tunnel.
+    Plaintext,
+    /// From elsewhere to the pod: a tunnel.
+    Hbone,
+}
+
+/// A connection that the kernel handed to the agent.
+#[derive(Debug)]
+pub struct Accepted {
+    /// By which listener.
+    pub arrival: Arrival,
+    /// The pod whose namespace it was accepted in.
+    pub pod: Arc<EnrolledPod>,
+    /// The socket, registered with the acceptor's runtime.
+    pub stream: TcpStream,
+    /// The other end.
+    pub client: SocketAddr,
+}
+
+/// Who serves accepted connections.
+pub trait DataPath: Send + Sync {
+    /// Runs an acceptor on one of the data threads.
+    fn spawn_acceptor(&self, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>);
+    /// Serves a connection on a data thread of its choice. Called on the acceptor's thread; must not block.
+    fn serve(&self, connection: Accepted);
+}
+
+/// Accepts until the sender of `stop` is dropped; then takes what waits in the queue and ends.
+pub(super) async fn accept(
+    listener: std::net::TcpListener,
+    arrival: Arrival,
+    pod: Arc<EnrolledPod>,
+    data_path: Arc<dyn DataPath>,
+    mut stop: watch::Receiver<()>,
+) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return warn!(pod = %pod.workload.name, %error, "listen for connections of a pod"),
+    };
+    let serve = |(stream, client)| {
+        data_path.serve(Accepted { arrival, pod: Arc::clone(&pod), stream, client: canonical(client) });
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.changed() => break,
+        };
+        match accepted {
+            Ok(connection) => serve(connection),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                warn!(pod = %pod.workload.name, %error, "accept a connection of a pod; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    while let Some(Ok(connection)) = listener.accept().now_or_never() {
+        serve(connection);
+    }
+}
+
+/// accept(2) reports errors that the new connection had; they say nothing about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | TimedOut | HostUnreachable | NetworkUnreachable
+    )
+}

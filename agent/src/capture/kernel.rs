@@ -1,0 +1,273 @@
+//! The kernel's half of the agent: programs, maps and links, loaded or adopted from the agent before.
+//!
+//! Exactly one [`Kernel`] exists in an agent and one task owns it, so that the maps have one writer.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::MapError,
+    programs::{
+        CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramFd, SkLookup, SockOps,
+        links::{FdLink, LinkError},
+    },
+};
+
+use super::{AgentSockets, KernelCounters, NetworkNamespace, pins::Pins, sys, tables::Tables};
+
+/// The programs, compiled from the `ebpf` crate by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
+
+/// Maps by their names in the object, which are their pins' names too.
+const MAPS: &[&str] = &[
+    "PODS",
+    "POD_ADDRESSES",
+    "EXCLUDED_PORTS",
+    "EXCLUDED_NETWORKS",
+    "LISTENERS",
+    "AGENT_SOCKETS",
+    "ORIGINAL_DSTS",
+    "FLOWS",
+    "APPLICATION_DIALS",
+    "EVENTS",
+];
+
+/// Programs that are attached to the cgroup.
+const CGROUP_PROGRAMS: &[&str] = &["connect4", "connect6", "getpeername4", "getpeername6", "flows"];
+
+/// Why the kernel's half could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The folder for pins is unusable.
+    #[error("prepare {path} for pinned maps and links: {source}", path = path.display())]
+    Pins {
+        /// `capture.pins`.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The cgroup to attach to is unusable.
+    #[error("open cgroup {path}: {source}; set capture.cgroup to a cgroup v2 folder that has the pods and this agent", path = path.display())]
+    Cgroup {
+        /// `capture.cgroup`.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The kernel refused a map or a program's format.
+    #[error(
+        "load the kernel programs: {0}; they need Linux 5.15 or later, and the capabilities BPF, NET_ADMIN and SYS_ADMIN"
+    )]
+    Load(#[from] EbpfError),
+    /// The kernel refused a program, or to attach it.
+    #[error("attach kernel program {program}: {source}")]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// What happened.
+        source: Box<ProgramError>,
+    },
+    /// A link could not be opened, replaced or pinned.
+    #[error("pin the link of kernel program {program}: {reason}")]
+    Link {
+        /// Name of the program.
+        program: &'static str,
+        /// What happened.
+        reason: String,
+    },
+    /// A map could not be opened or changed.
+    #[error("kernel map {map}: {source}")]
+    Map {
+        /// Name of the map.
+        map: &'static str,
+        /// What happened.
+        source: MapError,
+    },
+}
+
+/// Programs, maps and links.
+pub struct Kernel {
+    programs: Ebpf,
+    pins: Pins,
+    /// The maps that say which pods are enrolled.
+    pub(super) tables: Tables,
+}
+
+impl Kernel {
+    /// Loads the programs, with the maps that an earlier agent pinned or new ones, and puts them in force on the
+    /// cgroup: links that are pinned already get the new programs in one step.
+    pub fn load(cgroup: &Path, pins: &Path, log: aya_log::Level) -> Result<Self, KernelError> {
+        let folders = Pins::create(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })?;
+        let mut loader = EbpfLoader::new();
+        let level = log as u8;
+        loader.override_global(aya_log::LEVEL, &level, true);
+        for map in MAPS {
+            loader.map_pin_path(map, folders.map(map));
+        }
+        let programs = loader.load(OBJECT)?;
+        let tables = Tables::open(&folders)?;
+        let mut kernel = Self { programs, pins: folders, tables };
+        kernel.attach_to_cgroup(cgroup)?;
+        kernel.prepare_inbound()?;
+        Ok(kernel)
+    }
+
+    /// Takes Heddle's programs and maps out of the kernel. True if there were any.
+    pub fn unload(pins: &Path) -> Result<bool, KernelError> {
+        Pins::remove_all(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })
+    }
+
+    /// Hands out what the data path needs of the kernel.
+    pub fn sockets(&self) -> Result<AgentSockets, KernelError> {
+        AgentSockets::open(&self.pins.map("AGENT_SOCKETS"), &self.pins.map("ORIGINAL_DSTS"))
+            .map_err(|source| KernelError::Map { map: "AGENT_SOCKETS", source })
+    }
+
+    /// Hands out the reader of the kernel's counters.
+    pub fn counters(&self) -> Result<KernelCounters, KernelError> {
+        KernelCounters::open(&self.pins.map("EVENTS")).map_err(|source| KernelError::Map { map: "EVENTS", source })
+    }
+
+    /// The loaded programs, for the reader of their log.
+    pub fn programs(&mut self) -> &mut Ebpf {
+        &mut self.programs
+    }
+
+    /// Cookies of the namespaces whose inbound connections an earlier agent captured.
+    pub(super) fn adopted(&self) -> io::Result<Vec<u64>> {
+        self.pins.pods()
+    }
+
+    /// From now on new inbound connections of this namespace go to the agent.
+    pub(super) fn attach_inbound(&mut self, netns: &NetworkNamespace) -> Result<(), KernelError> {
+        const PROGRAM: &str = "inbound";
+        let pin = self.pins.pod_link(netns.cookie());
+        let program: &mut SkLookup = program(&mut self.programs, PROGRAM)?;
+        if adopt_link(PROGRAM, &pin, fd(PROGRAM, program.fd())?)? {
+            return Ok(());
+        }
+        let link = program.attach(netns).and_then(|id| program.take_link(id)).map_err(refused(PROGRAM))?;
+        pin_link(PROGRAM, link.into(), &pin)
+    }
+
+    /// From now on new inbound connections of this namespace go where they would without Heddle.
+    pub(super) fn detach_inbound(&self, netns: u64) -> Result<(), KernelError> {
+        match fs::remove_file(self.pins.pod_link(netns)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(KernelError::Link { program: "inbound", reason: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn attach_to_cgroup(&mut self, path: &Path) -> Result<(), KernelError> {
+        let unusable = |source| KernelError::Cgroup { path: path.to_owned(), source };
+        let cgroup = File::open(path).map_err(unusable)?;
+        let inode = cgroup.metadata().map_err(unusable)?.ino();
+        check_membership(path).map_err(unusable)?;
+        for name in CGROUP_PROGRAMS {
+            let pin = self.pins.cgroup_link(name, inode);
+            match *name {
+                "flows" => attach_flows(&mut self.programs, name, &cgroup, &pin)?,
+                _ => attach_address_hook(&mut self.programs, name, &cgroup, &pin)?,
+            }
+        }
+        let unpinned = |source| KernelError::Pins { path: path.to_owned(), source };
+        self.pins.keep_only_cgroup(inode).map_err(unpinned)?;
+        self.pins.remove_other_versions().map_err(unpinned)
+    }
+
+    fn prepare_inbound(&mut self) -> Result<(), KernelError> {
+        let inbound: &mut SkLookup = program(&mut self.programs, "inbound")?;
+        inbound.load().map_err(refused("inbound"))
+    }
+}
+
+/// The agent's own sockets must be seen by the programs that it attaches: it has to be in the cgroup itself.
+fn check_membership(cgroup: &Path) -> io::Result<()> {
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    // The path in /proc is relative to the mount, whose place is the part of the cgroup's path before it.
+    let inside = cgroup.ancestors().any(|ancestor| {
+        let candidate = ancestor.join(own);
+        candidate.starts_with(cgroup) && candidate.join("cgroup.procs").exists()
+    });
+    if inside {
+        return Ok(());
+    }
+    let message = format!("this agent runs in cgroup /{own}, which is not below it");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+fn attach_address_hook(programs: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), KernelError> {
+    let program: &mut CgroupSockAddr = program(programs, name)?;
+    program.load().map_err(refused(name))?;
+    if adopt_link(name, pin, fd(name, program.fd())?)? {
+        return Ok(());
+    }
+    // Links on a cgroup live side by side without asking for it: the kernel refuses the flag.
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused(name))?;
+    let link = program.take_link(id).map_err(refused(name))?;
+    pin_link(name, link.try_into().map_err(unlinked(name))?, pin)
+}
+
+fn attach_flows(programs: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), KernelError> {
+    let program: &mut SockOps = program(programs, name)?;
+    program.load().map_err(refused(name))?;
+    if adopt_link(name, pin, fd(name, program.fd())?)? {
+        return Ok(());
+    }
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused(name))?;
+    let link = program.take_link(id).map_err(refused(name))?;
+    pin_link(name, link.try_into().map_err(unlinked(name))?, pin)
+}
+
+/// Gives a pinned link the new program. False if there is none, or if what it was attached to is gone.
+fn adopt_link(name: &'static str, pin: &Path, program: &ProgramFd) -> Result<bool, KernelError> {
+    if !pin.exists() {
+        return Ok(false);
+    }
+    let failed = |error: io::Error| KernelError::Link { program: name, reason: error.to_string() };
+    let link = sys::open_link(pin).map_err(failed)?;
+    match sys::update_link(link, program.as_fd()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {
+            fs::remove_file(pin).map_err(failed)?;
+            Ok(false)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn pin_link(program: &'static str, link: FdLink, pin: &Path) -> Result<(), KernelError> {
+    // The pin keeps the link; the descriptor is not needed.
+    link.pin(pin).map(drop).map_err(|error| KernelError::Link { program, reason: error.to_string() })
+}
+
+fn program<'a, T>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, KernelError>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let found = programs.program_mut(name).ok_or_else(|| KernelError::Link {
+        program: name,
+        reason: "the object that was built into this agent does not have it".to_owned(),
+    })?;
+    found.try_into().map_err(refused(name))
+}
+
+fn fd<'a>(program: &'static str, fd: Result<&'a ProgramFd, ProgramError>) -> Result<&'a ProgramFd, KernelError> {
+    fd.map_err(refused(program))
+}
+
+fn refused(program: &'static str) -> impl Fn(ProgramError) -> KernelError {
+    move |source| KernelError::Program { program, source: Box::new(source) }
+}
+
+fn unlinked(program: &'static str) -> impl Fn(LinkError) -> KernelError {
+    move |error| KernelError::Link { program, reason: error.to_string() }
+}

@@ -1,0 +1,88 @@
+//! A pod's network namespace: open handle, cookie, and running a piece of code inside it.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
+
+use super::sys;
+
+/// The namespace that all threads of the agent live in. Opened before any thread ever left it.
+static HOME: OnceLock<File> = OnceLock::new();
+
+/// An open network namespace. It keeps the namespace alive, as a process in it would.
+#[derive(Debug)]
+pub struct NetworkNamespace {
+    handle: File,
+    path: PathBuf,
+    cookie: u64,
+}
+
+impl NetworkNamespace {
+    /// Opens the namespace behind a path such as `/run/netns/NAME`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let handle = File::open(path)?;
+        let cookie = inside(handle.as_fd(), || {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+            sys::netns_cookie(&socket)
+        })??;
+        Ok(Self { handle, path: path.to_owned(), cookie })
+    }
+
+    /// The kernel's name for it: unique, and unforgeable from inside.
+    pub fn cookie(&self) -> u64 {
+        self.cookie
+    }
+
+    /// The path that it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs code on this thread inside the namespace: sockets that it makes stay there. The code must not block for
+    /// long, and cannot await.
+    pub fn run<T>(&self, code: impl FnOnce() -> T) -> io::Result<T> {
+        inside(self.handle.as_fd(), code)
+    }
+}
+
+impl AsFd for NetworkNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+fn inside<T>(namespace: BorrowedFd<'_>, code: impl FnOnce() -> T) -> io::Result<T> {
+    let home = home()?;
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))?;
+    let _return = Return { home };
+    Ok(code())
+}
+
+fn home() -> io::Result<&'static File> {
+    if let Some(home) = HOME.get() {
+        return Ok(home);
+    }
+    let opened = File::open("/proc/thread-self/ns/net")?;
+    Ok(HOME.get_or_init(|| opened))
+}
+
+/// Brings the thread home, also on panic.
+struct Return {
+    home: &'static File,
+}
+
+impl Drop for Return {
+    fn drop(&mut self) {
+        if move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network)).is_err() {
+            // A thread lost in a pod's namespace would open the agent's sockets there: no agent is better than that.
+            std::process::abort();
+        }
+    }
+}

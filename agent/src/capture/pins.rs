@@ -1,0 +1,116 @@
+//! Where the kernel's objects are pinned, so that they outlive the agent.
+//!
+//! `PINS/v1/maps/NAME`, `PINS/v1/links/NAME` and `PINS/v1/pods/COOKIE`. The folder carries the version of the maps'
+//! layouts: an agent never adopts maps that it would misread.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use heddle_common::LAYOUT_VERSION;
+
+/// Type number of a BPF file system, `BPF_FS_MAGIC` of linux/magic.h.
+const BPF_FS: u64 = 0xcafe_4a11;
+
+/// The folders of one agent's pins.
+#[derive(Clone, Debug)]
+pub(super) struct Pins {
+    base: PathBuf,
+    root: PathBuf,
+}
+
+impl Pins {
+    /// Makes the folders, after a check that they are on a BPF file system.
+    pub(super) fn create(base: &Path) -> io::Result<Self> {
+        let pins = Self::at(base);
+        // Before the check, since only what exists can be asked; a folder on a wrong file system does no harm.
+        fs::create_dir_all(base)?;
+        let file_system = rustix::fs::statfs(base)?.f_type;
+        if u64::try_from(file_system) != Ok(BPF_FS) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "it is not on a bpf file system: mount one with \"mount -t bpf bpf /sys/fs/bpf\", or set capture.pins",
+            ));
+        }
+        for folder in ["maps", "links", "pods"] {
+            fs::create_dir_all(pins.root.join(folder))?;
+        }
+        Ok(pins)
+    }
+
+    fn at(base: &Path) -> Self {
+        Self { base: base.to_owned(), root: base.join(format!("v{LAYOUT_VERSION}")) }
+    }
+
+    /// A map's pin.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.root.join("maps").join(name)
+    }
+
+    /// Pin of a program's link to the cgroup with this inode number. Another cgroup is another link.
+    pub(super) fn cgroup_link(&self, program: &str, cgroup: u64) -> PathBuf {
+        self.root.join("links").join(format!("{program}-{cgroup}"))
+    }
+
+    /// Pin of the socket look-up link of the namespace with this cookie.
+    pub(super) fn pod_link(&self, netns: u64) -> PathBuf {
+        self.root.join("pods").join(netns.to_string())
+    }
+
+    /// Cookies of all namespaces that have a socket look-up link.
+    pub(super) fn pods(&self) -> io::Result<Vec<u64>> {
+        let entries = fs::read_dir(self.root.join("pods"))?.collect::<io::Result<Vec<_>>>()?;
+        Ok(entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Removes the links of other cgroups, which an agent with another configuration left.
+    pub(super) fn keep_only_cgroup(&self, cgroup: u64) -> io::Result<()> {
+        let suffix = format!("-{cgroup}");
+        for entry in fs::read_dir(self.root.join("links"))? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().ends_with(&suffix) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what agents with other layouts left; their maps would have been misread.
+    pub(super) fn remove_other_versions(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.base)? {
+            let path = entry?.path();
+            if path != self.root {
+                remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes everything: from then on no connection of any pod is captured. True if there was something.
+    pub(super) fn remove_all(base: &Path) -> io::Result<bool> {
+        if !fs::exists(base)? {
+            return Ok(false);
+        }
+        // Links first: a program must never run on without its maps being kept up.
+        for folder in ["links", "pods"] {
+            let folder = Self::at(base).root.join(folder);
+            if fs::exists(&folder)? {
+                remove_tree(&folder)?;
+            }
+        }
+        remove_tree(base)?;
+        Ok(true)
+    }
+}
+
+/// `fs::remove_dir_all` opens entries, which a BPF file system refuses for pins.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    if !path.is_dir() {
+        return fs::remove_file(path);
+    }
+    for entry in fs::read_dir(path)? {
+        remove_tree(&entry?.path())?;
+    }
+    fs::remove_dir(path)
+}

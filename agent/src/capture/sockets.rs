@@ -1,0 +1,164 @@
+//! The sockets that the agent opens inside a pod's network namespace, tagged so that the kernel programs know them
+//! for the agent's own.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsRawFd,
+    path::Path,
+    time::Duration,
+};
+
+use aya::maps::{Map, MapData, MapError, SkStorage};
+use heddle_common::{Address, AgentSocket, HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, OriginalDst};
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::{NetworkNamespace, sys};
+
+/// Connections that wait in a listener's queue. The kernel caps it at `net.core.somaxconn` (4,096 by default); beyond
+/// it clients wait and try again, and none is answered wrongly.
+const BACKLOG: i32 = 4096;
+
+/// Mark of the agent's sockets to applications, by which the answers find their way back to the agent and not to
+/// the client whose address it borrowed. Istio's number, so that rules which administrators have for it hold here too.
+/// It is no proof of anything: a pod can set it.
+pub const APPLICATION_MARK: u32 = 0x539;
+
+/// Makes sockets, tags them, and reads where captured ones were going.
+#[derive(Debug)]
+pub struct AgentSockets {
+    tags: Mutex<SkStorage<MapData, u32>>,
+    original_dsts: SkStorage<MapData, OriginalDst>,
+}
+
+impl AgentSockets {
+    /// Opens the two pinned maps that it works with.
+    pub(super) fn open(tags: &Path, original_dsts: &Path) -> Result<Self, MapError> {
+        let open = |path| Ok::<_, MapError>(Map::SkStorage(MapData::from_pin(path)?));
+        Ok(Self { tags: Mutex::new(open(tags)?.try_into()?), original_dsts: open(original_dsts)?.try_into()? })
+    }
+
+    /// Where the application of a captured connection wanted to go; `None` for a connection that was not captured.
+    pub fn original_dst(&self, accepted: &impl AsRawFd) -> Option<SocketAddr> {
+        let original = self.original_dsts.get(accepted, 0).ok()?;
+        let port = u16::try_from(original.port).ok()?;
+        Some(SocketAddr::new(IpAddr::from(original.address), port))
+    }
+
+    /// Connects from inside a pod to somewhere else, with the pod's own address.
+    pub async fn dial(&self, netns: &NetworkNamespace, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = netns.run(|| stream_socket(to.ip()))??;
+        self.tag(&socket, AgentSocket::Dial)?;
+        let stream = TcpSocket::from_std_stream(socket.into()).connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// Connects to the application inside a pod, with the client's address as the source.
+    pub async fn dial_application(
+        &self,
+        netns: &NetworkNamespace,
+        client: IpAddr,
+        to: SocketAddr,
+    ) -> io::Result<TcpStream> {
+        let socket = netns.run(|| transparent_socket(client, to.ip()))??;
+        self.tag(&socket, AgentSocket::ToApplication)?;
+        let stream = TcpSocket::from_std_stream(socket.into()).connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn tag(&self, socket: &Socket, kind: AgentSocket) -> io::Result<()> {
+        self.tags.lock().insert(socket, kind as u32, 0).map_err(io::Error::other)
+    }
+}
+
+fn stream_socket(peer: IpAddr) -> io::Result<Socket> {
+    let socket = Socket::new(domain(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    Ok(socket)
+}
+
+fn transparent_socket(client: IpAddr, application: IpAddr) -> io::Result<Socket> {
+    let socket = stream_socket(application)?;
+    match client {
+        IpAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        IpAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+    }
+    socket.set_mark(APPLICATION_MARK)?;
+    sys::bind_address_no_port(&socket)?;
+    socket.bind(&SocketAddr::new(client, 0).into())?;
+    Ok(socket)
+}
+
+/// The agent's listening sockets in one pod's namespace.
+#[derive(Debug)]
+pub(super) struct PodListeners {
+    /// On the pod's loopback: captured outbound connections, IPv4 and, where the pod has IPv6, IPv6.
+    pub(super) outbound: Vec<std::net::TcpListener>,
+    /// Inbound without a tunnel.
+    pub(super) plaintext: std::net::TcpListener,
+    /// Inbound tunnels.
+    pub(super) hbone: std::net::TcpListener,
+}
+
+impl PodListeners {
+    /// Opens them inside the namespace. The error names the address.
+    pub(super) fn open(netns: &NetworkNamespace) -> io::Result<Self> {
+        netns.run(|| {
+            let mut outbound = vec![listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), OUTBOUND_PORT))?];
+            // Without IPv6 in the namespace there is nothing to capture there.
+            if has_ipv6() {
+                outbound.push(listen(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), OUTBOUND_PORT))?);
+            }
+            Ok(Self { outbound, plaintext: listen_any(INBOUND_PORT)?, hbone: listen_any(HBONE_PORT)? })
+        })?
+    }
+}
+
+fn has_ipv6() -> bool {
+    Socket::new(Domain::IPV6, Type::STREAM, None)
+        .is_ok_and(|socket| socket.bind(&SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0).into()).is_ok())
+}
+
+/// On all addresses of both families, or of IPv4 where the namespace has no IPv6.
+fn listen_any(port: u16) -> io::Result<std::net::TcpListener> {
+    let any: IpAddr = if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    listen(SocketAddr::new(any, port))
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let open = || {
+        let socket = Socket::new(domain(address.ip()), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        // A restarted agent finds connections of its predecessor in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|error: io::Error| {
+        io::Error::new(error.kind(), format!("listen on {address} inside the pod: {error}"))
+    })
+}
+
+fn domain(address: IpAddr) -> Domain {
+    if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 }
+}
+
+/// Makes the kernel notice a dead peer on a connection that nobody writes to, and one that does not acknowledge.
+pub fn watch_liveness(stream: &TcpStream, idle: Duration, dead: Duration) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(idle / 2).with_retries(2);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(dead))
+}
+
+/// Drops an address's IPv4-in-IPv6 form, which dual-stack listeners report.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(Address::from(address.ip()).into(), address.port())
+}

@@ -1,0 +1,209 @@
+//! The kernel maps that say which pods are enrolled and what stays out, with typed operations.
+
+use std::os::fd::AsRawFd;
+
+use aya::{
+    Pod as AyaPod,
+    maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash, lpm_trie::Key},
+};
+use heddle_common::{
+    Address, KernelEvent, ListenerKey, ListenerKind, MAX_POD_ADDRESSES, NetworkKey, Pod, PortDirection, PortKey,
+};
+use ipnet::IpNet;
+
+use crate::mesh::CaptureRules;
+
+use super::{kernel::KernelError, pins::Pins};
+
+/// The maps, opened from their pins.
+pub(super) struct Tables {
+    pods: HashMap<MapData, u64, Pod>,
+    addresses: HashMap<MapData, Address, u64>,
+    ports: HashMap<MapData, PortKey, u32>,
+    networks: LpmTrie<MapData, NetworkKey, u32>,
+    listeners: SockHash<MapData, ListenerKey>,
+}
+
+impl Tables {
+    pub(super) fn open(pins: &Pins) -> Result<Self, KernelError> {
+        Ok(Self {
+            pods: open(pins, "PODS", Map::HashMap)?,
+            addresses: open(pins, "POD_ADDRESSES", Map::HashMap)?,
+            ports: open(pins, "EXCLUDED_PORTS", Map::HashMap)?,
+            networks: open(pins, "EXCLUDED_NETWORKS", Map::LpmTrie)?,
+            listeners: open(pins, "LISTENERS", Map::SockHash)?,
+        })
+    }
+
+    /// Cookies of all enrolled pods.
+    pub(super) fn enrolled(&self) -> Result<Vec<u64>, KernelError> {
+        self.pods.keys().collect::<Result<_, _>>().map_err(at("PODS"))
+    }
+
+    /// Makes a listener the one that gets this pod's inbound connections.
+    pub(super) fn set_listener(
+        &mut self,
+        netns: u64,
+        kind: ListenerKind,
+        listener: impl AsRawFd,
+    ) -> Result<(), KernelError> {
+        self.listeners.insert(ListenerKey::new(netns, kind), listener, 0).map_err(at("LISTENERS"))
+    }
+
+    /// Says what of a pod's inbound traffic is captured: must precede the link of its namespace.
+    pub(super) fn set_inbound(
+        &mut self,
+        netns: u64,
+        addresses: &[Address],
+        rules: &CaptureRules,
+    ) -> Result<(), KernelError> {
+        self.replace_ports(netns, PortDirection::Inbound, &rules.exclude_inbound_ports)?;
+        let stale = self.keys_where(&self.addresses, "POD_ADDRESSES", |_, owner| owner == netns)?;
+        for address in addresses {
+            self.addresses.insert(address, netns, 0).map_err(at("POD_ADDRESSES"))?;
+        }
+        for address in stale.iter().filter(|address| !addresses.contains(address)) {
+            removed(self.addresses.remove(address), "POD_ADDRESSES")?;
+        }
+        Ok(())
+    }
+
+    /// Captures a pod's outbound connections from now on.
+    pub(super) fn set_outbound(
+        &mut self,
+        netns: u64,
+        addresses: &[Address],
+        rules: &CaptureRules,
+    ) -> Result<(), KernelError> {
+        self.replace_ports(netns, PortDirection::Outbound, &rules.exclude_outbound_ports)?;
+        self.replace_networks(netns, &rules.exclude_outbound_cidrs)?;
+        let mut pod = Pod {
+            excludes_ports: u32::from(!rules.exclude_outbound_ports.is_empty()),
+            excludes_networks: u32::from(!rules.exclude_outbound_cidrs.is_empty()),
+            ..Pod::default()
+        };
+        for (place, address) in pod.addresses.iter_mut().zip(addresses.iter().take(MAX_POD_ADDRESSES)) {
+            *place = *address;
+        }
+        self.pods.insert(netns, pod, 0).map_err(at("PODS"))
+    }
+
+    /// Captures nothing outbound from now on. The opposite of [`Tables::set_outbound`].
+    pub(super) fn clear_outbound(&mut self, netns: u64) -> Result<(), KernelError> {
+        removed(self.pods.remove(&netns), "PODS")?;
+        self.replace_ports(netns, PortDirection::Outbound, &[])?;
+        self.replace_networks(netns, &[])
+    }
+
+    /// Forgets a pod's inbound side, after the link of its namespace was removed.
+    pub(super) fn clear_inbound(&mut self, netns: u64) -> Result<(), KernelError> {
+        self.set_inbound(netns, &[], &CaptureRules::default())?;
+        for kind in [ListenerKind::Plaintext, ListenerKind::Hbone] {
+            removed(self.listeners.remove(&ListenerKey::new(netns, kind)), "LISTENERS")?;
+        }
+        Ok(())
+    }
+
+    fn replace_ports(&mut self, netns: u64, direction: PortDirection, ports: &[u16]) -> Result<(), KernelError> {
+        let same = |key: &PortKey| key.netns == netns && key.direction == direction as u16;
+        let stale = self.keys_where(&self.ports, "EXCLUDED_PORTS", |key, _| same(&key))?;
+        for port in ports {
+            self.ports.insert(PortKey::new(netns, direction, *port), 1, 0).map_err(at("EXCLUDED_PORTS"))?;
+        }
+        for key in stale.iter().filter(|key| !ports.contains(&key.port)) {
+            removed(self.ports.remove(key), "EXCLUDED_PORTS")?;
+        }
+        Ok(())
+    }
+
+    fn replace_networks(&mut self, netns: u64, networks: &[IpNet]) -> Result<(), KernelError> {
+        let wanted: Vec<Key<NetworkKey>> = networks.iter().map(|network| network_key(netns, network)).collect();
+        let own = NetworkKey::new(netns, Address::default()).netns;
+        let mut stale = Vec::new();
+        for key in self.networks.keys() {
+            let key = key.map_err(at("EXCLUDED_NETWORKS"))?;
+            if key.data().netns == own && !wanted.iter().any(|wanted| same_network(wanted, &key)) {
+                stale.push(key);
+            }
+        }
+        for key in &wanted {
+            self.networks.insert(key, 1, 0).map_err(at("EXCLUDED_NETWORKS"))?;
+        }
+        for key in &stale {
+            removed(self.networks.remove(key), "EXCLUDED_NETWORKS")?;
+        }
+        Ok(())
+    }
+
+    fn keys_where<K: AyaPod, V: AyaPod>(
+        &self,
+        table: &HashMap<MapData, K, V>,
+        name: &'static str,
+        wanted: impl Fn(K, V) -> bool,
+    ) -> Result<Vec<K>, KernelError> {
+        let mut found = Vec::new();
+        for entry in table.iter() {
+            let (key, value) = entry.map_err(at(name))?;
+            if wanted(key, value) {
+                found.push(key);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn network_key(netns: u64, network: &IpNet) -> Key<NetworkKey> {
+    let before = match network {
+        IpNet::V4(_) => NetworkKey::IPV4_BITS,
+        IpNet::V6(_) => NetworkKey::NETNS_BITS,
+    };
+    let length = before + u32::from(network.prefix_len());
+    Key::new(length, NetworkKey::new(netns, network.network().into()))
+}
+
+fn same_network(a: &Key<NetworkKey>, b: &Key<NetworkKey>) -> bool {
+    a.prefix_len() == b.prefix_len() && a.data() == b.data()
+}
+
+fn open<T>(pins: &Pins, name: &'static str, kind: impl Fn(MapData) -> Map) -> Result<T, KernelError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let data = MapData::from_pin(pins.map(name)).map_err(at(name))?;
+    kind(data).try_into().map_err(at(name))
+}
+
+fn removed(result: Result<(), MapError>, name: &'static str) -> Result<(), KernelError> {
+    match result {
+        Err(MapError::KeyNotFound | MapError::ElementNotFound) | Ok(()) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        // A socket leaves its map by itself when it is closed.
+        Err(MapError::SyscallError(error))
+            if error.io_error.raw_os_error() == Some(libc::EINVAL) && name == "LISTENERS" =>
+        {
+            Ok(())
+        }
+        Err(source) => Err(KernelError::Map { map: name, source }),
+    }
+}
+
+fn at(map: &'static str) -> impl Fn(MapError) -> KernelError {
+    move |source| KernelError::Map { map, source }
+}
+
+/// Reads what the kernel programs counted.
+pub struct KernelCounters {
+    counters: PerCpuArray<MapData, u64>,
+}
+
+impl KernelCounters {
+    pub(super) fn open(pin: &std::path::Path) -> Result<Self, MapError> {
+        Ok(Self { counters: Map::PerCpuArray(MapData::from_pin(pin)?).try_into()? })
+    }
+
+    /// Each event with its count since the maps were made: it goes on growing across restarts of the agent.
+    pub fn read(&self) -> Vec<(KernelEvent, u64)> {
+        let sum = |event: KernelEvent| self.counters.get(&(event as u32), 0).map_or(0, |each| each.iter().sum());
+        KernelEvent::ALL.iter().map(|event| (*event, sum(*event))).collect()
+    }
+}

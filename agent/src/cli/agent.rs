@@ -1,0 +1,39 @@
+//! `heddle agent`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use tokio::runtime::Builder;
+
+use crate::{app, cli, config::Config};
+
+/// Run this node's agent: enrol the pods of this node and carry their TCP traffic.
+///
+/// Needs root, or the capabilities BPF, NET_ADMIN and SYS_ADMIN. SIGTERM and SIGINT drain: open connections go on until
+/// they end or limits.drainTimeout has passed; a second signal ends the agent at once. While no agent runs, connections
+/// of enrolled pods are refused; "heddle uninstall" sets them free.
+///
+/// Exit codes: 0 ended as told, 1 the configuration or the machine does not allow it to run, 2 wrong usage.
+#[derive(Debug, Args)]
+pub(super) struct Agent {
+    /// The agent's configuration.
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/heddle/agent.yaml")]
+    config: PathBuf,
+    /// Check the configuration, print it with all defaults as JSON, and end.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Agent {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = Config::load(&self.config)?;
+        if self.check {
+            cli::print(&serde_json::to_string_pretty(&config)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        // One thread: watches, the compiler and the endpoints must not take the data threads' CPUs.
+        let control = Builder::new_current_thread().enable_all().build()?;
+        control.block_on(app::run(config))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,181 @@
+//! Opening the way to one of several endpoints.
+//!
+//! The first candidate is tried at once; the next one joins as soon as one fails, or after a while without an answer,
+//! and the first success wins. So a dead endpoint costs a connection [`NEXT_AFTER`] and not its whole time, and
+//! nobody waits longer than the connect timeout.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use heddle_common::HBONE_PORT;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    balance::{Candidate, Candidates, Way},
+    capture::EnrolledPod,
+    identify::Identity,
+    mesh::{SpiffeId, Workload},
+    node::Node,
+    observe::{Metrics, Side, Transport},
+};
+
+use super::{
+    relay::Upstream,
+    tunnel::{ConnectHeaders, Tunnel, TunnelError, TunnelKey, TunnelPool},
+};
+
+/// Silence after which the next candidate is tried beside the first. Well above a connection within a region, well
+/// below what a person waits for.
+const NEXT_AFTER: Duration = Duration::from_secs(1);
+
+/// Why no candidate could be reached: the failure of the last one.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Plain TCP failed.
+    #[error("connect to {to}: {source}")]
+    Plain {
+        /// The endpoint.
+        to: SocketAddr,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The tunnel failed.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+    /// The pod's own certificate is not there.
+    #[error("no certificate for {identity} yet: look at the agent's readiness and its certificate authority")]
+    Identity {
+        /// Whose.
+        identity: SpiffeId,
+    },
+    /// Nobody answered in time.
+    #[error("connect to {to}: no answer within {after:?}")]
+    Timeout {
+        /// The first endpoint.
+        to: SocketAddr,
+        /// The bound.
+        after: Duration,
+    },
+}
+
+/// An open way.
+pub struct Opened {
+    /// The endpoint that it leads to.
+    pub candidate: Candidate,
+    /// The way itself.
+    pub upstream: Upstream,
+    /// How it is protected.
+    pub transport: Transport,
+    /// The identity that the other end proved.
+    pub peer: Option<SpiffeId>,
+    /// Candidates that were tried.
+    pub tries: u32,
+}
+
+/// Opens ways from one pod.
+pub struct Opener<'a> {
+    /// What the connections of this node share.
+    pub node: &'a Arc<Node>,
+    /// Tunnels of this data thread.
+    pub tunnels: &'a TunnelPool,
+    /// The pod to start from.
+    pub pod: &'a Arc<EnrolledPod>,
+    /// The same pod, as the snapshot has it.
+    pub source: &'a Workload,
+    /// What the request for a stream says about the client.
+    pub headers: &'a ConnectHeaders,
+}
+
+impl Opener<'_> {
+    /// Opens a way to the first of the candidates that answers, within the connect timeout.
+    pub async fn open(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
+        let after = self.node.limits.connect_timeout;
+        let late = ConnectError::Timeout { to: candidates.first.address, after };
+        timeout(after, self.race(candidates)).await.unwrap_or(Err(late))
+    }
+
+    async fn race(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
+        let mut waiting = candidates.rest.into_iter();
+        let mut running = FuturesUnordered::from_iter([self.try_one(candidates.first)]);
+        let mut tries = 1;
+        loop {
+            let silence = sleep(NEXT_AFTER);
+            tokio::select! {
+                Some(finished) = running.next() => match finished {
+                    Ok(opened) => return Ok(Opened { tries, ..opened }),
+                    Err(error) if running.is_empty() && waiting.len() == 0 => return Err(error),
+                    Err(_) => {}
+                },
+                () = silence, if waiting.len() > 0 => {}
+            }
+            if let Some(next) = waiting.next() {
+                running.push(self.try_one(next));
+                tries += 1;
+            }
+        }
+    }
+
+    async fn try_one(&self, candidate: Candidate) -> Result<Opened, ConnectError> {
+        match &candidate.way {
+            Way::Plain => {
+                let to = candidate.address;
+                let dialled = self.node.sockets.dial(&self.pod.netns, to).await;
+                let stream = dialled.map_err(|source| ConnectError::Plain { to, source })?;
+                let upstream = Upstream::Tcp(stream);
+                Ok(Opened { candidate, upstream, transport: Transport::Plain, peer: None, tries: 0 })
+            }
+            Way::Tunnel(expected) => {
+                let (stream, tunnel) = self.tunnel(&candidate, expected).await?;
+                let transport = Transport::Hbone { tls_version: tunnel.tls.version, group: tunnel.tls.group };
+                let peer = Some(tunnel.peer.id().clone());
+                Ok(Opened { candidate, upstream: Upstream::Tunnel(stream), transport, peer, tries: 0 })
+            }
+        }
+    }
+
+    async fn tunnel(
+        &self,
+        candidate: &Candidate,
+        expected: &SpiffeId,
+    ) -> Result<(super::tunnel::TunnelStream, Arc<Tunnel>), ConnectError> {
+        let identity = &self.source.identity;
+        let missing = || ConnectError::Identity { identity: identity.clone() };
+        let own = self.node.certificates.get(identity).ok_or_else(missing)?;
+        let key = TunnelKey {
+            source: self.source.uid.clone(),
+            identity: identity.clone(),
+            to: SocketAddr::new(candidate.address.ip(), HBONE_PORT),
+            expected: expected.clone(),
+        };
+        let open = || {
+            let (node, pod, own) = (Arc::clone(self.node), Arc::clone(self.pod), Arc::clone(&own));
+            open_tunnel(node, pod, own, key.to, expected.clone())
+        };
+        Ok(self.tunnels.connect(&key, &candidate.address.to_string(), self.headers, open).await?)
+    }
+}
+
+/// Opens a tunnel from a pod, and counts it.
+async fn open_tunnel(
+    node: Arc<Node>,
+    pod: Arc<EnrolledPod>,
+    own: Arc<Identity>,
+    to: SocketAddr,
+    expected: SpiffeId,
+) -> Result<Tunnel, TunnelError> {
+    let after = node.limits.connect_timeout;
+    let failed = |source: io::Error| TunnelError::Connect { to, source: Arc::new(source) };
+    let dialled = timeout(after, node.sockets.dial(&pod.netns, to)).await;
+    let stream = dialled.map_err(|_| TunnelError::Timeout { to, after })?.map_err(failed)?;
+    let opened = Tunnel::open(stream, to, &own, &expected, &node).await;
+    count_handshake(node.observer.metrics(), &opened);
+    opened
+}
+
+fn count_handshake(metrics: &Metrics, opened: &Result<Tunnel, TunnelError>) {
+    match opened {
+        Ok(tunnel) => metrics.handshake_done(Side::Client, tunnel.tls.version, tunnel.tls.group),
+        Err(TunnelError::Tls { source, .. }) => metrics.handshake_failed(Side::Client, source.result()),
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,292 @@
+//! Moving the bytes between an application's socket and the way that was opened for it.
+//!
+//! Each direction ends by itself (half-close), an abnormal end of one side becomes an abnormal end of the other, and
+//! nothing is read that cannot be passed on: the slowest reader sets the pace. A direction holds a buffer only while
+//! there is something to read; it starts small, grows while reads fill it, and is given back when they stop.
+
+use std::{
+    future::poll_fn,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, SendStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{ReadHalf, WriteHalf},
+    },
+};
+
+use crate::observe::ByteCounts;
+
+use super::tunnel::TunnelStream;
+
+/// First size of a direction's buffer: a request or a response of the common kind.
+const SMALL: usize = 4 * 1024;
+/// Largest size: beyond it system calls are no longer what costs (measured with `cargo xtask bench`).
+const LARGE: usize = 128 * 1024;
+
+/// The side at which a relay ended abnormally.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The side that opened the connection.
+    Client,
+    /// The side that it was opened to.
+    Server,
+}
+
+/// Why a relay ended before both directions were done.
+#[derive(Debug, thiserror::Error)]
+#[error("{} broke the connection off: {source}", match side { Side::Client => "the client", Side::Server => "the server" })]
+pub struct RelayError {
+    /// Who.
+    pub side: Side,
+    /// What happened there.
+    pub source: io::Error,
+}
+
+/// The way to the server.
+pub enum Upstream {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// A stream of a tunnel.
+    Tunnel(TunnelStream),
+}
+
+/// Relays between the client and the server until both directions have ended.
+pub async fn relay(mut client: TcpStream, server: Upstream, bytes: &ByteCounts) -> Result<(), RelayError> {
+    match server {
+        Upstream::Tcp(mut server) => {
+            let result = between_sockets(&mut client, &mut server, bytes).await;
+            if result.is_err() {
+                reset_on_close(&client);
+                reset_on_close(&server);
+            }
+            result
+        }
+        Upstream::Tunnel(mut server) => {
+            let result = with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received).await;
+            if result.is_err() {
+                reset_on_close(&client);
+                server.reset();
+            }
+            result
+        }
+    }
+}
+
+/// Relays between a tunnel's stream, which is the client, and an application.
+pub async fn relay_inbound(
+    mut client: TunnelStream,
+    mut application: TcpStream,
+    bytes: &ByteCounts,
+) -> Result<(), RelayError> {
+    let result = with_tunnel(&mut application, &mut client, &bytes.received, &bytes.sent).await;
+    if result.is_err() {
+        reset_on_close(&application);
+        client.reset();
+    }
+    // In the tunnel's function the socket is the client: here it is the server.
+    result.map_err(|error| RelayError { side: opposite(error.side), source: error.source })
+}
+
+/// Makes the socket's end a reset, so that its peer does not take it for an orderly one.
+pub fn reset_on_close(socket: &TcpStream) {
+    // A socket that is gone already has no end to give.
+    let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+}
+
+fn opposite(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Server,
+        Side::Server => Side::Client,
+    }
+}
+
+async fn between_sockets(client: &mut TcpStream, server: &mut TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let upload = socket_to_socket(&mut from_client, Side::Client, &mut to_server, Side::Server, &bytes.sent);
+    let download = socket_to_socket(&mut from_server, Side::Server, &mut to_client, Side::Client, &bytes.received);
+    tokio::try_join!(upload, download).map(drop)
+}
+
+async fn with_tunnel(
+    socket: &mut TcpStream,
+    tunnel: &mut TunnelStream,
+    from_socket: &AtomicU64,
+    to_socket: &AtomicU64,
+) -> Result<(), RelayError> {
+    let (mut reader, mut writer) = socket.split();
+    let upload = socket_to_tunnel(&mut reader, &mut tunnel.send, from_socket);
+    let download = tunnel_to_socket(&mut tunnel.receive, &mut writer, to_socket);
+    tokio::try_join!(upload, download).map(drop)
+}
+
+async fn socket_to_socket(
+    reader: &mut ReadHalf<'_>,
+    from: Side,
+    writer: &mut WriteHalf<'_>,
+    to: Side,
+    count: &AtomicU64,
+) -> Result<(), RelayError> {
+    let mut buffer = GrowingBuffer::new();
+    loop {
+        reader.readable().await.map_err(at(from))?;
+        let mut data = buffer.read(reader, LARGE).await.map_err(at(from))?;
+        if data.is_empty() {
+            return writer.shutdown().await.map_err(at(to));
+        }
+        count.fetch_add(data.len() as u64, Ordering::Relaxed);
+        writer.write_all_buf(&mut data).await.map_err(at(to))?;
+    }
+}
+
+async fn socket_to_tunnel(
+    reader: &mut ReadHalf<'_>,
+    send: &mut SendStream<Bytes>,
+    count: &AtomicU64,
+) -> Result<(), RelayError> {
+    let mut buffer = GrowingBuffer::new();
+    loop {
+        tokio::select! {
+            biased;
+            readable = reader.readable() => readable.map_err(at(Side::Client))?,
+            reset = poll_fn(|context| send.poll_reset(context)) => return Err(at(Side::Server)(reset_error(reset))),
+        }
+        let room = poll_fn(|context| poll_room(send, buffer.size(), context)).await.map_err(at(Side::Server))?;
+        let data = buffer.read(reader, room).await.map_err(at(Side::Client))?;
+        let (length, last) = (data.len(), data.is_empty());
+        send.send_data(data, last).map_err(|error| at(Side::Server)(h2_error(error)))?;
+        if last {
+            return Ok(());
+        }
+        count.fetch_add(length as u64, Ordering::Relaxed);
+    }
+}
+
+async fn tunnel_to_socket(
+    receive: &mut RecvStream,
+    writer: &mut WriteHalf<'_>,
+    count: &AtomicU64,
+) -> Result<(), RelayError> {
+    while let Some(data) = receive.data().await {
+        let mut data = data.map_err(|error| at(Side::Server)(h2_error(error)))?;
+        let length = data.len();
+        count.fetch_add(length as u64, Ordering::Relaxed);
+        writer.write_all_buf(&mut data).await.map_err(at(Side::Client))?;
+        // Only now may the peer send more: what waits for this application is never more than the stream's window.
+        receive.flow_control().release_capacity(length).map_err(|error| at(Side::Server)(h2_error(error)))?;
+    }
+    writer.shutdown().await.map_err(at(Side::Client))
+}
+
+/// Waits until the tunnel takes at least one byte; answers how many it takes now.
+fn poll_room(send: &mut SendStream<Bytes>, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    send.reserve_capacity(wanted);
+    loop {
+        match send.capacity() {
+            0 => {}
+            room => return Poll::Ready(Ok(room)),
+        }
+        match ready!(send.poll_capacity(context)) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Poll::Ready(Err(h2_error(error))),
+            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+}
+
+fn at(side: Side) -> impl Fn(io::Error) -> RelayError {
+    move |source| RelayError { side, source }
+}
+
+fn reset_error(reset: Result<h2::Reason, h2::Error>) -> io::Error {
+    match reset {
+        Ok(reason) => io::Error::new(io::ErrorKind::ConnectionReset, format!("stream reset ({reason})")),
+        Err(error) => h2_error(error),
+    }
+}
+
+fn h2_error(error: h2::Error) -> io::Error {
+    if error.is_io()
+        && let Some(error) = error.get_io()
+    {
+        return io::Error::new(error.kind(), format!("tunnel: {error}"));
+    }
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
+}
+
+/// A read buffer that follows the traffic.
+struct GrowingBuffer {
+    memory: BytesMut,
+    size: usize,
+    /// Reads in a row that needed less than a quarter.
+    spare: u8,
+}
+
+impl GrowingBuffer {
+    /// Reads in a row that must leave most of the buffer empty before it shrinks.
+    const PATIENCE: u8 = 16;
+
+    fn new() -> Self {
+        Self { memory: BytesMut::new(), size: SMALL, spare: 0 }
+    }
+
+    /// How much the next read would take.
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Reads once, at most `limit` bytes. Empty at the end of the stream.
+    async fn read(&mut self, reader: &mut ReadHalf<'_>, limit: usize) -> io::Result<Bytes> {
+        let offered = self.size.min(limit);
+        self.memory.reserve(offered);
+        let length = reader.read_buf(&mut bytes::BufMut::limit(&mut self.memory, offered)).await?;
+        let data = self.memory.split_to(length).freeze();
+        self.adapt(length, offered);
+        Ok(data)
+    }
+
+    fn adapt(&mut self, length: usize, offered: usize) {
+        if length == offered {
+            self.size = (self.size * 2).min(LARGE);
+            self.spare = 0;
+        } else if length < self.size / 4 {
+            self.spare += 1;
+            if self.spare >= Self::PATIENCE {
+                self.size = (self.size / 2).max(SMALL);
+                self.spare = 0;
+            }
+            // A short read drained the socket: it may stay quiet for long, and memory is shared by all pods.
+            self.memory = BytesMut::new();
+        } else {
+            self.spare = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_grows_with_traffic_and_shrinks_when_it_stops() {
+        let mut buffer = GrowingBuffer::new();
+        for _ in 0..10 {
+            let size = buffer.size();
+            buffer.adapt(size, size);
+        }
+        assert_eq!(buffer.size(), LARGE);
+        for _ in 0..10 * usize::from(GrowingBuffer::PATIENCE) {
+            let size = buffer.size();
+            buffer.adapt(1, size);
+        }
+        assert_eq!(buffer.size(), SMALL);
+        assert_eq!(buffer.memory.capacity(), 0);
+    }
+}

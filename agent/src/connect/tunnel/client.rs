@@ -1,0 +1,202 @@
+//! The client's side of a tunnel: opening it, and opening streams in it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use http::{Method, Request, StatusCode, Uri, Version};
+use tokio::{io::BufWriter, net::TcpStream};
+
+use crate::{
+    capture::watch_liveness,
+    identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
+    mesh::SpiffeId,
+    node::Node,
+    observe::Side,
+};
+
+use super::{
+    CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
+    WRITE_BATCH, pool::StreamPermit, wide::WideReads,
+};
+
+/// After this long without a byte the kernel asks the peer whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// A peer that does not acknowledge for this long is dead.
+const DEAD_AFTER: Duration = Duration::from_secs(20);
+
+/// Why a tunnel or a stream in it could not be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// No TCP connection.
+    #[error("connect to {to}: {source}")]
+    Connect {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// What happened.
+        source: Arc<io::Error>,
+    },
+    /// No TLS session: wrong identity, no trust, or no TLS at all.
+    #[error("TLS with {to}: {source}")]
+    Tls {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// What happened.
+        source: Arc<HandshakeError>,
+    },
+    /// No HTTP/2, or the tunnel broke.
+    #[error("HTTP/2 with {to}: {source}")]
+    Http {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// What happened.
+        source: Arc<h2::Error>,
+    },
+    /// Nobody answers there.
+    #[error("connect to {to}: no answer within {after:?}")]
+    Timeout {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// The bound.
+        after: Duration,
+    },
+    /// The peer's agent refused the stream.
+    #[error("the agent of {to} answered {status}: {}", meaning(*status))]
+    Refused {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// Its answer.
+        status: StatusCode,
+    },
+    /// The request could not be made of its parts.
+    #[error("CONNECT request to {to}: {reason}")]
+    Request {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What the answers of an HBONE server mean.
+fn meaning(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "denied by policy",
+        StatusCode::BAD_REQUEST => "it does not take this request",
+        StatusCode::SERVICE_UNAVAILABLE => "the application refused the connection",
+        _ => "unexpected",
+    }
+}
+
+/// An open tunnel. Its connection task ends when the tunnel is dropped and its last stream has ended.
+pub struct Tunnel {
+    to: SocketAddr,
+    requests: SendRequest<Bytes>,
+    streams: Arc<AtomicUsize>,
+    closed: Arc<AtomicBool>,
+    /// Who answers at the other end.
+    pub peer: VerifiedPeer,
+    /// What was negotiated.
+    pub tls: TlsFacts,
+}
+
+impl Tunnel {
+    /// TLS and HTTP/2 over a connected socket: as `own`, to whoever proves to be `expected`.
+    pub async fn open(
+        stream: TcpStream,
+        to: SocketAddr,
+        own: &Identity,
+        expected: &SpiffeId,
+        node: &Node,
+    ) -> Result<Self, TunnelError> {
+        let tls_error = |source: HandshakeError| TunnelError::Tls { to, source: Arc::new(source) };
+        watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(|error| tls_error(error.into()))?;
+        let stream = WideReads::new(stream);
+        let expected = std::slice::from_ref(expected);
+        let (tls, peer, facts) =
+            identify::connect(own, expected, stream, node.limits.handshake_timeout).await.map_err(tls_error)?;
+
+        let http_error = |source: h2::Error| TunnelError::Http { to, source: Arc::new(source) };
+        let (requests, connection) = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(MAX_FRAME)
+            .max_header_list_size(MAX_HEADER_LIST)
+            .max_send_buffer_size(SEND_BUFFER)
+            .enable_push(false)
+            .handshake(BufWriter::with_capacity(WRITE_BATCH, tls))
+            .await
+            .map_err(http_error)?;
+        let closed = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&closed);
+        let open = node.observer.metrics().tunnel_opened(Side::Client);
+        tokio::spawn(async move {
+            let _open = open;
+            if let Err(error) = connection.await {
+                tracing::debug!(%to, %error, "tunnel ended");
+            }
+            ended.store(true, Ordering::Relaxed);
+        });
+        Ok(Self { to, requests, streams: Arc::default(), closed, peer, tls: facts })
+    }
+
+    /// Streams that are open in it.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether it takes no more streams.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Counts a stream, before it is opened, so that others see it coming.
+    pub(super) fn permit(&self) -> StreamPermit {
+        StreamPermit::new(&self.streams)
+    }
+
+    /// Opens a stream to an authority. `None` when the tunnel turned out to take no more streams before anything was
+    /// sent: another tunnel can be tried without doing something twice.
+    pub(super) async fn connect(
+        &self,
+        permit: StreamPermit,
+        authority: &str,
+        headers: &ConnectHeaders,
+    ) -> Result<Option<TunnelStream>, TunnelError> {
+        let http_error = |source: h2::Error| TunnelError::Http { to: self.to, source: Arc::new(source) };
+        let Ok(mut requests) = self.requests.clone().ready().await else {
+            self.closed.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let request = self.request(authority, headers)?;
+        let (response, send) = requests.send_request(request, false).map_err(http_error)?;
+        let response = match response.await {
+            Ok(response) => response,
+            // The peer is going away and promises that it did not look at this stream (RFC 9113, 8.7).
+            Err(error) if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+                self.closed.store(error.is_go_away(), Ordering::Relaxed);
+                return Ok(None);
+            }
+            Err(error) => return Err(http_error(error)),
+        };
+        match response.status() {
+            StatusCode::OK => Ok(Some(TunnelStream { send, receive: response.into_body(), _permit: Some(permit) })),
+            status => Err(TunnelError::Refused { to: self.to, status }),
+        }
+    }
+
+    fn request(&self, authority: &str, headers: &ConnectHeaders) -> Result<Request<()>, TunnelError> {
+        let failed = |error: http::Error| TunnelError::Request { to: self.to, reason: error.to_string() };
+        let uri = Uri::builder().authority(authority).build().map_err(failed)?;
+        let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2).uri(uri);
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value)).body(()).map_err(failed)
+    }
+}

@@ -1,0 +1,51 @@
+//! HBONE tunnels: HTTP/2 CONNECT streams over mutual TLS, as Istio ambient speaks them (wire.md of the design, Istio's
+//! ambient HBONE protocol), from inside the pods' network namespaces.
+
+mod authority;
+mod client;
+mod headers;
+mod pool;
+mod server;
+mod wide;
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+
+pub use authority::{Authority, AuthorityError};
+pub use client::{Tunnel, TunnelError};
+pub use headers::ConnectHeaders;
+pub use pool::{TunnelKey, TunnelPool};
+pub use server::{AcceptError, IncomingStream, IncomingTunnel, accept};
+
+use pool::StreamPermit;
+
+/// What one stream's peer may send before the application here has read it. It bounds the memory that a stalled
+/// application costs, and with the round trip the speed of one stream: 1 MiB is 1 GiB/s at 1 ms.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// Streams that a peer may have open on one tunnel.
+const MAX_STREAMS: u32 = 100;
+/// Room for every stream's window at once: however many of them stall, the others never wait for the tunnel.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
+/// Larger frames cost fewer headers, smaller ones let streams take turns sooner.
+const MAX_FRAME: u32 = 64 * 1024;
+/// Enough for CONNECT's few headers, so that a peer cannot make the agent hold more.
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+/// What one stream may have waiting for the tunnel's socket.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Frames of all streams that are ready together leave in one TLS write of up to this size.
+const WRITE_BATCH: usize = 32 * 1024;
+
+/// One connection inside a tunnel.
+pub struct TunnelStream {
+    pub(super) send: SendStream<Bytes>,
+    pub(super) receive: RecvStream,
+    /// Counts the stream in the client's pool; the server has none.
+    _permit: Option<StreamPermit>,
+}
+
+impl TunnelStream {
+    /// Ends the stream abnormally.
+    pub(super) fn reset(&mut self) {
+        self.send.send_reset(Reason::CANCEL);
+    }
+}

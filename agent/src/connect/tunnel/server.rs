@@ -1,0 +1,140 @@
+//! The server's side of a tunnel: accepting it, and the streams in it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{
+    Reason,
+    server::{Builder, Connection, SendResponse},
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use tokio::{io::BufWriter, net::TcpStream, time::timeout};
+use tokio_rustls::server::TlsStream;
+
+use crate::{
+    capture::watch_liveness,
+    identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
+    observe::HandshakeResult,
+};
+
+use super::{
+    Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
+    TunnelStream, WRITE_BATCH, wide::WideReads,
+};
+
+/// As the client's: a dead client must not keep its tunnel here.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const DEAD_AFTER: Duration = Duration::from_secs(20);
+/// Streams that a peer may open and reset before they were served, at once: "rapid reset" ends the tunnel.
+const MAX_RESETS: usize = 50;
+
+/// Why a tunnel was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The client did not prove who it is, or spoke no TLS.
+    #[error(transparent)]
+    Tls(#[from] HandshakeError),
+    /// The client spoke no HTTP/2.
+    #[error("HTTP/2 handshake: {0}")]
+    Http(#[from] h2::Error),
+    /// The client proved who it is, and then said nothing.
+    #[error("the HTTP/2 handshake was not complete after {0:?}")]
+    Silent(Duration),
+}
+
+impl AcceptError {
+    /// The label of `heddle_handshakes_total{result}`.
+    pub fn result(&self) -> HandshakeResult {
+        match self {
+            Self::Tls(error) => error.result(),
+            Self::Http(_) => HandshakeResult::Protocol,
+            Self::Silent(_) => HandshakeResult::Timeout,
+        }
+    }
+}
+
+/// A tunnel whose client has proved who it is.
+pub struct IncomingTunnel {
+    connection: Connection<BufWriter<TlsStream<WideReads>>, Bytes>,
+    /// The client.
+    pub peer: VerifiedPeer,
+    /// What was negotiated.
+    pub tls: TlsFacts,
+}
+
+/// A stream that the client asks for; dropped without an answer, it is reset.
+pub struct IncomingStream {
+    request: Request<h2::RecvStream>,
+    respond: SendResponse<Bytes>,
+}
+
+/// Serves the handshakes of TLS and of HTTP/2 as `own`, each within a time.
+pub async fn accept(
+    stream: TcpStream,
+    own: &Identity,
+    handshake_timeout: Duration,
+) -> Result<IncomingTunnel, AcceptError> {
+    watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(HandshakeError::from)?;
+    let (tls, peer, facts) = identify::accept(own, WideReads::new(stream), handshake_timeout).await?;
+    let handshake = Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_frame_size(MAX_FRAME)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
+    let connection =
+        timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
+    Ok(IncomingTunnel { connection, peer, tls: facts })
+}
+
+impl IncomingTunnel {
+    /// The next stream; also moves the bytes of all open ones, so it has to be polled to the end. `None` when the
+    /// client has closed the tunnel.
+    pub async fn next(&mut self) -> Option<Result<IncomingStream, h2::Error>> {
+        let accepted = self.connection.accept().await?;
+        Some(accepted.map(|(request, respond)| IncomingStream { request, respond }))
+    }
+
+    /// Tells the client to open no more streams here.
+    pub fn go_away(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+}
+
+impl IncomingStream {
+    /// Where the client wants to be connected to. `None` for a request that is not CONNECT.
+    pub fn authority(&self) -> Option<Result<Authority, AuthorityError>> {
+        if self.request.method() != Method::CONNECT {
+            return None;
+        }
+        let authority = self.request.uri().authority().map_or("", |authority| authority.as_str());
+        Some(Authority::parse(authority))
+    }
+
+    /// The request's headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// Takes the stream, with the server's facts as baggage.
+    pub fn accept(mut self, baggage: &str) -> Result<TunnelStream, h2::Error> {
+        let mut response = Response::new(());
+        if let Ok(baggage) = baggage.try_into() {
+            response.headers_mut().insert("baggage", baggage);
+        }
+        let send = self.respond.send_response(response, false)?;
+        Ok(TunnelStream { send, receive: self.request.into_body(), _permit: None })
+    }
+
+    /// Refuses the stream.
+    pub fn refuse(mut self, status: StatusCode) {
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        // A client that is gone needs no answer.
+        let _ = self.respond.send_response(response, true);
+        self.respond.send_reset(Reason::NO_ERROR);
+    }
+}

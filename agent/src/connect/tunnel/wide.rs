@@ -1,0 +1,88 @@
+//! A socket read in large pieces.
+//!
+//! TLS asks for one record at a time (16 KiB), which would be one system call for each under load. This reads as much
+//! as is there, and gives its buffer back when nothing is.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+use tokio_util::io::poll_read_buf;
+
+const SMALL: usize = 8 * 1024;
+const LARGE: usize = 128 * 1024;
+
+/// A TCP stream with a read buffer that follows the traffic.
+pub(super) struct WideReads {
+    stream: TcpStream,
+    buffer: BytesMut,
+    size: usize,
+}
+
+impl WideReads {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream, buffer: BytesMut::new(), size: SMALL }
+    }
+
+    fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let readable = self.stream.poll_read_ready(context)?;
+        if readable.is_pending() {
+            self.buffer = BytesMut::new();
+            return Poll::Pending;
+        }
+        self.buffer.reserve(self.size);
+        let offered = self.buffer.capacity();
+        let length = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut self.buffer))?;
+        self.size = match length == offered {
+            true => (self.size * 2).min(LARGE),
+            false if length < self.size / 4 => (self.size / 2).max(SMALL),
+            false => self.size,
+        };
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl AsyncRead for WideReads {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.buffer.is_empty() {
+            ready!(self.poll_fill(context))?;
+        }
+        let length = out.remaining().min(self.buffer.len());
+        out.put_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WideReads {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

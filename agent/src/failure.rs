@@ -1,0 +1,145 @@
+//! The one map from the steps' errors to what operators see. What the peer sees follows from where the error occurred:
+//! a captured application and a client without a tunnel get a reset, a tunnel's client gets [`Failed::status`].
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::{
+    authorize::Denied,
+    balance::NoEndpoint,
+    connect::{
+        ApplicationError, ConnectError, RelayError, Side,
+        tunnel::{AuthorityError, TunnelError},
+    },
+    identify::HandshakeError,
+    mesh::SpiffeId,
+    observe::{Failure, ResponseFlag},
+    route::NoRoute,
+};
+
+/// Why a connection did not come to a good end: one variant for each step.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// Capture: the socket could not be taken over.
+    #[error("take over the connection: {0}")]
+    Capture(io::Error),
+    /// Identify: this node holds no certificate of the pod.
+    #[error("no certificate for {0} yet: look at the agent's readiness and its certificate authority")]
+    Identify(SpiffeId),
+    /// Authorize.
+    #[error(transparent)]
+    Authorize(#[from] Denied),
+    /// Route: what a tunnel's client asked for is not here.
+    #[error("{0}")]
+    Request(BadRequest),
+    /// Route.
+    #[error(transparent)]
+    Route(#[from] NoRoute),
+    /// Balance.
+    #[error(transparent)]
+    Balance(#[from] NoEndpoint),
+    /// Connect, to another node or outside.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Connect, to the application.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
+    /// Relay.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+}
+
+/// Why a request for a stream in a tunnel cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum BadRequest {
+    /// Another method.
+    #[error("the tunnel's client sent a request that is not CONNECT")]
+    Method,
+    /// No such authority.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The authority's address is not the pod that the tunnel was opened to.
+    #[error("the tunnel's client asked for {asked}, but the tunnel was opened to {here}")]
+    OtherAddress {
+        /// Asked for.
+        asked: String,
+        /// The tunnel's own address.
+        here: std::net::IpAddr,
+    },
+    /// The authority's port is one of the agent's own.
+    #[error("port {0} belongs to the agent and is not reached by tunnels")]
+    AgentPort(u16),
+    /// The tunnel broke before it could be answered.
+    #[error("answer the tunnel's client: {0}")]
+    Answer(h2::Error),
+}
+
+impl Failed {
+    /// The response flag.
+    pub fn flag(&self) -> ResponseFlag {
+        use ResponseFlag as Flag;
+        match self {
+            Self::Capture(_) => Flag::DownstreamClosed,
+            Self::Identify(_) | Self::Connect(ConnectError::Identity { .. }) => Flag::IdentityError,
+            Self::Authorize(Denied::Plaintext) => Flag::Denied,
+            Self::Request(BadRequest::Answer(_)) => Flag::DownstreamClosed,
+            Self::Request(
+                BadRequest::Method
+                | BadRequest::Authority(_)
+                | BadRequest::OtherAddress { .. }
+                | BadRequest::AgentPort(_),
+            )
+            | Self::Route(_) => Flag::NoRoute,
+            Self::Balance(_) => Flag::NoHealthyUpstream,
+            Self::Connect(ConnectError::Plain { .. }) => Flag::ConnectFailure,
+            Self::Connect(ConnectError::Timeout { .. }) => Flag::ConnectTimeout,
+            Self::Connect(ConnectError::Tunnel(error)) => tunnel_flag(error),
+            Self::Application(ApplicationError::Connect { .. }) => Flag::ConnectFailure,
+            Self::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
+            Self::Relay(RelayError { side: Side::Client, .. }) => Flag::DownstreamClosed,
+            Self::Relay(RelayError { side: Side::Server, .. }) => Flag::UpstreamReset,
+        }
+    }
+
+    /// The answer that a tunnel's client gets (Istio's meanings: 401 policy, 400 bad request, 503 application).
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Authorize(Denied::Plaintext) => StatusCode::UNAUTHORIZED,
+            Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Request(_) | Self::Route(_) => StatusCode::BAD_REQUEST,
+            Self::Capture(_)
+            | Self::Identify(_)
+            | Self::Balance(_)
+            | Self::Connect(_)
+            | Self::Application(_)
+            | Self::Relay(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+fn tunnel_flag(error: &TunnelError) -> ResponseFlag {
+    match error {
+        TunnelError::Connect { .. } => ResponseFlag::ConnectFailure,
+        TunnelError::Timeout { .. } => ResponseFlag::ConnectTimeout,
+        TunnelError::Tls { source, .. } => match source.as_ref() {
+            HandshakeError::Identity(_) | HandshakeError::NoCertificate => ResponseFlag::IdentityError,
+            HandshakeError::TimedOut(_)
+            | HandshakeError::NotValidNow(_)
+            | HandshakeError::UnknownIssuer
+            | HandshakeError::Certificate(_)
+            | HandshakeError::PeerAlert(_)
+            | HandshakeError::Protocol(_)
+            | HandshakeError::Io(_) => ResponseFlag::TlsFailure,
+        },
+        TunnelError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => ResponseFlag::Denied,
+        TunnelError::Refused { .. } | TunnelError::Request { .. } => ResponseFlag::ConnectRefused,
+        TunnelError::Http { .. } => ResponseFlag::UpstreamReset,
+    }
+}
+
+impl From<&Failed> for Failure {
+    fn from(failed: &Failed) -> Self {
+        Self { flag: failed.flag(), error: failed.to_string() }
+    }
+}

@@ -1,0 +1,238 @@
+//! The certificates of this node's identities: held in memory, and only while a pod needs them.
+//!
+//! In: [`Certificates::hold`] and [`Certificates::release`], once per pod. Out: [`Certificates::get`] at connection
+//! set-up, and the listing for metrics, readiness and the admin page. Issuing is [`super::Renewal`]'s work; nothing
+//! here waits, and nothing is written to disk.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::RwLock;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    clock::Clock,
+    identity::Identity,
+    issuer::{IssueError, Issuer},
+    renewal::{MAX_PAUSE, Renewal},
+    tls::TlsSettings,
+};
+use crate::mesh::SpiffeId;
+
+/// The store. Clones are the same store.
+#[derive(Clone)]
+pub struct Certificates(pub(super) Arc<Shared>);
+
+/// State of one identity's certificate: label `state` of `heddle_certificates`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateState {
+    /// The first request is on its way.
+    Pending,
+    /// Good.
+    Valid,
+    /// Good, but the last renewal failed.
+    RenewalFailing,
+    /// None was ever issued; the last request failed.
+    Failing,
+    /// The last one has expired and no renewal succeeded.
+    Expired,
+}
+
+/// One line of the listing. It carries no key.
+#[derive(Clone, Debug)]
+pub struct CertificateStatus {
+    /// Whose.
+    pub id: SpiffeId,
+    /// How it stands.
+    pub state: CertificateState,
+    /// End of the certificate in use.
+    pub not_after: Option<SystemTime>,
+    /// Serial number of the certificate in use.
+    pub serial: Option<String>,
+    /// When the next request is due.
+    pub next_request: SystemTime,
+    /// Requests that failed since the last success.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+}
+
+impl Certificates {
+    /// An empty store, and the task that fills it and renews, to be run on the control runtime.
+    pub fn new(issuer: Arc<dyn Issuer>, settings: TlsSettings) -> (Self, Renewal) {
+        let shared = Arc::new(Shared {
+            entries: RwLock::default(),
+            clock: settings.clock().clone(),
+            wake: Notify::new(),
+            changed: watch::Sender::new(()),
+        });
+        (Self(shared.clone()), Renewal::new(shared, issuer, settings))
+    }
+
+    /// A pod needs `id`: it is requested at once if no pod did before.
+    pub fn hold(&self, id: &SpiffeId) {
+        let now = self.0.clock.now();
+        let mut entries = self.0.entries.write();
+        let entry = entries.entry(id.clone()).or_insert_with(|| Entry::due_at(now));
+        entry.holders += 1;
+        if entry.holders == 1 {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// A pod no longer needs `id`. With the last one its key is dropped, when the connections made with it have ended.
+    pub fn release(&self, id: &SpiffeId) {
+        let mut entries = self.0.entries.write();
+        let Some(entry) = entries.get_mut(id) else {
+            return;
+        };
+        entry.holders -= 1;
+        if entry.holders == 0 {
+            entries.remove(id);
+            self.0.changed.send_replace(());
+        }
+    }
+
+    /// The identity, if it is held and valid now.
+    pub fn get(&self, id: &SpiffeId) -> Option<Arc<Identity>> {
+        let current = self.0.entries.read().get(id).and_then(|entry| entry.current.clone())?;
+        current.is_valid(self.0.clock.now()).then_some(current)
+    }
+
+    /// As [`Self::get`], but waits for the first certificate. `None` when `id` is not held (any more).
+    pub async fn wait_for(&self, id: &SpiffeId) -> Option<Arc<Identity>> {
+        let mut changes = self.changes();
+        loop {
+            if let Some(identity) = self.get(id) {
+                return Some(identity);
+            }
+            if !self.0.entries.read().contains_key(id) {
+                return None;
+            }
+            changes.changed().await.ok()?;
+        }
+    }
+
+    /// Wakes when a certificate was issued, failed or was dropped. What is current is in [`Self::get`] and
+    /// [`Self::status`].
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    /// Every identity that is held, sorted by name.
+    pub fn status(&self) -> Vec<CertificateStatus> {
+        let now = self.0.clock.now();
+        let mut all: Vec<_> = self.0.entries.read().iter().map(|(id, entry)| entry.status(id, now)).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+}
+
+impl CertificateState {
+    /// All, for metrics that show zeros.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Valid, Self::RenewalFailing, Self::Failing, Self::Expired];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Valid => "valid",
+            Self::RenewalFailing => "renewal_failing",
+            Self::Failing => "failing",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether connections can be made with it.
+    pub fn is_usable(self) -> bool {
+        matches!(self, Self::Valid | Self::RenewalFailing)
+    }
+}
+
+/// What the store and the renewal share.
+pub(super) struct Shared {
+    entries: RwLock<HashMap<SpiffeId, Entry>>,
+    clock: Clock,
+    /// Tells the renewal that something may be due. One permit is kept, so a hold before the first poll is not lost.
+    pub(super) wake: Notify,
+    changed: watch::Sender<()>,
+}
+
+struct Entry {
+    holders: usize,
+    current: Option<Arc<Identity>>,
+    due: SystemTime,
+    failures: u32,
+    last_error: Option<String>,
+}
+
+impl Shared {
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    /// Every identity with the time at which it is to be requested, as seen at `now`.
+    pub(super) fn schedule(&self, now: SystemTime) -> Vec<(SpiffeId, SystemTime)> {
+        self.entries.read().iter().map(|(id, entry)| (id.clone(), entry.due(now))).collect()
+    }
+
+    /// Adopts `identity` unless it was released meanwhile.
+    pub(super) fn succeeded(&self, identity: Identity, due: SystemTime) {
+        if let Some(entry) = self.entries.write().get_mut(identity.id()) {
+            entry.current = Some(Arc::new(identity));
+            entry.due = due;
+            entry.failures = 0;
+            entry.last_error = None;
+        }
+        self.changed.send_replace(());
+    }
+
+    /// Keeps what there is, and asks again after `pause`, given the number of failures in a row.
+    pub(super) fn failed(&self, id: &SpiffeId, error: &IssueError, pause: impl FnOnce(u32) -> Duration) {
+        let now = self.clock.now();
+        if let Some(entry) = self.entries.write().get_mut(id) {
+            entry.failures = entry.failures.saturating_add(1);
+            entry.last_error = Some(error.to_string());
+            entry.due = now + pause(entry.failures);
+        }
+        self.changed.send_replace(());
+    }
+}
+
+impl Entry {
+    fn due_at(due: SystemTime) -> Self {
+        Self { holders: 0, current: None, due, failures: 0, last_error: None }
+    }
+
+    /// A clock that was set back leaves certificates that are not valid yet and times that are too far off.
+    fn due(&self, now: SystemTime) -> SystemTime {
+        let usable = self.current.as_ref().is_some_and(|current| current.is_valid(now));
+        match self.failures {
+            0 if usable => self.due,
+            0 => now,
+            _ => self.due.min(now + MAX_PAUSE),
+        }
+    }
+
+    fn status(&self, id: &SpiffeId, now: SystemTime) -> CertificateStatus {
+        let state = match (&self.current, self.failures) {
+            (None, 0) => CertificateState::Pending,
+            (None, _) => CertificateState::Failing,
+            (Some(current), _) if !current.is_valid(now) => CertificateState::Expired,
+            (Some(_), 0) => CertificateState::Valid,
+            (Some(_), _) => CertificateState::RenewalFailing,
+        };
+        CertificateStatus {
+            id: id.clone(),
+            state,
+            not_after: self.current.as_ref().map(|current| current.not_after()),
+            serial: self.current.as_ref().map(|current| current.serial().to_owned()),
+            next_request: self.due(now),
+            failures: self.failures,
+            last_error: self.last_error.clone(),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the connections of this node share, and what those of one data thread share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    capture::{AgentSockets, EnrolledPod},
+    config::{Limits, MtlsMode},
+    connect::tunnel::TunnelPool,
+    identify::Certificates,
+    mesh::{Snapshot, SnapshotHandle, Workload},
+    observe::Observer,
+};
+
+/// Shared by all data threads; read only, or with its own synchronisation.
+pub struct Node {
+    /// Name of the cluster, for baggage.
+    pub cluster: Arc<str>,
+    /// What decisions read.
+    pub snapshot: SnapshotHandle,
+    /// Identities of this node's pods.
+    pub certificates: Certificates,
+    /// Sockets inside pods.
+    pub sockets: Arc<AgentSockets>,
+    /// What happened.
+    pub observer: Observer,
+    /// Whether plaintext may come in.
+    pub mtls: MtlsMode,
+    /// Bounds.
+    pub limits: Limits,
+    /// True from the moment that the agent is to end.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// One data thread: a runtime of its own, so that the tasks of a connection and of its tunnel wake each other without
+/// another thread.
+pub struct DataThread {
+    /// What all data threads share.
+    pub node: Arc<Node>,
+    /// Tunnels that this thread opened.
+    pub tunnels: Arc<TunnelPool>,
+    open: AtomicUsize,
+}
+
+/// How often unused tunnels are looked for.
+const TUNNEL_CHECK: Duration = Duration::from_secs(10);
+
+impl DataThread {
+    /// State of a new data thread.
+    pub fn new(node: Arc<Node>) -> Arc<Self> {
+        let tunnels = TunnelPool::new(node.limits.streams_per_tunnel as usize);
+        Arc::new(Self { node, tunnels, open: AtomicUsize::new(0) })
+    }
+
+    /// Connections that it serves now.
+    pub fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection until the result is dropped.
+    pub fn count_connection(self: &Arc<Self>) -> OpenConnection {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
+    /// Closes unused tunnels, for ever. One task of this runs on each data thread.
+    pub async fn keep_house(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(TUNNEL_CHECK).await;
+            self.tunnels.close_idle();
+        }
+    }
+}
+
+impl Node {
+    /// The pod as the snapshot has it now; as it was enrolled, where the snapshot has lost it.
+    pub fn workload_of(&self, snapshot: &Snapshot, pod: &EnrolledPod) -> Arc<Workload> {
+        let current = pod.workload.addresses.iter().find_map(|address| snapshot.workload(*address));
+        let same = current.filter(|workload| workload.uid == pod.workload.uid);
+        Arc::clone(same.unwrap_or(&pod.workload))
+    }
+}
+
+/// A connection that is being served.
+pub struct OpenConnection(Arc<DataThread>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,167 @@
+//! From a connection's story to its line. [`FIELDS`] is the one list of fields; text and JSON both walk it.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use super::LogFormat;
+use crate::{
+    mesh::ServiceName,
+    observe::{ConnectionStart, Failure, NO_FLAG, Party, Transport},
+};
+
+/// What the access log tells about one connection.
+#[derive(Debug)]
+pub(in crate::observe) struct Story {
+    pub(in crate::observe) started: SystemTime,
+    pub(in crate::observe) duration: Duration,
+    pub(in crate::observe) start: ConnectionStart,
+    pub(in crate::observe) service: Option<ServiceName>,
+    pub(in crate::observe) server: Option<Party>,
+    pub(in crate::observe) transport: Transport,
+    pub(in crate::observe) tries: u32,
+    pub(in crate::observe) sent: u64,
+    pub(in crate::observe) received: u64,
+    pub(in crate::observe) failure: Option<Failure>,
+}
+
+/// One field of the access log.
+#[derive(Clone, Copy)]
+pub struct Field {
+    /// Its name, in text and in JSON.
+    pub name: &'static str,
+    /// What it says.
+    pub meaning: &'static str,
+    value: fn(&Story) -> Value,
+}
+
+enum Value {
+    None,
+    Text(String),
+    Word(&'static str),
+    Number(u64),
+}
+
+const fn field(name: &'static str, meaning: &'static str, value: fn(&Story) -> Value) -> Field {
+    Field { name, meaning, value }
+}
+
+/// Every field, in the order of the line.
+pub const FIELDS: &[Field] = &[
+    field("time", "when the connection ended, RFC 3339 in UTC", |s| time(s.started + s.duration)),
+    field("start", "when it was accepted", |s| time(s.started)),
+    field("direction", "`outbound` (a pod of this node dialled) or `inbound` (a pod of this node was dialled)", |s| {
+        Value::Word(s.start.reporter.direction())
+    }),
+    field("source_address", "the client's address", |s| address(s.start.client.address)),
+    field("source_workload", "the client's pod", |s| pod(Some(&s.start.client))),
+    field("source_namespace", "and its namespace", |s| namespace(Some(&s.start.client))),
+    field("source_identity", "the client's identity, where it was proven", |s| identity(Some(&s.start.client))),
+    field("destination_address", "the address that the client dialled", |s| address(s.start.original_dst)),
+    field("destination_workload", "the server's pod", |s| pod(s.server.as_ref())),
+    field("destination_namespace", "and its namespace", |s| namespace(s.server.as_ref())),
+    field("destination_identity", "the server's identity, where it was proven", |s| identity(s.server.as_ref())),
+    field("service", "the service that was dialled, `name.namespace.svc.cluster.local`", |s| {
+        s.service.as_ref().map_or(Value::None, |service| Value::Text(service.host()))
+    }),
+    field("endpoint", "the address that was chosen to serve it", |s| {
+        s.server.as_ref().map_or(Value::None, |server| address(server.address))
+    }),
+    field("protocol", "`tcp`", |_| Value::Word("tcp")),
+    field("flag", "how it failed (response flags, above), `-` if it did not", |s| {
+        Value::Word(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
+    }),
+    field("sent_bytes", "application bytes from client to server", |s| Value::Number(s.sent)),
+    field("received_bytes", "application bytes from server to client", |s| Value::Number(s.received)),
+    field("duration_ms", "from accept to end", |s| {
+        Value::Number(u64::try_from(s.duration.as_millis()).unwrap_or(u64::MAX))
+    }),
+    field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
+    field("tls_version", "TLS version between the nodes", |s| tls(s.transport).0),
+    field("tls_group", "key exchange group between the nodes", |s| tls(s.transport).1),
+    field("error", "the error in words", |s| {
+        s.failure.as_ref().map_or(Value::None, |failure| Value::Text(failure.error.clone()))
+    }),
+];
+
+impl Story {
+    /// Appends the story's line, with its line end.
+    pub(super) fn write(&self, format: LogFormat, line: &mut Vec<u8>) {
+        match format {
+            LogFormat::Text => self.write_text(line),
+            LogFormat::Json => self.write_json(line),
+        }
+        line.push(b'\n');
+    }
+
+    fn write_text(&self, line: &mut Vec<u8>) {
+        for (index, field) in FIELDS.iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            // Writing to a Vec cannot fail, here and below.
+            let _ = write!(line, "{space}{}=", field.name);
+            let _ = match (field.value)(self) {
+                Value::None => line.write_all(b"-"),
+                Value::Word(word) => line.write_all(word.as_bytes()),
+                Value::Number(number) => write!(line, "{number}"),
+                Value::Text(text) if is_bare(&text) => line.write_all(text.as_bytes()),
+                Value::Text(text) => line.write_all(json_string(&text).as_bytes()),
+            };
+        }
+    }
+
+    fn write_json(&self, line: &mut Vec<u8>) {
+        for (index, field) in FIELDS.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            let _ = write!(line, "{open}\"{}\":", field.name);
+            let _ = match (field.value)(self) {
+                Value::None => line.write_all(b"null"),
+                Value::Word(word) => line.write_all(json_string(word).as_bytes()),
+                Value::Number(number) => write!(line, "{number}"),
+                Value::Text(text) => line.write_all(json_string(&text).as_bytes()),
+            };
+        }
+        line.push(b'}');
+    }
+}
+
+fn address(address: SocketAddr) -> Value {
+    Value::Text(address.to_string())
+}
+
+fn pod(party: Option<&Party>) -> Value {
+    party.and_then(|p| p.workload.as_ref()).map_or(Value::None, |w| Value::Text(w.name.to_string()))
+}
+
+fn namespace(party: Option<&Party>) -> Value {
+    party.and_then(|p| p.workload.as_ref()).map_or(Value::None, |w| Value::Text(w.namespace.to_string()))
+}
+
+fn identity(party: Option<&Party>) -> Value {
+    party.and_then(|p| p.identity.as_ref()).map_or(Value::None, |id| Value::Text(id.to_string()))
+}
+
+fn tls(transport: Transport) -> (Value, Value) {
+    match transport {
+        Transport::Plain => (Value::None, Value::None),
+        Transport::Hbone { tls_version, group } => (Value::Word(tls_version), Value::Word(group)),
+    }
+}
+
+fn time(at: SystemTime) -> Value {
+    let at = time::OffsetDateTime::from(at);
+    let (hour, minute, second, ms) = at.to_hms_milli();
+    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
+    Value::Text(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"))
+}
+
+/// Whether a value needs no quotes: nothing in it could be taken for the end of the field, a quote, or "none".
+fn is_bare(text: &str) -> bool {
+    !text.is_empty() && text != "-" && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\=".contains(&b))
+}
+
+/// Quoted and escaped as JSON, for text lines too: a peer's words can never start a line of their own.
+fn json_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,116 @@
+//! The bounded queue of stories and the one thread that writes them.
+
+use std::{
+    io::{self, Write},
+    iter,
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use prometheus::IntCounter;
+
+use super::{AccessLogOutput, LogFormat, Story};
+
+/// Stories that wait for the writer: a burst of this many connections ends without a lost line, at about 5 MB.
+const QUEUE: usize = 8192;
+
+/// Lines written at once.
+const BATCH: usize = 256;
+
+/// A failing output is reported once per this time, not once per line.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+
+/// The data threads' end of the queue.
+#[derive(Debug)]
+pub(in crate::observe) struct AccessLog {
+    queue: SyncSender<Message>,
+    dropped: IntCounter,
+}
+
+#[derive(Debug)]
+enum Message {
+    Story(Box<Story>),
+    Flush(SyncSender<()>),
+}
+
+impl AccessLog {
+    /// Starts the writer thread. It ends when the last handle is gone and the queue is written.
+    pub(in crate::observe) fn start(to: AccessLogOutput, dropped: IntCounter) -> io::Result<Self> {
+        Self::with_queue(to, dropped, QUEUE)
+    }
+
+    pub(in crate::observe) fn with_queue(to: AccessLogOutput, dropped: IntCounter, size: usize) -> io::Result<Self> {
+        let (queue, stories) = sync_channel(size);
+        let writer = Writer { format: to.format, output: to.output, dropped: dropped.clone(), reported: None };
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&stories))?;
+        Ok(Self { queue, dropped })
+    }
+
+    /// Hands a story over. Never waits: with a full queue the line is lost and counted.
+    pub(in crate::observe) fn push(&self, story: Story) {
+        if self.queue.try_send(Message::Story(Box::new(story))).is_err() {
+            self.dropped.inc();
+        }
+    }
+
+    /// Waits until all that was pushed before is written, at most `patience`. Whether it is.
+    pub(in crate::observe) fn flush(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let (done, written) = sync_channel(1);
+        let mut message = Message::Flush(done);
+        while let Err(error) = self.queue.try_send(message) {
+            match error {
+                TrySendError::Full(back) if Instant::now() < deadline => message = back,
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => return false,
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+    }
+}
+
+struct Writer {
+    format: LogFormat,
+    output: Box<dyn Write + Send>,
+    dropped: IntCounter,
+    reported: Option<Instant>,
+}
+
+impl Writer {
+    fn run(mut self, stories: &Receiver<Message>) {
+        let mut lines = Vec::new();
+        while let Ok(first) = stories.recv() {
+            let mut waiting = Vec::new();
+            let mut count = 0;
+            lines.clear();
+            for message in iter::once(first).chain(stories.try_iter()).take(BATCH) {
+                match message {
+                    Message::Story(story) => {
+                        story.write(self.format, &mut lines);
+                        count += 1;
+                    }
+                    Message::Flush(done) => waiting.push(done),
+                }
+            }
+            self.write(&lines, count);
+            // One whose patience is over does not wait any more.
+            for done in waiting {
+                let _ = done.try_send(());
+            }
+        }
+    }
+
+    /// A broken pipe or a full disk costs this batch, and is tried again with the next.
+    fn write(&mut self, lines: &[u8], count: u64) {
+        let Err(error) = self.output.write_all(lines).and_then(|()| self.output.flush()) else { return };
+        self.dropped.inc_by(count);
+        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            tracing::warn!(
+                "writing {count} access log lines failed: {error}; they are lost and counted in \
+                 heddle_access_log_dropped_total; check what standard output is connected to"
+            );
+        }
+    }
+}

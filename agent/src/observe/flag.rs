@@ -1,0 +1,173 @@
+//! Response flags: the closed list of ways in which a connection can fail, each with its meaning and the remedy.
+//!
+//! A flag is what the metric label `response_flags` and the access log's `flag` carry. Names are Envoy's where they mean
+//! the same, and Istio's for L4. What a peer sees on the wire is decided where the connection is refused, not here.
+
+use std::fmt;
+
+/// Why a connection failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResponseFlag {
+    /// `UH`
+    NoHealthyUpstream,
+    /// `UF`
+    ConnectFailure,
+    /// `UT`
+    ConnectTimeout,
+    /// `UC`
+    UpstreamReset,
+    /// `UO`
+    Overflow,
+    /// `NR`
+    NoRoute,
+    /// `DC`
+    DownstreamClosed,
+    /// `DENY`
+    Denied,
+    /// `TLS_FAILURE`
+    TlsFailure,
+    /// `CONNECT`
+    ConnectRefused,
+    /// `IDENTITY_ERROR`
+    IdentityError,
+    /// `DRAIN`
+    Drained,
+    /// `ABORTED`
+    Aborted,
+}
+
+/// The label and log value of a connection that ended well.
+pub const NO_FLAG: &str = "-";
+
+struct Facts {
+    name: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
+}
+
+impl ResponseFlag {
+    /// Every flag, in the order of the reference.
+    pub const ALL: [Self; 13] = [
+        Self::NoHealthyUpstream,
+        Self::ConnectFailure,
+        Self::ConnectTimeout,
+        Self::UpstreamReset,
+        Self::Overflow,
+        Self::NoRoute,
+        Self::DownstreamClosed,
+        Self::Denied,
+        Self::TlsFailure,
+        Self::ConnectRefused,
+        Self::IdentityError,
+        Self::Drained,
+        Self::Aborted,
+    ];
+
+    /// The flag as labels and log lines carry it.
+    pub fn as_str(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// What happened.
+    pub fn meaning(self) -> &'static str {
+        self.facts().meaning
+    }
+
+    /// What the person who reads the flag can do.
+    pub fn remedy(self) -> &'static str {
+        self.facts().remedy
+    }
+
+    fn facts(self) -> Facts {
+        let (name, meaning, remedy) = match self {
+            Self::NoHealthyUpstream => (
+                "UH",
+                "the service has no ready endpoint",
+                "check the readiness of the pods that the service selects, and its EndpointSlices",
+            ),
+            Self::ConnectFailure => (
+                "UF",
+                "no connection to the server or its node could be opened: refused or unreachable",
+                "check that the server listens on the endpoint's port and that the network lets the nodes reach each other on port 15008",
+            ),
+            Self::ConnectTimeout => (
+                "UT",
+                "the server or its node did not answer within the connect timeout",
+                "check that the peer is alive and no firewall drops packets; raise limits.connectTimeout for slow links",
+            ),
+            Self::UpstreamReset => (
+                "UC",
+                "the server's side broke an open connection",
+                "look at the server's own log at this time, and at the other node's access log line for the same connection",
+            ),
+            Self::Overflow => (
+                "UO",
+                "a limit of the agent was reached",
+                "see which bound heddle_refused_connections_total names, then spread the load or raise that limit",
+            ),
+            Self::NoRoute => (
+                "NR",
+                "the destination is known, but nothing serves the dialled port",
+                "compare the dialled port with the ports of the service",
+            ),
+            Self::DownstreamClosed => (
+                "DC",
+                "the client gave up before the connection was opened, or broke it",
+                "look at the client's own log and timeouts",
+            ),
+            Self::Denied => (
+                "DENY",
+                "the server's node does not permit this connection",
+                "see the error in the access log of the server's node; plaintext under STRICT needs an enrolled client or mtls.mode PERMISSIVE",
+            ),
+            Self::TlsFailure => (
+                "TLS_FAILURE",
+                "the TLS handshake between the nodes failed or took too long",
+                "check that both agents trust the same CA, that their clocks agree, and that port 15008 is reached without a middlebox",
+            ),
+            Self::ConnectRefused => (
+                "CONNECT",
+                "the other agent answered the tunnel's CONNECT with something else than 200",
+                "look at the access log of the destination's node for the same connection",
+            ),
+            Self::IdentityError => (
+                "IDENTITY_ERROR",
+                "a party could not prove the identity that it must have",
+                "check the pods' service accounts, that this node has their certificates (heddle_certificates), and that a stale pod address is not in use",
+            ),
+            Self::Drained => (
+                "DRAIN",
+                "the agent was stopping and the connection outlived the drain timeout",
+                "raise limits.drainTimeout (and the pod's terminationGracePeriodSeconds) if such connections must end by themselves",
+            ),
+            Self::Aborted => (
+                "ABORTED",
+                "the agent gave the connection up without an outcome",
+                "expected only while the agent stops or a pod is released; otherwise report it with the agent's log",
+            ),
+        };
+        Facts { name, meaning, remedy }
+    }
+}
+
+impl fmt::Display for ResponseFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_indexes_follow_the_list() {
+        let names: HashSet<_> = ResponseFlag::ALL.iter().map(|flag| flag.as_str()).collect();
+        assert_eq!(names.len(), ResponseFlag::ALL.len());
+        for (index, flag) in ResponseFlag::ALL.into_iter().enumerate() {
+            assert_eq!(flag as usize, index, "{flag} stands at the wrong place in ALL");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The kinds of handle that a metric can have, each able to build and register itself from its row of the table.
+//!
+//! Handles with closed labels hold one ready counter or gauge per value, so that recording is one atomic addition and every
+//! series is visible at zero before anything happened.
+
+use std::{fmt, marker::PhantomData};
+
+use prometheus::{
+    Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::{Atomic, Collector, GenericCounter, GenericCounterVec, GenericGauge, GenericGaugeVec},
+};
+
+use super::labels::ClosedLabel;
+
+/// Prometheus' type of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the agent runs.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        })
+    }
+}
+
+/// One row of the table of metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricSpec {
+    /// Full name as scraped.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// What one unit of the value is.
+    pub unit: &'static str,
+    /// Label names, in order.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+impl MetricSpec {
+    fn opts(&self) -> Opts {
+        Opts::new(self.name, self.help)
+    }
+}
+
+/// A handle that can be made from a row.
+pub(super) trait Instrument: Sized {
+    const KIND: Kind;
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self>;
+}
+
+fn registered<C: Collector + Clone + 'static>(collector: C, registry: &Registry) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+impl<P: Atomic + 'static> Instrument for GenericCounter<P> {
+    const KIND: Kind = Kind::Counter;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        registered(Self::with_opts(spec.opts())?, registry)
+    }
+}
+
+impl<P: Atomic + 'static> Instrument for GenericGauge<P> {
+    const KIND: Kind = Kind::Gauge;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        registered(Self::with_opts(spec.opts())?, registry)
+    }
+}
+
+impl<P: Atomic + 'static> Instrument for GenericCounterVec<P> {
+    const KIND: Kind = Kind::Counter;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        registered(Self::new(spec.opts(), spec.labels)?, registry)
+    }
+}
+
+impl<P: Atomic + 'static> Instrument for GenericGaugeVec<P> {
+    const KIND: Kind = Kind::Gauge;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        registered(Self::new(spec.opts(), spec.labels)?, registry)
+    }
+}
+
+/// One handle per value of a closed label.
+#[derive(Debug)]
+pub struct ByLabel<L, H> {
+    handles: Box<[H]>,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: ClosedLabel, H> ByLabel<L, H> {
+    /// The handle of one value.
+    pub fn of(&self, label: L) -> &H {
+        &self.handles[label.index()]
+    }
+
+    fn resolve(of: impl Fn(&'static str) -> prometheus::Result<H>) -> prometheus::Result<Self> {
+        let handles = L::ALL.iter().map(|label| of(label.as_str())).collect::<prometheus::Result<_>>()?;
+        Ok(Self { handles, label: PhantomData })
+    }
+}
+
+impl<L: ClosedLabel> Instrument for ByLabel<L, IntCounter> {
+    const KIND: Kind = Kind::Counter;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        let vector = IntCounterVec::build(spec, registry)?;
+        Self::resolve(|value| vector.get_metric_with_label_values(&[value]))
+    }
+}
+
+impl<L: ClosedLabel> Instrument for ByLabel<L, IntGauge> {
+    const KIND: Kind = Kind::Gauge;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        let vector = IntGaugeVec::build(spec, registry)?;
+        Self::resolve(|value| vector.get_metric_with_label_values(&[value]))
+    }
+}
+
+/// Moves a counter up to a sum that somebody else keeps (the kernel), or on from zero when that sum was started anew.
+pub(super) fn advance(counter: &IntCounter, total: u64) {
+    let before = counter.get();
+    if total < before {
+        counter.reset();
+        counter.inc_by(total);
+    } else {
+        counter.inc_by(total - before);
+    }
+}
+
+/// As [`advance`], for sums with a fraction.
+pub(super) fn advance_seconds(counter: &Counter, total: f64) {
+    counter.inc_by((total - counter.get()).max(0.0));
+}
+
+/// A gauge that is one higher while this lives.
+#[derive(Debug)]
+#[must_use = "the gauge falls again when this is dropped"]
+pub struct GaugeGuard(IntGauge);
+
+impl GaugeGuard {
+    pub(super) fn raise(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A gauge without a value yet: `NaN` compares false in every alert, where 0 would look like a measurement.
+pub(super) fn unset(gauge: &Gauge) {
+    gauge.set(f64::NAN);
+}

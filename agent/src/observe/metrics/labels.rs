@@ -1,0 +1,124 @@
+//! Label values of the agent's own metrics, as closed lists: what is not listed here cannot become a label.
+
+/// A label whose values are all known when the agent is built.
+pub trait ClosedLabel: Copy + 'static {
+    /// Every value, in the order of the enum.
+    const ALL: &'static [Self];
+    /// The label's value.
+    fn as_str(self) -> &'static str;
+    /// Its place in [`Self::ALL`].
+    fn index(self) -> usize;
+}
+
+/// Declares an enum and its label values together, so that none can be forgotten.
+macro_rules! closed_label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl ClosedLabel for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+closed_label! {
+    /// Which end of a tunnel this agent is.
+    Side {
+        /// It dialled.
+        Client = "client",
+        /// It accepted.
+        Server = "server",
+    }
+}
+
+closed_label! {
+    /// How a TLS handshake ended.
+    HandshakeResult {
+        /// Both sides proved who they are.
+        Ok = "ok",
+        /// The peer's chain does not lead to a trusted root, or it has expired.
+        UntrustedCertificate = "untrusted_certificate",
+        /// The certificate is good, but it is not of the expected identity or trust domain.
+        WrongIdentity = "wrong_identity",
+        /// The peer showed no certificate.
+        NoCertificate = "no_certificate",
+        /// The peer refused with an alert.
+        PeerAlert = "peer_alert",
+        /// The handshake timeout passed.
+        Timeout = "timeout",
+        /// The peer closed or reset the TCP connection.
+        Closed = "closed",
+        /// What the peer sent is not TLS 1.3 with our parameters.
+        Protocol = "protocol",
+    }
+}
+
+closed_label! {
+    /// Why a connection of an enrolled pod was carried in the clear.
+    BypassReason {
+        /// `heddle.io/exclude-inbound-ports` or `heddle.io/exclude-outbound-ports`.
+        ExcludedPort = "excluded_port",
+        /// `heddle.io/exclude-outbound-cidrs`.
+        ExcludedNetwork = "excluded_network",
+        /// It was open before the pod was enrolled.
+        BeforeEnrolment = "before_enrolment",
+        /// The destination is not in the mesh.
+        OutsideMesh = "outside_mesh",
+        /// A client outside the mesh, accepted under PERMISSIVE.
+        PermissivePlaintext = "permissive_plaintext",
+    }
+}
+
+closed_label! {
+    /// Why a connection was refused before it could be recorded: nothing is known that a record would say.
+    RefusedReason {
+        /// The kernel gave no original destination: somebody in the pod called the agent's port itself.
+        UnknownDestination = "unknown_destination",
+        /// It is the agent's own connection to an application, come back.
+        Loop = "loop",
+        /// A tunnel to a pod that this node has no certificate for yet.
+        NoCertificate = "no_certificate",
+    }
+}
+
+closed_label! {
+    /// How dialling another agent ended.
+    DialResult {
+        /// The tunnel is up.
+        Ok = "ok",
+        /// An existing tunnel with room was used.
+        Reused = "reused",
+        /// TCP connect refused or unreachable.
+        ConnectFailed = "connect_failed",
+        /// No answer within the connect timeout.
+        Timeout = "timeout",
+        /// The handshake failed.
+        Tls = "tls",
+        /// HTTP/2 could not be started.
+        Http2 = "http2",
+    }
+}
+
+closed_label! {
+    /// State of a certificate that this node holds.
+    CertificateState {
+        /// In use.
+        Valid = "valid",
+        /// Asked for, none held.
+        Pending = "pending",
+        /// The last request failed; an older one may still serve.
+        Failed = "failed",
+        /// Held, but past its end.
+        Expired = "expired",
+    }
+}

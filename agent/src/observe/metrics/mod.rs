@@ -1,0 +1,135 @@
+//! Metrics: one declared table, typed handles for the steps, and the text that Prometheus scrapes.
+//!
+//! Counters that somebody else keeps (the kernel, `/proc`, the clock) are read at the scrape. Bounds: label values come from
+//! closed lists or from workloads, and those are capped and expire (`traffic.rs`).
+
+mod derived;
+mod instrument;
+mod labels;
+mod process;
+mod reference;
+mod table;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod traffic_labels;
+
+pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
+pub use labels::{BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, Side};
+pub use reference::metrics_reference;
+pub use table::{Metrics, TABLE};
+pub(super) use traffic::{Series, Traffic};
+pub(super) use traffic_labels::LabelSet;
+
+use prometheus::{Encoder, Registry, TextEncoder};
+
+/// `Content-Type` of what [`render`] returns.
+pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
+
+/// Label value of TLS version and group where the handshake agreed on none.
+const NONE: &str = "none";
+
+/// Builds every metric, in a registry of its own.
+pub(super) fn new() -> prometheus::Result<(Registry, Metrics)> {
+    let registry = Registry::new();
+    let metrics = Metrics::register(&registry)?;
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok((registry, metrics))
+}
+
+/// The text format 0.0.4, with ages and process values as of now.
+pub(super) fn render(registry: &Registry, metrics: &Metrics) -> prometheus::Result<String> {
+    metrics.refresh_derived();
+    metrics.refresh_process();
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+impl Metrics {
+    /// Connections of an enrolled pod are carried in the clear.
+    pub fn bypassed(&self, reason: BypassReason, count: usize) {
+        self.bypassed.of(reason).inc_by(count as u64);
+    }
+
+    /// Connections that the kernel itself let pass in the clear, in all.
+    pub fn set_bypassed(&self, reason: BypassReason, total: u64) {
+        instrument::advance(self.bypassed.of(reason), total);
+    }
+
+    /// Documents that were not accepted, or not whole.
+    pub fn set_object_problems(&self, count: usize) {
+        self.object_problems.set(gauge_value(count));
+    }
+
+    /// Pods that are enrolled now.
+    pub fn set_enrolled_pods(&self, count: usize) {
+        self.enrolled_pods.set(gauge_value(count));
+    }
+
+    /// A connection was refused before anything was dialled for it.
+    pub fn refused(&self, reason: RefusedReason) {
+        self.refused.of(reason).inc();
+    }
+
+    /// A handshake ended well; names as rustls gives them.
+    pub fn handshake_done(&self, side: Side, tls_version: &'static str, group: &'static str) {
+        self.handshake(side, HandshakeResult::Ok, Some(tls_version), Some(group));
+    }
+
+    /// A handshake failed before version and group were agreed.
+    pub fn handshake_failed(&self, side: Side, result: HandshakeResult) {
+        self.handshake(side, result, None, None);
+    }
+
+    /// A handshake ended.
+    pub fn handshake(
+        &self,
+        side: Side,
+        result: HandshakeResult,
+        tls_version: Option<&'static str>,
+        group: Option<&'static str>,
+    ) {
+        let values = [side.as_str(), result.as_str(), tls_version.unwrap_or(NONE), group.unwrap_or(NONE)];
+        self.handshakes.with_label_values(&values).inc();
+    }
+
+    /// A tunnel is up while the returned guard lives.
+    pub fn tunnel_opened(&self, side: Side) -> GaugeGuard {
+        GaugeGuard::raise(self.tunnels.of(side))
+    }
+
+    /// A stream of a tunnel is open while the returned guard lives.
+    pub fn tunnel_stream_opened(&self) -> GaugeGuard {
+        GaugeGuard::raise(&self.tunnel_streams)
+    }
+
+    /// A tunnel was asked for.
+    pub fn tunnel_dial(&self, result: DialResult) {
+        self.tunnel_dials.of(result).inc();
+    }
+
+    /// How many identities have a certificate in this state.
+    pub fn set_certificates(&self, state: CertificateState, count: usize) {
+        self.certificates.of(state).set(gauge_value(count));
+    }
+
+    /// How many objects of a kind are accepted. `kind` is the Kubernetes kind.
+    pub fn set_objects(&self, kind: &'static str, count: usize) {
+        self.objects.with_label_values(&[kind]).set(gauge_value(count));
+    }
+
+    /// The kernel's own count of an event, since its map was made.
+    pub fn set_kernel_events(&self, event: &'static str, total: u64) {
+        instrument::advance(&self.kernel_events.with_label_values(&[event]), total);
+    }
+
+    /// Whether the agent waits for connections to end.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.set(i64::from(draining));
+    }
+}
+
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

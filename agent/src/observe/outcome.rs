@@ -1,0 +1,124 @@
+//! The words in which a connection's story is told: who, in which direction, how protected, how many bytes, how it ended.
+//!
+//! Every step fills its part into a [`ConnectionRecord`](super::ConnectionRecord) with these types. Nothing here counts or
+//! writes; that is `record.rs`.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::ResponseFlag;
+use crate::mesh::{SpiffeId, Workload};
+
+/// Which side of the connection this agent saw: Istio's label `reporter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reporter {
+    /// The client's side: an enrolled pod of this node dialled.
+    Source,
+    /// The server's side: an enrolled pod of this node was dialled.
+    Destination,
+}
+
+impl Reporter {
+    /// The value of Istio's label `reporter`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+
+    /// The access log's word for it, as seen from the pod of this node.
+    pub fn direction(self) -> &'static str {
+        match self {
+            Self::Source => "outbound",
+            Self::Destination => "inbound",
+        }
+    }
+}
+
+/// How the bytes travelled between the two nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Plain TCP.
+    #[default]
+    Plain,
+    /// A stream of an HBONE tunnel with mutual TLS.
+    Hbone {
+        /// TLS version as in the access log, `TLSv1_3`.
+        tls_version: &'static str,
+        /// Key exchange group, `X25519MLKEM768`.
+        group: &'static str,
+    },
+}
+
+impl Transport {
+    /// The value of Istio's label `connection_security_policy`.
+    pub fn security_policy(self) -> &'static str {
+        match self {
+            Self::Plain => "none",
+            Self::Hbone { .. } => "mutual_tls",
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Its address as this agent saw it.
+    pub address: SocketAddr,
+    /// The pod at that address, if the mesh knows one.
+    pub workload: Option<Arc<Workload>>,
+    /// Its identity, only where a certificate or the kernel proved it.
+    pub identity: Option<SpiffeId>,
+}
+
+/// What is known of a connection when it is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionStart {
+    /// The side that reports.
+    pub reporter: Reporter,
+    /// Who dialled.
+    pub client: Party,
+    /// What the client dialled, before any choice of an endpoint.
+    pub original_dst: SocketAddr,
+}
+
+/// Why a connection did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The reason out of the closed list.
+    pub flag: ResponseFlag,
+    /// The error in words, for the access log only: never a label.
+    pub error: String,
+}
+
+/// Bytes of one connection, added up by the relay while it runs and read by whoever counts them.
+#[derive(Debug, Default)]
+pub struct ByteCounts {
+    /// From the client to the server.
+    pub sent: AtomicU64,
+    /// From the server to the client.
+    pub received: AtomicU64,
+}
+
+impl ByteCounts {
+    /// Adds bytes that went from the client to the server.
+    pub fn add_sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Relaxed);
+    }
+
+    /// Adds bytes that went from the server to the client.
+    pub fn add_received(&self, bytes: u64) {
+        self.received.fetch_add(bytes, Relaxed);
+    }
+
+    /// Both sums as of now: (sent, received).
+    pub fn read(&self) -> (u64, u64) {
+        (self.sent.load(Relaxed), self.received.load(Relaxed))
+    }
+}

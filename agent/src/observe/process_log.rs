@@ -1,0 +1,142 @@
+//! The agent's own log, on standard error: `tracing` events, and what libraries say through the `log` crate.
+//!
+//! The kernel programs' messages arrive by the `log` crate too (aya-log). Standard output belongs to the access log.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, prelude::*, util::TryInitError};
+
+use super::LogFormat;
+
+/// Why the process log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// `log.level` is one word, and not a level.
+    #[error(
+        "log level {0:?} is unknown; use off, error, warn, info, debug, trace, or directives: \"info,heddle::capture=debug\""
+    )]
+    UnknownLevel(String),
+    /// `log.level` has several parts, and one is not a directive.
+    #[error("log directives {directives:?} are not understood: {source}; an example is \"info,heddle::capture=debug\"")]
+    Directives {
+        /// What was given.
+        directives: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+    /// Something in this process has set up a log before.
+    #[error("setting up the log failed: {0}; it can be set up only once per process")]
+    Twice(#[from] TryInitError),
+}
+
+/// Starts the process log. `level` is a level or tracing directives; colours only if standard error is a terminal.
+pub fn init_log(level: &str, format: LogFormat) -> Result<(), LogError> {
+    let filter = parse_level(level)?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()?,
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
+    }
+    // Some other logger may be installed already (a test harness): the agent's own events do not depend on it.
+    if log::set_logger(&BRIDGE).is_ok() {
+        log::set_max_level(log::LevelFilter::Trace);
+    }
+    Ok(())
+}
+
+fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
+    // EnvFilter takes any single word for a target: a misspelt level would turn everything off but that "target".
+    if !LEVELS.contains(&level) && !level.contains(['=', ',', '[']) {
+        return Err(LogError::UnknownLevel(level.to_owned()));
+    }
+    EnvFilter::try_new(level).map_err(|source| LogError::Directives { directives: level.to_owned(), source })
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+static BRIDGE: Bridge = Bridge;
+
+/// Hands records of the `log` crate to `tracing`. Target and level of a tracing event are fixed where it is written, so there
+/// is one target, `log`, and the record's own is the field `module`.
+struct Bridge;
+
+impl log::Log for Bridge {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        match metadata.level() {
+            log::Level::Error => tracing::enabled!(target: "log", tracing::Level::ERROR),
+            log::Level::Warn => tracing::enabled!(target: "log", tracing::Level::WARN),
+            log::Level::Info => tracing::enabled!(target: "log", tracing::Level::INFO),
+            log::Level::Debug => tracing::enabled!(target: "log", tracing::Level::DEBUG),
+            log::Level::Trace => tracing::enabled!(target: "log", tracing::Level::TRACE),
+        }
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let (module, message) = (record.target(), record.args());
+        match record.level() {
+            log::Level::Error => tracing::error!(target: "log", module, "{message}"),
+            log::Level::Warn => tracing::warn!(target: "log", module, "{message}"),
+            log::Level::Info => tracing::info!(target: "log", module, "{message}"),
+            log::Level::Debug => tracing::debug!(target: "log", module, "{message}"),
+            log::Level::Trace => tracing::trace!(target: "log", module, "{message}"),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        sync::Arc,
+    };
+
+    use log::Log;
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn levels_and_directives_are_accepted_and_misspelt_levels_refused() {
+        for good in ["info", "off", "trace", "info,heddle::capture=debug", "heddle=warn"] {
+            assert!(parse_level(good).is_ok(), "{good} is good");
+        }
+        for bad in ["inof", "", "INFORMATION", "heddle=loud"] {
+            assert!(parse_level(bad).is_err(), "{bad} is bad");
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn records_of_the_log_crate_arrive_with_their_level_and_module() {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = tracing_subscriber::registry()
+            .with(EnvFilter::new("info"))
+            .with(fmt::layer().with_ansi(false).with_writer(move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            for (level, message) in [(log::Level::Warn, "map is full"), (log::Level::Debug, "too small to see")] {
+                let args = format_args!("{message}");
+                BRIDGE.log(&log::Record::builder().level(level).target("connect4").args(args).build());
+            }
+        });
+        let text = String::from_utf8_lossy(&output.0.lock()).into_owned();
+        assert!(text.contains(" WARN log: map is full module=\"connect4\"\n"), "{text}");
+        assert!(!text.contains("too small"), "{text}");
+    }
+}

@@ -1,0 +1,152 @@
+//! The story of one connection while it happens: the steps fill it in, its end counts and logs it, exactly once.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use super::{
+    ByteCounts, ConnectionStart, Failure, Observer, Party, ResponseFlag, Transport, access_log::Story,
+    metrics::LabelSet, open::OpenConnection,
+};
+use crate::mesh::ServiceName;
+
+/// One connection from accept to end. Call [`finish`](Self::finish) with its outcome; one that is dropped without is counted
+/// and logged with [`ResponseFlag::Aborted`], never silently.
+#[derive(Debug)]
+#[must_use = "a record that is dropped without `finish` counts as aborted"]
+pub struct ConnectionRecord {
+    observer: Observer,
+    accepted: Instant,
+    /// Taken at the end.
+    story: Option<Box<Unfinished>>,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    started: SystemTime,
+    start: ConnectionStart,
+    service: Option<ServiceName>,
+    server: Option<Party>,
+    transport: Transport,
+    tries: u32,
+    open: Option<Arc<OpenConnection>>,
+}
+
+impl ConnectionRecord {
+    pub(super) fn new(observer: Observer, start: ConnectionStart) -> Self {
+        observer.inner.metrics.open_connections.inc();
+        let unfinished = Unfinished {
+            started: SystemTime::now(),
+            start,
+            service: None,
+            server: None,
+            transport: Transport::Plain,
+            tries: 0,
+            open: None,
+        };
+        Self { observer, accepted: Instant::now(), story: Some(Box::new(unfinished)) }
+    }
+
+    /// The service that was dialled.
+    pub fn set_service(&mut self, service: ServiceName) {
+        self.edit(|story| story.service = Some(service));
+    }
+
+    /// Who answers. May be set again when another endpoint is tried.
+    pub fn set_server(&mut self, server: Party) {
+        self.edit(|story| story.server = Some(server));
+    }
+
+    /// How the bytes travel between the nodes.
+    pub fn set_transport(&mut self, transport: Transport) {
+        self.edit(|story| story.transport = transport);
+    }
+
+    /// How many endpoints were tried so far.
+    pub fn set_tries(&mut self, tries: u32) {
+        self.edit(|story| story.tries = tries);
+    }
+
+    /// Client and server are joined now. The relay adds bytes to what this returns. The labels are fixed here: set service,
+    /// server and transport before. Calling it again returns the same counts.
+    pub fn opened(&mut self) -> Arc<ByteCounts> {
+        let inner = Arc::clone(&self.observer.inner);
+        let Some(story) = &mut self.story else { return Arc::default() };
+        if let Some(open) = &story.open {
+            return Arc::clone(&open.counts);
+        }
+        let series = inner.traffic.resolve(&inner.metrics, story.labels());
+        series.opened.inc();
+        let open = story.open.insert(inner.open.add(series));
+        Arc::clone(&open.counts)
+    }
+
+    /// The connection ended.
+    pub fn finish(mut self, result: Result<(), Failure>) {
+        self.conclude(result.err());
+    }
+
+    fn edit(&mut self, change: impl FnOnce(&mut Unfinished)) {
+        if let Some(story) = self.story.as_deref_mut() {
+            change(story);
+        }
+    }
+
+    fn conclude(&mut self, failure: Option<Failure>) {
+        let Some(story) = self.story.take() else { return };
+        let inner = &self.observer.inner;
+        let flag = failure.as_ref().map(|failure| failure.flag);
+        let (sent, received) = match &story.open {
+            Some(open) => {
+                inner.open.remove(open);
+                open.series.closed(&inner.metrics, flag);
+                open.counts.read()
+            }
+            None => {
+                inner.traffic.resolve(&inner.metrics, story.labels()).failed(&inner.metrics, flag);
+                (0, 0)
+            }
+        };
+        inner.metrics.open_connections.dec();
+        if let Some(log) = &inner.access_log {
+            log.push((*story).told(self.accepted, (sent, received), failure));
+        }
+    }
+}
+
+impl Drop for ConnectionRecord {
+    fn drop(&mut self) {
+        if self.story.is_some() {
+            let error = "the agent gave the connection up before it had an outcome".to_owned();
+            self.conclude(Some(Failure { flag: ResponseFlag::Aborted, error }));
+        }
+    }
+}
+
+impl Unfinished {
+    fn labels(&self) -> LabelSet {
+        LabelSet::new(
+            self.start.reporter,
+            self.transport,
+            &self.start.client,
+            self.server.as_ref(),
+            self.service.as_ref(),
+        )
+    }
+
+    fn told(self, accepted: Instant, (sent, received): (u64, u64), failure: Option<Failure>) -> Story {
+        Story {
+            started: self.started,
+            duration: accepted.elapsed(),
+            start: self.start,
+            service: self.service,
+            server: self.server,
+            transport: self.transport,
+            tries: self.tries,
+            sent,
+            received,
+            failure,
+        }
+    }
+}

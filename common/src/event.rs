@@ -1,0 +1,69 @@
+//! What the kernel programs count, in one closed list.
+
+macro_rules! kernel_events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
+        /// Index of a counter in `EVENTS`, a per-CPU array.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum KernelEvent {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl KernelEvent {
+            /// All events, in the order of their indices.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Value of the metric label `event`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+kernel_events! {
+    /// connect() of an enrolled pod was redirected to the agent.
+    OutboundCaptured = "outbound_captured",
+    /// connect() of the agent itself, inside a pod's namespace.
+    OutboundAgent = "outbound_agent",
+    /// connect() to the pod's own addresses or loopback.
+    OutboundLocal = "outbound_local",
+    /// connect() to an excluded port.
+    OutboundExcludedPort = "outbound_excluded_port",
+    /// connect() to an excluded network.
+    OutboundExcludedNetwork = "outbound_excluded_network",
+    /// The socket's storage for the original destination could not be made: connect() refused.
+    OutboundRefused = "outbound_refused",
+    /// The destination of a captured connection was handed to the agent's accepted socket.
+    FlowDelivered = "flow_delivered",
+    /// The table of captured connections on their way had no room: the connection will be refused.
+    FlowLost = "flow_lost",
+    /// A connection came in by a tunnel.
+    InboundHbone = "inbound_hbone",
+    /// A connection came in without a tunnel and went to the agent.
+    InboundPlaintext = "inbound_plaintext",
+    /// The agent's own connection to the application passed.
+    InboundAgent = "inbound_agent",
+    /// A connection from the pod to itself passed.
+    InboundLocal = "inbound_local",
+    /// A connection to an excluded port passed.
+    InboundExcludedPort = "inbound_excluded_port",
+    /// No listener of the agent (it is down): dropped.
+    InboundNoListener = "inbound_no_listener",
+    /// An address of the namespace that no enrolled pod has: dropped.
+    InboundUnknownAddress = "inbound_unknown_address",
+    /// The table of the agent's connections to applications had no room.
+    ApplicationDialLost = "application_dial_lost",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KernelEvent;
+
+    #[test]
+    fn indices_follow_the_list() {
+        for (index, event) in KernelEvent::ALL.iter().enumerate() {
+            assert_eq!(*event as usize, index);
+        }
+    }
+}

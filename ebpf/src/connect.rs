@@ -1,0 +1,132 @@
+//! `cgroup/connect4` and `connect6`: an enrolled pod's connect() is turned to the agent's listener on the pod's own
+//! loopback, and the socket keeps where it was going.
+
+use aya_ebpf::{
+    btf_maps::lpm_trie::Key, helpers::generated::bpf_setsockopt, macros::cgroup_sock_addr, programs::SockAddrContext,
+};
+use aya_log_ebpf::warn;
+use heddle_common::{
+    Address, Connect, KernelEvent, NetworkKey, OUTBOUND_PORT, OriginalDst, Outbound, OutboundTables, PortKey,
+    decide_outbound,
+};
+
+use crate::{
+    context::{read_field, read_ipv6, write_field},
+    maps, socket,
+};
+
+/// What a hook answers: 1 lets the system call go on, 0 fails it with EPERM.
+const PROCEED: i32 = 1;
+const REFUSE: i32 = 0;
+
+/// `SOCK_STREAM`: TCP and MPTCP. Everything else is left alone.
+const STREAM: u32 = 1;
+/// `SOL_SOCKET` and `SO_BINDTODEVICE` of the x86_64 and aarch64 system call interface.
+const SOL_SOCKET: i32 = 1;
+const SO_BINDTODEVICE: i32 = 25;
+
+const IPV4_LOOPBACK: u32 = 0x7f00_0001_u32.to_be();
+
+#[cgroup_sock_addr(connect4)]
+fn connect4(context: SockAddrContext) -> i32 {
+    let address = Address::from_ipv4_be(read_field!(context.sock_addr, user_ip4));
+    connect(&context, address, |c| {
+        write_field!(c.sock_addr, user_ip4, IPV4_LOOPBACK);
+    })
+}
+
+#[cgroup_sock_addr(connect6)]
+fn connect6(context: SockAddrContext) -> i32 {
+    let address = read_ipv6!(context.sock_addr, user_ip6);
+    // A mapped address stays mapped, so that the kernel goes on treating the connection as IPv4.
+    let listener = match address.is_ipv4() {
+        true => Address::from_ipv4_be(IPV4_LOOPBACK),
+        false => Address::from_ipv6_be([0, 0, 0, 1_u32.to_be()]),
+    };
+    connect(&context, address, |c| write_ipv6(c, listener))
+}
+
+#[inline(always)]
+fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockAddrContext)) -> i32 {
+    if read_field!(context.sock_addr, type_) != STREAM {
+        return PROCEED;
+    }
+    let netns = socket::netns_cookie(context);
+    #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
+    // SAFETY: entries of PODS are replaced whole, and a stale one is as good as a connect() a moment earlier.
+    let Some(pod) = (unsafe { maps::PODS.get(netns) }) else { return PROCEED };
+
+    let own = socket_of(context);
+    let by_agent = socket::stored(&maps::AGENT_SOCKETS, own).is_some();
+    let port = u16::from_be(read_field!(context.sock_addr, user_port) as u16);
+    match decide_outbound(pod, &Connect { netns, by_agent, address, port }, &Tables) {
+        Outbound::Pass(event) => {
+            // The socket may have been captured on an earlier connect() that failed.
+            socket::forget(&maps::ORIGINAL_DSTS, own);
+            maps::count(event);
+            PROCEED
+        }
+        Outbound::Capture => {
+            if !socket::store(&maps::ORIGINAL_DSTS, own, OriginalDst::new(address, port)) {
+                warn!(context, "no memory for the destination of a captured connection: refused");
+                maps::count(KernelEvent::OutboundRefused);
+                return REFUSE;
+            }
+            leave_device(context);
+            redirect(context);
+            write_field!(context.sock_addr, user_port, u32::from(OUTBOUND_PORT.to_be()));
+            maps::count(KernelEvent::OutboundCaptured);
+            PROCEED
+        }
+    }
+}
+
+/// A socket bound to a device would send its SYN for the loopback address out of that device.
+#[inline(always)]
+fn leave_device(context: &SockAddrContext) {
+    let own = socket_of(context);
+    if own.is_null() {
+        return;
+    }
+    if read_field!(own, bound_dev_if) == 0 {
+        return;
+    }
+    let mut loopback = *b"lo\0";
+    #[expect(unsafe_code, reason = "a helper call")]
+    // SAFETY: the kernel copies three bytes from the stack. Where it fails, the connection times out and nothing leaves.
+    unsafe {
+        bpf_setsockopt(context.sock_addr.cast(), SOL_SOCKET, SO_BINDTODEVICE, loopback.as_mut_ptr().cast(), 3);
+    }
+}
+
+struct Tables;
+
+impl OutboundTables for Tables {
+    #[inline(always)]
+    fn port_excluded(&self, key: &PortKey) -> bool {
+        maps::EXCLUDED_PORTS.get_ptr(key).is_some()
+    }
+
+    #[inline(always)]
+    fn network_excluded(&self, key: &NetworkKey) -> bool {
+        maps::EXCLUDED_NETWORKS.get(&Key::new(NetworkKey::NETNS_BITS + 128, *key)).is_some()
+    }
+}
+
+/// The context's socket.
+#[inline(always)]
+#[expect(unsafe_code, reason = "context field by pointer")]
+pub(crate) fn socket_of(context: &SockAddrContext) -> *mut aya_ebpf::bindings::bpf_sock {
+    // SAFETY: the kernel gives a valid context, and `sk` is the union's only readable member.
+    unsafe { (*context.sock_addr).__bindgen_anon_1.sk }
+}
+
+/// Writes the context's IPv6 address.
+#[inline(always)]
+pub(crate) fn write_ipv6(context: &SockAddrContext, address: Address) {
+    let words = address.ipv6_be();
+    write_field!(context.sock_addr, user_ip6[0], words[0]);
+    write_field!(context.sock_addr, user_ip6[1], words[1]);
+    write_field!(context.sock_addr, user_ip6[2], words[2]);
+    write_field!(context.sock_addr, user_ip6[3], words[3]);
+}

@@ -1,0 +1,129 @@
+//! `sock_ops`: hands the original destination from the application's socket to the socket that the agent accepts,
+//! and opens the way for exactly those connections that the agent makes to applications.
+//!
+//! Both go by the connection's own addresses and ports, written when the kernel has chosen them and before the
+//! first packet leaves: nothing can come between.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock,
+    },
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+use heddle_common::{Address, AgentSocket, ConnectionTuple, FlowKey, KernelEvent};
+
+use crate::{context::read_ipv6, maps, socket};
+
+/// `AF_INET6`.
+const IPV6: u32 = 10;
+
+#[sock_ops]
+fn flows(context: SockOpsContext) -> u32 {
+    match context.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&context),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&context),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => dial_ended(&context),
+        BPF_SOCK_OPS_STATE_CB if context.arg(1) == BPF_TCP_CLOSE => dial_ended(&context),
+        _ => {}
+    }
+    1
+}
+
+/// The source port is chosen, the SYN is not sent yet.
+#[inline(always)]
+fn connecting(context: &SockOpsContext) {
+    let own = socket_of(context);
+    if let Some(destination) = socket::stored(&maps::ORIGINAL_DSTS, own) {
+        let key = FlowKey::new(socket::netns_cookie(context), local_address(context), local_port(context));
+        if maps::FLOWS.insert(key, destination, 0).is_err() {
+            maps::count(KernelEvent::FlowLost);
+        }
+    } else if is_application_dial(own) {
+        // Clears the entry if the dial fails; if it does not, `ACTIVE_ESTABLISHED_CB` does.
+        let watched = context.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32).is_ok();
+        if !watched || maps::APPLICATION_DIALS.insert(dial_tuple(context), 1, 0).is_err() {
+            maps::count(KernelEvent::ApplicationDialLost);
+        }
+    }
+}
+
+/// A connection was accepted. If it is a captured one, the agent's new socket gets its destination.
+#[inline(always)]
+fn accepted(context: &SockOpsContext) {
+    let netns = socket::netns_cookie(context);
+    if maps::PODS.get_ptr(netns).is_none() {
+        return;
+    }
+    let key = FlowKey::new(netns, remote_address(context), remote_port(context));
+    #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
+    // SAFETY: the entry is this connection's own until it is removed below; an evicted one is a different key.
+    let Some(destination) = (unsafe { maps::FLOWS.get(key) }).copied() else { return };
+    if socket::store(&maps::ORIGINAL_DSTS, socket_of(context), destination) {
+        maps::count(KernelEvent::FlowDelivered);
+    } else {
+        maps::count(KernelEvent::FlowLost);
+    }
+    // Removal of an entry that was evicted meanwhile is no error.
+    let _ = maps::FLOWS.remove(key);
+}
+
+/// The agent's dial to an application succeeded or failed: its way through inbound capture closes.
+#[inline(always)]
+fn dial_ended(context: &SockOpsContext) {
+    if is_application_dial(socket_of(context)) {
+        // The entry is gone already where the connection was established before it closed.
+        let _ = maps::APPLICATION_DIALS.remove(dial_tuple(context));
+    }
+}
+
+#[inline(always)]
+fn is_application_dial(own: *mut bpf_sock) -> bool {
+    socket::stored(&maps::AGENT_SOCKETS, own) == Some(AgentSocket::ToApplication as u32)
+}
+
+#[inline(always)]
+fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
+    ConnectionTuple {
+        client: local_address(context),
+        server: remote_address(context),
+        client_port: local_port(context),
+        server_port: remote_port(context),
+    }
+}
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "context field by pointer")]
+fn socket_of(context: &SockOpsContext) -> *mut bpf_sock {
+    // SAFETY: the kernel gives a valid context, and `sk` is the union's only readable member.
+    unsafe { (*context.ops).__bindgen_anon_2.sk }
+}
+
+#[inline(always)]
+fn local_address(context: &SockOpsContext) -> Address {
+    if context.family() == IPV6 {
+        return read_ipv6!(context.ops, local_ip6);
+    }
+    Address::from_ipv4_be(context.local_ip4())
+}
+
+#[inline(always)]
+fn remote_address(context: &SockOpsContext) -> Address {
+    if context.family() == IPV6 {
+        return read_ipv6!(context.ops, remote_ip6);
+    }
+    Address::from_ipv4_be(context.remote_ip4())
+}
+
+/// The context has the local port in host byte order.
+#[inline(always)]
+fn local_port(context: &SockOpsContext) -> u16 {
+    context.local_port() as u16
+}
+
+/// The context has the remote port in network byte order, in the upper half of a little-endian word.
+#[inline(always)]
+fn remote_port(context: &SockOpsContext) -> u16 {
+    u32::from_be(context.remote_port()) as u16
+}

@@ -1,0 +1,100 @@
+//! `sk_lookup`, attached to each enrolled pod's network namespace: a new TCP connection goes to the agent's listener
+//! in that namespace, even where the application listens on the same port.
+
+use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
+use aya_log_ebpf::debug;
+use heddle_common::{
+    Address, ConnectionTuple, Inbound, InboundConnection, InboundTables, KernelEvent, ListenerKey, ListenerKind,
+    PortKey, decide_inbound,
+};
+
+use crate::{
+    context::{read_field, read_ipv6},
+    maps,
+};
+
+/// What the kernel takes from a socket look-up program.
+const DROP: u32 = 0;
+const PASS: u32 = 1;
+
+/// `AF_INET6`.
+const IPV6: u32 = 10;
+/// `IPPROTO_TCP`.
+const TCP: u32 = 6;
+
+#[sk_lookup]
+fn inbound(context: SkLookupContext) -> u32 {
+    if read_field!(context.lookup, protocol) != TCP {
+        return PASS;
+    }
+    let connection = connection(&context);
+    match decide_inbound(&connection, &Tables) {
+        Inbound::Pass(event) => {
+            maps::count(event);
+            PASS
+        }
+        Inbound::Drop(event) => {
+            debug!(
+                &context,
+                "dropped a connection to port {}: no enrolled pod has its address", connection.server_port
+            );
+            maps::count(event);
+            DROP
+        }
+        Inbound::Steer { netns, kind } => steer(&context, netns, kind),
+    }
+}
+
+#[inline(always)]
+fn steer(context: &SkLookupContext, netns: u64, kind: ListenerKind) -> u32 {
+    if maps::LISTENERS.redirect_sk_lookup(context, ListenerKey::new(netns, kind), 0).is_err() {
+        debug!(context, "dropped a connection: the agent does not listen");
+        maps::count(KernelEvent::InboundNoListener);
+        return DROP;
+    }
+    maps::count(match kind {
+        ListenerKind::Hbone => KernelEvent::InboundHbone,
+        ListenerKind::Plaintext => KernelEvent::InboundPlaintext,
+    });
+    PASS
+}
+
+struct Tables;
+
+impl InboundTables for Tables {
+    #[inline(always)]
+    fn netns_of(&self, address: &Address) -> Option<u64> {
+        #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
+        // SAFETY: the value is one word, read at once.
+        unsafe { maps::POD_ADDRESSES.get(address) }.copied()
+    }
+
+    #[inline(always)]
+    fn is_application_dial(&self, tuple: &ConnectionTuple) -> bool {
+        maps::APPLICATION_DIALS.get_ptr(tuple).is_some()
+    }
+
+    #[inline(always)]
+    fn port_excluded(&self, key: &PortKey) -> bool {
+        maps::EXCLUDED_PORTS.get_ptr(key).is_some()
+    }
+}
+
+#[inline(always)]
+fn connection(context: &SkLookupContext) -> InboundConnection {
+    let (client, server) = if read_field!(context.lookup, family) == IPV6 {
+        (read_ipv6!(context.lookup, remote_ip6), read_ipv6!(context.lookup, local_ip6))
+    } else {
+        (
+            Address::from_ipv4_be(read_field!(context.lookup, remote_ip4)),
+            Address::from_ipv4_be(read_field!(context.lookup, local_ip4)),
+        )
+    };
+    InboundConnection {
+        client,
+        client_port: u16::from_be(read_field!(context.lookup, remote_port)),
+        server,
+        // The context has the local port in host byte order.
+        server_port: read_field!(context.lookup, local_port) as u16,
+    }
+}

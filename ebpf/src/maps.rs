@@ -1,0 +1,62 @@
+//! The tables that the kernel programs share with each other and with the agent, all pinned.
+
+use aya_ebpf::{
+    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, SockHash},
+    macros::btf_map,
+};
+use heddle_common::{
+    Address, ConnectionTuple, FlowKey, KernelEvent, ListenerKey, NetworkKey, OriginalDst, Pod, PortKey,
+};
+
+/// Enrolled pods by the cookie of their network namespace. A node runs 110 pods by default, seldom over 500.
+#[btf_map]
+pub(crate) static PODS: HashMap<u64, Pod, 4096> = HashMap::new();
+
+/// Cookie of the namespace of the enrolled pod that has an address: socket look-ups know no cookie.
+#[btf_map]
+pub(crate) static POD_ADDRESSES: HashMap<Address, u64, 16384> = HashMap::new();
+
+/// Ports that stay out of the mesh.
+#[btf_map]
+pub(crate) static EXCLUDED_PORTS: HashMap<PortKey, u32, 65536> = HashMap::new();
+
+/// Networks that stay out of the mesh. 1 is `BPF_F_NO_PREALLOC`, which this kind of map requires.
+#[btf_map]
+pub(crate) static EXCLUDED_NETWORKS: LpmTrie<NetworkKey, u32, 16384> = LpmTrie::new();
+
+/// The agent's listening sockets.
+#[btf_map]
+pub(crate) static LISTENERS: SockHash<ListenerKey, 8192> = SockHash::new();
+
+/// The agent's own sockets, each with an `AgentSocket`.
+#[btf_map]
+pub(crate) static AGENT_SOCKETS: SkStorage<u32> = SkStorage::new();
+
+/// On an application's captured socket, and on the socket that the agent accepted for it: where it was going.
+#[btf_map]
+pub(crate) static ORIGINAL_DSTS: SkStorage<OriginalDst> = SkStorage::new();
+
+/// Captured connections between connect() and accept(). An entry lives for one loopback handshake; those whose
+/// handshake failed are evicted by age.
+#[btf_map]
+pub(crate) static FLOWS: LruHashMap<FlowKey, OriginalDst, 16384> = LruHashMap::new();
+
+/// Connections that the agent is opening to applications, between connect() and the end of the handshake.
+#[btf_map]
+pub(crate) static APPLICATION_DIALS: HashMap<ConnectionTuple, u32, 16384> = HashMap::new();
+
+/// One counter for each `KernelEvent`.
+#[btf_map]
+pub(crate) static EVENTS: PerCpuArray<u64, { KernelEvent::ALL.len() }> = PerCpuArray::new();
+
+/// Counts an event.
+#[inline(always)]
+pub(crate) fn count(event: KernelEvent) {
+    if let Some(counter) = EVENTS.get_ptr_mut(event as u32) {
+        #[expect(unsafe_code, reason = "a map value is reached by pointer")]
+        // SAFETY: the value belongs to this CPU and programs of one CPU do not interleave on it.
+        unsafe {
+            *counter += 1;
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The agent of a node: its configuration, its process, and what it says about itself.
+//!
+//! The agent runs in the node's network namespace and the node's cgroup `agent`, as a DaemonSet's container would. Its
+//! endpoints are asked from inside the node's namespace.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::cgroup::Cgroup;
+use super::launch::{Launch, binary};
+use super::metrics::Metrics;
+use super::node::Node;
+use super::process::{Finished, Process};
+use crate::http::Response;
+
+const ADMIN: u16 = 15000;
+const METRICS: u16 = 15020;
+const HEALTH: u16 = 15021;
+/// An endpoint that takes longer is broken.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How an agent shall be configured; see [`Node::agent`].
+#[must_use]
+pub struct AgentBuilder {
+    node: Node,
+    config: Value,
+    ready_within: Duration,
+}
+
+impl AgentBuilder {
+    pub(super) fn new(node: &Node) -> Self {
+        let bed = node.bed();
+        let config = json!({
+            "node": node.name(),
+            "source": {"files": {"path": bed.objects.directory()}},
+            "ca": {"local": {"path": bed.ca_directory()}},
+            "capture": {"cgroup": node.cgroup().path(), "pins": node.bpffs().join("heddle")},
+            "admin": {"socket": node.directory().join("admin.sock")},
+            "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
+        });
+        Self { node: node.clone(), config, ready_within: Duration::from_secs(20) }
+    }
+
+    /// Refuses plaintext from outside the mesh into enrolled pods.
+    pub fn strict(self) -> Self {
+        self.set("mtls.mode", "STRICT")
+    }
+
+    /// Sets a key of agent.yaml, given with dots: `limits.connectTimeout`.
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        let mut place = &mut self.config;
+        for part in key.split('.') {
+            place = &mut place[part];
+        }
+        *place = value.into();
+        self
+    }
+
+    /// How long the agent may take to become ready.
+    pub fn ready_within(mut self, limit: Duration) -> Self {
+        self.ready_within = limit;
+        self
+    }
+
+    /// Writes agent.yaml, starts the agent, and waits until it is ready.
+    pub fn start(self) -> Result<Agent> {
+        let mut agent = self.start_without_waiting()?;
+        agent.wait_ready()?;
+        Ok(agent)
+    }
+
+    /// The same, for an agent that is not expected to become ready yet.
+    pub fn start_without_waiting(self) -> Result<Agent> {
+        let config = self.node.directory().join("agent.yaml");
+        let yaml = serde_saphyr::to_string(&self.config).context("writing agent.yaml")?;
+        std::fs::write(&config, yaml).with_context(|| format!("writing {}", config.display()))?;
+        let process = launch(&self.node, &config)?;
+        Ok(Agent { node: self.node, config, ready_within: self.ready_within, process })
+    }
+}
+
+fn launch(node: &Node, config: &std::path::Path) -> Result<Process> {
+    let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
+    let title = format!("the agent of {}", node.name());
+    Launch::new(title, binary("heddle")?, node.netns(), &cgroup).words("agent --config").arg(config).start()
+}
+
+/// A started agent; killed when dropped.
+pub struct Agent {
+    node: Node,
+    config: PathBuf,
+    ready_within: Duration,
+    process: Process,
+}
+
+impl Agent {
+    /// Its process: output, signals, memory, CPU time.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// The agent.yaml that it was started with; edit it and restart to change a setting.
+    #[must_use]
+    pub fn config_file(&self) -> &std::path::Path {
+        &self.config
+    }
+
+    /// Waits until `/healthz/ready` says 200; the failure shows what it said last.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + self.ready_within;
+        loop {
+            let last = match self.ready() {
+                Ok(answer) if answer.status == 200 => return Ok(()),
+                Ok(answer) => format!("{}: {}", answer.status, answer.text()),
+                Err(error) => format!("{error:#}"),
+            };
+            if !self.process.running()? {
+                bail!("{}", self.process.describe("ended before it was ready"));
+            }
+            if Instant::now() > deadline {
+                let matter = format!("was not ready within {:?}; last answer: {last}", self.ready_within);
+                bail!("{}", self.process.describe(&matter));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What `/healthz/ready` says now.
+    pub fn ready(&self) -> Result<Response> {
+        self.get(HEALTH, "/healthz/ready")
+    }
+
+    /// What `/healthz/live` says now.
+    pub fn live(&self) -> Result<Response> {
+        self.get(HEALTH, "/healthz/live")
+    }
+
+    /// Its metrics now.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&self.get_ok(METRICS, "/metrics")?)
+    }
+
+    /// Waits until a condition on its metrics holds; `what` is for the failure message.
+    pub fn wait_metrics(&self, what: &str, within: Duration, holds: impl Fn(&Metrics) -> bool) -> Result<Metrics> {
+        let deadline = Instant::now() + within;
+        loop {
+            let metrics = self.metrics()?;
+            if holds(&metrics) {
+                return Ok(metrics);
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{}",
+                self.process.describe(&format!(
+                    "did not show within {within:?} that {what}; its metrics:\n{}",
+                    metrics.heddle()
+                ))
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Its `/config` now.
+    pub fn config_json(&self) -> Result<Value> {
+        self.get_json("/config")
+    }
+
+    /// Any JSON document of the admin address.
+    pub fn get_json(&self, path: &str) -> Result<Value> {
+        let text = self.get_ok(ADMIN, path)?;
+        serde_json::from_str(&text).with_context(|| format!("{path} of {} is no JSON: {text}", self.node.name()))
+    }
+
+    /// The access log so far: every line of standard output that is a JSON object.
+    #[must_use]
+    pub fn access_log(&self) -> Vec<Value> {
+        self.process
+            .stdout()
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(Value::is_object)
+            .collect()
+    }
+
+    /// Waits for an access log line; those from before the call count.
+    pub fn wait_access_log(&mut self, within: Duration, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        let line =
+            self.process.wait_line(within, |line| serde_json::from_str(line).is_ok_and(|value| wanted(&value)))?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Asks it to end with SIGTERM and waits.
+    pub fn terminate(&mut self, within: Duration) -> Result<Finished> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait(within)
+    }
+
+    /// Starts it again after its end, or kills it first, and waits until it is ready.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.process.running()? {
+            self.process.kill()?;
+        }
+        self.process = launch(&self.node, &self.config)?;
+        self.wait_ready()
+    }
+
+    fn get(&self, port: u16, path: &str) -> Result<Response> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.node.netns().get(address, path, ANSWER_WITHIN)
+    }
+
+    fn get_ok(&self, port: u16, path: &str) -> Result<String> {
+        let answer = self.get(port, path).map_err(|error| error.context(self.process.describe("gave no answer")))?;
+        ensure!(answer.status == 200, "{path} of {}: {} {}", self.node.name(), answer.status, answer.text());
+        Ok(answer.text())
+    }
+}

@@ -1,0 +1,8 @@
+//! The integration tests: real namespaces, real kernel state, real programs. One binary, one module per subject.
+//!
+//! They need root and what [`heddle_tests::bed::machine`] lists, and fail, naming it, where it is missing.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod bed;
+mod peer;
