@@ -248,10 +248,12 @@ async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<E
         Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted).await?)
     };
     let result = match open.await {
-        Ok(application) => match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload)) {
-            Ok(stream) => carry_stream(stream, application, &mut record).await,
-            Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
-        },
+        Ok(application) => {
+            match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {
+                Ok(stream) => carry_stream(stream, application, &mut record).await,
+                Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
+            }
+        }
         Err(failed) => {
             stream.refuse(failed.status());
             Err(failed)

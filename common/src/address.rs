@@ -99,6 +99,7 @@ impl From<Address> for IpAddr {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

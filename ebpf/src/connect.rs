@@ -62,12 +62,12 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
     match decide_outbound(pod, &Connect { netns, by_agent, address, port }, &Tables) {
         Outbound::Pass(event) => {
             // The socket may have been captured on an earlier connect() that failed.
-            socket::forget(&maps::ORIGINAL_DSTS, own);
+            socket::forget(&maps::CAPTURED, own);
             maps::count(event);
             PROCEED
         }
         Outbound::Capture => {
-            if !socket::store(&maps::ORIGINAL_DSTS, own, OriginalDst::new(address, port)) {
+            if !socket::store(&maps::CAPTURED, own, OriginalDst::new(address, port)) {
                 warn!(context, "no memory for the destination of a captured connection: refused");
                 maps::count(KernelEvent::OutboundRefused);
                 return REFUSE;

@@ -35,7 +35,7 @@ fn flows(context: SockOpsContext) -> u32 {
 #[inline(always)]
 fn connecting(context: &SockOpsContext) {
     let own = socket_of(context);
-    if let Some(destination) = socket::stored(&maps::ORIGINAL_DSTS, own) {
+    if let Some(destination) = socket::stored(&maps::CAPTURED, own) {
         let key = FlowKey::new(socket::netns_cookie(context), local_address(context), local_port(context));
         if maps::FLOWS.insert(key, destination, 0).is_err() {
             maps::count(KernelEvent::FlowLost);
@@ -60,7 +60,7 @@ fn accepted(context: &SockOpsContext) {
     #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
     // SAFETY: the entry is this connection's own until it is removed below; an evicted one is a different key.
     let Some(destination) = (unsafe { maps::FLOWS.get(key) }).copied() else { return };
-    if socket::store(&maps::ORIGINAL_DSTS, socket_of(context), destination) {
+    if socket::store(&maps::ACCEPTED, socket_of(context), destination) {
         maps::count(KernelEvent::FlowDelivered);
     } else {
         maps::count(KernelEvent::FlowLost);

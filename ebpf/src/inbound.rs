@@ -82,14 +82,14 @@ impl InboundTables for Tables {
 
 #[inline(always)]
 fn connection(context: &SkLookupContext) -> InboundConnection {
-    let (client, server) = if read_field!(context.lookup, family) == IPV6 {
-        (read_ipv6!(context.lookup, remote_ip6), read_ipv6!(context.lookup, local_ip6))
-    } else {
-        (
-            Address::from_ipv4_be(read_field!(context.lookup, remote_ip4)),
-            Address::from_ipv4_be(read_field!(context.lookup, local_ip4)),
-        )
-    };
+    // Both families are read before the choice: the compiler would join the two branches' loads into one with a
+    // computed offset, which the verifier refuses ("dereference of modified ctx ptr"). The other family reads as zero.
+    let ipv6 = (read_ipv6!(context.lookup, remote_ip6), read_ipv6!(context.lookup, local_ip6));
+    let ipv4 = (
+        Address::from_ipv4_be(read_field!(context.lookup, remote_ip4)),
+        Address::from_ipv4_be(read_field!(context.lookup, local_ip4)),
+    );
+    let (client, server) = if read_field!(context.lookup, family) == IPV6 { ipv6 } else { ipv4 };
     InboundConnection {
         client,
         client_port: u16::from_be(read_field!(context.lookup, remote_port)),

@@ -32,9 +32,14 @@ pub(crate) static LISTENERS: SockHash<ListenerKey, 8192> = SockHash::new();
 #[btf_map]
 pub(crate) static AGENT_SOCKETS: SkStorage<u32> = SkStorage::new();
 
-/// On an application's captured socket, and on the socket that the agent accepted for it: where it was going.
+/// On an application's captured socket: where it was going.
 #[btf_map]
-pub(crate) static ORIGINAL_DSTS: SkStorage<OriginalDst> = SkStorage::new();
+pub(crate) static CAPTURED: SkStorage<OriginalDst> = SkStorage::new();
+
+/// On the socket that the agent accepted for a captured one: where that was going. A map of its own, since accept(2)
+/// asks for the peer's name, and `peername` answers that of a socket in [`CAPTURED`].
+#[btf_map]
+pub(crate) static ACCEPTED: SkStorage<OriginalDst> = SkStorage::new();
 
 /// Captured connections between connect() and accept(). An entry lives for one loopback handshake; those whose
 /// handshake failed are evicted by age.

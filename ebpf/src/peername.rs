@@ -14,7 +14,7 @@ const PROCEED: i32 = 1;
 
 #[cgroup_sock_addr(getpeername4)]
 fn getpeername4(context: SockAddrContext) -> i32 {
-    if let Some(original) = socket::stored(&maps::ORIGINAL_DSTS, socket_of(&context))
+    if let Some(original) = socket::stored(&maps::CAPTURED, socket_of(&context))
         && let Some(address) = original.address.ipv4_be()
     {
         write_field!(context.sock_addr, user_ip4, address);
@@ -25,7 +25,7 @@ fn getpeername4(context: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(getpeername6)]
 fn getpeername6(context: SockAddrContext) -> i32 {
-    if let Some(original) = socket::stored(&maps::ORIGINAL_DSTS, socket_of(&context)) {
+    if let Some(original) = socket::stored(&maps::CAPTURED, socket_of(&context)) {
         write_ipv6(&context, original.address);
         write_field!(context.sock_addr, user_port, u32::from((original.port as u16).to_be()));
     }

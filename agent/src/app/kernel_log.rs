@@ -6,18 +6,18 @@ use aya_log::EbpfLogger;
 use tokio::io::{Interest, unix::AsyncFd};
 use tracing::{Level, enabled, warn};
 
-use crate::capture::Kernel;
+use crate::{capture::Kernel, observe::KERNEL_LOG};
 
-/// The level that the kernel programs are loaded with: what the agent's own log shows of `heddle::capture`. A level that
+/// The level that the kernel programs are loaded with: what the agent's own log shows of them. A level that
 /// is off costs the kernel nothing, so it is decided before they are loaded.
 pub(super) fn level() -> aya_log::Level {
-    if enabled!(target: "log", Level::TRACE) {
+    if enabled!(target: KERNEL_LOG, Level::TRACE) {
         aya_log::Level::Trace
-    } else if enabled!(target: "log", Level::DEBUG) {
+    } else if enabled!(target: KERNEL_LOG, Level::DEBUG) {
         aya_log::Level::Debug
-    } else if enabled!(target: "log", Level::INFO) {
+    } else if enabled!(target: KERNEL_LOG, Level::INFO) {
         aya_log::Level::Info
-    } else if enabled!(target: "log", Level::WARN) {
+    } else if enabled!(target: KERNEL_LOG, Level::WARN) {
         aya_log::Level::Warn
     } else {
         aya_log::Level::Error

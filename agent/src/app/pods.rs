@@ -111,7 +111,7 @@ impl Pods {
                 let pause = self.failing.get(&workload.uid).map_or(FIRST_PAUSE, |f| (f.pause * 2).min(LONGEST_PAUSE));
                 let failing = Failing { pause, retry_at: Instant::now() + pause };
                 self.failing.insert(workload.uid.clone(), failing);
-                self.readiness.missing(&name, &error.to_string());
+                self.readiness.missing(&name, error.to_string());
                 self.observer.metrics().enrolment_failures.inc();
                 error!(pod = %name, %error, retry_in = ?pause, "enrol a pod");
             }

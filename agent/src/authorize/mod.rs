@@ -32,6 +32,7 @@ pub fn plaintext(mode: MtlsMode) -> Result<Permitted, Denied> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

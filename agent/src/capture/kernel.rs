@@ -31,7 +31,8 @@ const MAPS: &[&str] = &[
     "EXCLUDED_NETWORKS",
     "LISTENERS",
     "AGENT_SOCKETS",
-    "ORIGINAL_DSTS",
+    "CAPTURED",
+    "ACCEPTED",
     "FLOWS",
     "APPLICATION_DIALS",
     "EVENTS",
@@ -124,7 +125,7 @@ impl Kernel {
 
     /// Hands out what the data path needs of the kernel.
     pub fn sockets(&self) -> Result<AgentSockets, KernelError> {
-        AgentSockets::open(&self.pins.map("AGENT_SOCKETS"), &self.pins.map("ORIGINAL_DSTS"))
+        AgentSockets::open(&self.pins.map("AGENT_SOCKETS"), &self.pins.map("ACCEPTED"))
             .map_err(|source| KernelError::Map { map: "AGENT_SOCKETS", source })
     }
 

@@ -4,7 +4,7 @@
 //! address, and the answer would leave the pod. The agent's packets carry a mark, the application's socket takes it
 //! over (`tcp_fwmark_accept`), and one rule sends what has the mark to the local table: the answer stays here.
 
-use std::{fs, io, sync::Arc};
+use std::{collections::BTreeMap, fs, io, sync::Arc};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -13,6 +13,7 @@ use netlink_packet_route::{
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use parking_lot::Mutex;
 
 use super::{NetworkNamespace, sockets::APPLICATION_MARK};
 
@@ -23,7 +24,12 @@ const PRIORITY: u32 = 100;
 /// Index of `lo`, which is 1 in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// Rules and routes of one pod's namespace; removed when dropped, which is when its last connection has ended.
+/// How many [`ReturnRoute`]s each namespace has, by its cookie. A pod that is released and enrolled again has two for as
+/// long as connections of the first time live, and the end of those must not take the route from the others.
+static INSTALLED: Mutex<BTreeMap<u64, usize>> = Mutex::new(BTreeMap::new());
+
+/// Rules and routes of one pod's namespace; removed with the last of its kind, which is when the pod's last connection
+/// has ended.
 #[derive(Debug)]
 pub(super) struct ReturnRoute {
     netns: Arc<NetworkNamespace>,
@@ -32,6 +38,7 @@ pub(super) struct ReturnRoute {
 impl ReturnRoute {
     /// Puts them in place; what an earlier agent left is taken over.
     pub(super) fn install(netns: Arc<NetworkNamespace>) -> io::Result<Self> {
+        let mut installed = INSTALLED.lock();
         netns.run(|| {
             // /proc/sys/net shows the namespace of the thread that opens it.
             fs::write("/proc/sys/net/ipv4/tcp_fwmark_accept", "1")?;
@@ -41,12 +48,21 @@ impl ReturnRoute {
             }
             Ok::<_, io::Error>(())
         })??;
+        *installed.entry(netns.cookie()).or_default() += 1;
+        drop(installed);
         Ok(Self { netns })
     }
 }
 
 impl Drop for ReturnRoute {
     fn drop(&mut self) {
+        let mut installed = INSTALLED.lock();
+        let Some(count) = installed.get_mut(&self.netns.cookie()) else { return };
+        *count -= 1;
+        if *count > 0 {
+            return;
+        }
+        installed.remove(&self.netns.cookie());
         // Best effort: in a namespace that is going away there is nothing left to remove.
         let _ = self.netns.run(|| {
             for family in families() {

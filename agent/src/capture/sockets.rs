@@ -159,6 +159,6 @@ pub fn watch_liveness(stream: &TcpStream, idle: Duration, dead: Duration) -> io:
 }
 
 /// Drops an address's IPv4-in-IPv6 form, which dual-stack listeners report.
-pub fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(Address::from(address.ip()).into(), address.port())
 }

@@ -66,7 +66,7 @@ impl Problems {
 
     /// Sorts by place. `None` if the list is empty.
     pub fn new(mut problems: Vec<Problem>) -> Option<Self> {
-        problems.sort_by(|a, b| a.position.cmp(&b.position));
+        problems.sort_by_key(|problem| problem.position);
         (!problems.is_empty()).then_some(Self(problems))
     }
 

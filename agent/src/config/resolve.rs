@@ -67,10 +67,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         is_node_name(text).then(|| text.into())
     });
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
-    let trust_domain =
-        root.parsed("trustDomain", "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'", |text| {
-            text.parse::<TrustDomain>().ok()
-        });
+    let trust_domain = trust_domain(&root);
     let source = source(&root);
     let ca = ca(&root);
     let mtls = mtls(&root);
@@ -83,10 +80,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     Some(Config {
         node: node?,
         cluster: cluster.unwrap_or(defaults::CLUSTER).into(),
-        trust_domain: match trust_domain {
-            Some(domain) => domain,
-            None => defaults::TRUST_DOMAIN.parse().ok()?,
-        },
+        trust_domain: trust_domain?,
         source: source?,
         ca: ca?,
         mtls: mtls?,
@@ -97,6 +91,12 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         log: log?,
         limits: limits?,
     })
+}
+
+fn trust_domain(root: &MapReader<'_>) -> Option<TrustDomain> {
+    let allowed = "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'";
+    let domain = root.parsed("trustDomain", allowed, |text| text.parse().ok());
+    domain.or_else(|| defaults::TRUST_DOMAIN.parse().ok())
 }
 
 fn source(root: &MapReader<'_>) -> Option<Source> {
@@ -155,20 +155,9 @@ fn endpoints(root: &MapReader<'_>, report: &Report<'_>) -> Option<(AdminConfig, 
     let (admin, metrics, health) =
         (root.map_or_empty("admin"), root.map_or_empty("metrics"), root.map_or_empty("health"));
     let (admin, metrics, health) = (admin?, metrics?, health?);
-    let admin_address = admin.parsed("address", &format!("{ADDRESS}, or \"\" for none"), |text| {
-        if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
-    });
-    let socket = admin.parsed("socket", "an absolute path, or \"\" for none", |text| {
-        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
-    });
-    let metrics_address = metrics.parsed("address", ADDRESS, |text| text.parse().ok());
-    let health_address = health.parsed("address", ADDRESS, |text| text.parse().ok());
-    let admin_config = AdminConfig {
-        address: admin_address.unwrap_or(Some(defaults::ADMIN_ADDRESS)),
-        socket: socket.unwrap_or_else(|| Some(defaults::ADMIN_SOCKET.into())),
-    };
-    let metrics_address = metrics_address.unwrap_or(defaults::METRICS_ADDRESS);
-    let health_address = health_address.unwrap_or(defaults::HEALTH_ADDRESS);
+    let admin_config = admin_config(&admin);
+    let metrics_address = listen_address(&metrics, defaults::METRICS_ADDRESS);
+    let health_address = listen_address(&health, defaults::HEALTH_ADDRESS);
     conflicts::report(
         report,
         &[
@@ -177,10 +166,27 @@ fn endpoints(root: &MapReader<'_>, report: &Report<'_>) -> Option<(AdminConfig, 
             ("health.address", health.position_of("address"), Some(health_address)),
         ],
     );
-    admin.finish();
-    metrics.finish();
-    health.finish();
+    for map in [admin, metrics, health] {
+        map.finish();
+    }
     Some((admin_config, metrics_address, health_address))
+}
+
+fn admin_config(admin: &MapReader<'_>) -> AdminConfig {
+    let address = admin.parsed("address", &format!("{ADDRESS}, or \"\" for none"), |text| {
+        if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
+    });
+    let socket = admin.parsed("socket", "an absolute path, or \"\" for none", |text| {
+        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
+    });
+    AdminConfig {
+        address: address.unwrap_or(Some(defaults::ADMIN_ADDRESS)),
+        socket: socket.unwrap_or_else(|| Some(defaults::ADMIN_SOCKET.into())),
+    }
+}
+
+fn listen_address(map: &MapReader<'_>, default: SocketAddr) -> SocketAddr {
+    map.parsed("address", ADDRESS, |text| text.parse().ok()).unwrap_or(default)
 }
 
 fn log(root: &MapReader<'_>) -> Option<LogConfig> {

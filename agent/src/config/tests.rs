@@ -286,6 +286,20 @@ fn levels_and_directives() {
     }
 }
 
+#[test]
+fn hostile_documents_are_refused_and_not_unfolded() {
+    let deep = format!("{MINIMAL}ca: {}", "[".repeat(100_000));
+    assert!(problems_of(&deep)[0].contains("cannot be read as YAML"));
+    let nested = |depth| format!("{MINIMAL}ca: {}{}", "{a: ".repeat(depth), "}".repeat(depth));
+    assert!(problems_of(&nested(5_000))[0].contains("cannot be read as YAML"));
+    assert_eq!(problems_of(&nested(60)), ["3:6: unknown key \"a\" in ca, allowed: local"]);
+    let bomb = (1..12).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, i| {
+        let items = vec![format!("*a{}", i - 1); 9].join(", ");
+        text + &format!("a{i}: &a{i} [{items}]\n")
+    });
+    assert!(problems_of(&bomb)[0].contains("cannot be read as YAML"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 

@@ -8,7 +8,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use heddle_common::HBONE_PORT;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
     balance::{Candidate, Candidates, Way},
@@ -16,7 +19,7 @@ use crate::{
     identify::Identity,
     mesh::{SpiffeId, Workload},
     node::Node,
-    observe::{Metrics, Side, Transport},
+    observe::{DialResult, Metrics, Side, Transport},
 };
 
 use super::{
@@ -163,13 +166,23 @@ async fn open_tunnel(
     to: SocketAddr,
     expected: SpiffeId,
 ) -> Result<Tunnel, TunnelError> {
+    let opened = match dial(&node, &pod, to).await {
+        Ok(stream) => {
+            let opened = Tunnel::open(stream, to, &own, &expected, &node).await;
+            count_handshake(node.observer.metrics(), &opened);
+            opened
+        }
+        Err(error) => Err(error),
+    };
+    node.observer.metrics().tunnel_dial(dial_result(&opened));
+    opened
+}
+
+async fn dial(node: &Node, pod: &EnrolledPod, to: SocketAddr) -> Result<TcpStream, TunnelError> {
     let after = node.limits.connect_timeout;
     let failed = |source: io::Error| TunnelError::Connect { to, source: Arc::new(source) };
     let dialled = timeout(after, node.sockets.dial(&pod.netns, to)).await;
-    let stream = dialled.map_err(|_| TunnelError::Timeout { to, after })?.map_err(failed)?;
-    let opened = Tunnel::open(stream, to, &own, &expected, &node).await;
-    count_handshake(node.observer.metrics(), &opened);
-    opened
+    dialled.map_err(|_| TunnelError::Timeout { to, after })?.map_err(failed)
 }
 
 fn count_handshake(metrics: &Metrics, opened: &Result<Tunnel, TunnelError>) {
@@ -177,5 +190,15 @@ fn count_handshake(metrics: &Metrics, opened: &Result<Tunnel, TunnelError>) {
         Ok(tunnel) => metrics.handshake_done(Side::Client, tunnel.tls.version, tunnel.tls.group),
         Err(TunnelError::Tls { source, .. }) => metrics.handshake_failed(Side::Client, source.result()),
         Err(_) => {}
+    }
+}
+
+fn dial_result(opened: &Result<Tunnel, TunnelError>) -> DialResult {
+    match opened {
+        Ok(_) => DialResult::Ok,
+        Err(TunnelError::Connect { .. }) => DialResult::ConnectFailed,
+        Err(TunnelError::Timeout { .. }) => DialResult::Timeout,
+        Err(TunnelError::Tls { .. }) => DialResult::Tls,
+        Err(TunnelError::Http { .. } | TunnelError::Refused { .. } | TunnelError::Request { .. }) => DialResult::Http2,
     }
 }

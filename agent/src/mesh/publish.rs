@@ -41,6 +41,18 @@ impl MeshState {
     }
 }
 
+/// Says each problem once, when it appears, and not with every set that still has it.
+fn log_new_problems(before: Option<&MeshState>, now: &MeshState) {
+    let is_new_source = |problem: &&Problem| before.is_none_or(|state| !state.source_problems.contains(problem));
+    let is_new_mesh = |problem: &&MeshProblem| before.is_none_or(|state| !state.mesh_problems.contains(problem));
+    for problem in now.source_problems.iter().filter(is_new_source) {
+        tracing::warn!("{problem}");
+    }
+    for problem in now.mesh_problems.iter().filter(is_new_mesh) {
+        tracing::warn!("{problem}");
+    }
+}
+
 /// Compiles and publishes.
 #[derive(Debug)]
 struct Publisher {
@@ -74,11 +86,76 @@ impl Publisher {
 /// the snapshot itself is new. Must be called within a tokio runtime.
 pub fn run(mut objects: ObjectStream, settings: MeshSettings, handle: SnapshotHandle) -> watch::Receiver<MeshState> {
     let publisher = Publisher { settings, handle };
-    let (sender, receiver) = watch::channel(publisher.publish(&objects.current()));
+    let first = publisher.publish(&objects.current());
+    log_new_problems(None, &first);
+    let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
         while let Some(set) = objects.next().await {
-            sender.send_replace(publisher.publish(&set));
+            let state = publisher.publish(&set);
+            log_new_problems(Some(&sender.borrow()), &state);
+            sender.send_replace(state);
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::objects::{Namespace, Object, ObjectName, Service, ServiceKind};
+
+    fn settings() -> MeshSettings {
+        MeshSettings { node: "node-a".into(), trust_domain: "cluster.local".parse().unwrap() }
+    }
+
+    fn set_with_service(cluster_ip: &str) -> ObjectSet {
+        let mut set = ObjectSet::default();
+        set.insert(Object::Service(Arc::new(Service {
+            name: ObjectName::new("shop", "web"),
+            kind: ServiceKind::ClusterIp,
+            cluster_ips: vec![cluster_ip.parse().unwrap()],
+            ports: Vec::new(),
+            selector: Default::default(),
+            publish_not_ready: false,
+        })));
+        set
+    }
+
+    #[tokio::test]
+    async fn generation_grows_only_with_the_contents() {
+        let handle = SnapshotHandle::default();
+        assert_eq!(handle.load().generation, 0);
+        let (sender, stream) = ObjectStream::new(ObjectSet::default());
+        let mut state = run(stream, settings(), handle.clone());
+        assert_eq!(handle.load().generation, 1, "the first set is in force when run returns, empty or not");
+
+        let mut publish = async |set: ObjectSet| {
+            sender.send_replace(Arc::new(set));
+            tokio::time::timeout(Duration::from_secs(10), state.changed()).await.unwrap().unwrap();
+            let seen = state.borrow_and_update().clone();
+            assert_eq!(seen.snapshot.generation, handle.load().generation);
+            seen
+        };
+        assert_eq!(publish(set_with_service("10.96.0.1")).await.snapshot.generation, 2);
+        let mut irrelevant = set_with_service("10.96.0.1");
+        irrelevant.insert(Object::Namespace(Arc::new(Namespace { name: "shop".into(), ..Default::default() })));
+        let unchanged = publish(irrelevant).await;
+        assert_eq!(unchanged.snapshot.generation, 2, "the objects differ, what they mean does not");
+        assert_eq!(unchanged.objects[0].1, 1, "but they are counted");
+        assert_eq!(publish(set_with_service("10.96.0.2")).await.snapshot.generation, 3);
+    }
+
+    #[tokio::test]
+    async fn task_ends_with_the_stream_and_leaves_the_last_snapshot_in_force() {
+        let handle = SnapshotHandle::default();
+        let (sender, stream) = ObjectStream::new(set_with_service("10.96.0.1"));
+        let mut state = run(stream, settings(), handle.clone());
+        drop(sender);
+        assert!(tokio::time::timeout(Duration::from_secs(10), state.changed()).await.unwrap().is_err());
+        assert_eq!(handle.load().services().len(), 1);
+    }
 }

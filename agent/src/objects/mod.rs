@@ -19,6 +19,17 @@ pub use kinds::{
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
 pub use stream::ObjectStream;
 
+/// The objects of a document, for tests that write theirs as YAML.
+#[cfg(test)]
+pub(crate) fn objects_of(file: &str, text: &str, node: &crate::config::yaml::Node) -> Vec<Object> {
+    let outcomes = read::read(file, text, node).into_iter();
+    let object = |outcome| match outcome {
+        read::Outcome::Read(object, _) => object,
+        other => panic!("not an object: {other:?}"),
+    };
+    outcomes.map(object).collect()
+}
+
 /// Opens the source that the configuration names; the stream already holds its first complete set.
 ///
 /// # Errors

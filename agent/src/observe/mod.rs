@@ -30,7 +30,7 @@ pub use metrics::{
     Metrics, RefusedReason, Side, TABLE, TEXT_FORMAT, metrics_reference,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
-pub use process_log::{LogError, init_log};
+pub use process_log::{KERNEL_LOG, LogError, init_log};
 pub use record::ConnectionRecord;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual

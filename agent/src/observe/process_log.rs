@@ -50,36 +50,67 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     if !LEVELS.contains(&level) && !level.contains(['=', ',', '[']) {
         return Err(LogError::UnknownLevel(level.to_owned()));
     }
-    EnvFilter::try_new(level).map_err(|source| LogError::Directives { directives: level.to_owned(), source })
+    // A plain level is about the agent: what libraries say below "info" takes directives to see.
+    let filter = match level {
+        "debug" | "trace" => format!("info,heddle={level}"),
+        other => other.to_owned(),
+    };
+    EnvFilter::try_new(filter).map_err(|source| LogError::Directives { directives: level.to_owned(), source })
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 static BRIDGE: Bridge = Bridge;
 
-/// Hands records of the `log` crate to `tracing`. Target and level of a tracing event are fixed where it is written, so there
-/// is one target, `log`, and the record's own is the field `module`.
+/// Hands records of the `log` crate to `tracing`. The target of a tracing event is fixed where it is written, so there are
+/// two, [`KERNEL_LOG`] for the kernel programs and `log` for libraries; the record's own is the field `module`.
 struct Bridge;
+
+/// Target of what the kernel programs log.
+pub const KERNEL_LOG: &str = "heddle::kernel";
+
+/// Whether a record is of the kernel programs, whose crate is `heddle-ebpf`.
+fn is_kernel(metadata: &log::Metadata<'_>) -> bool {
+    metadata.target().starts_with("heddle_ebpf")
+}
+
+macro_rules! enabled_at {
+    ($target:expr, $level:expr) => {
+        match $level {
+            log::Level::Error => tracing::enabled!(target: $target, tracing::Level::ERROR),
+            log::Level::Warn => tracing::enabled!(target: $target, tracing::Level::WARN),
+            log::Level::Info => tracing::enabled!(target: $target, tracing::Level::INFO),
+            log::Level::Debug => tracing::enabled!(target: $target, tracing::Level::DEBUG),
+            log::Level::Trace => tracing::enabled!(target: $target, tracing::Level::TRACE),
+        }
+    };
+}
+
+macro_rules! emit {
+    ($target:expr, $record:expr) => {{
+        let (module, message) = ($record.target(), $record.args());
+        match $record.level() {
+            log::Level::Error => tracing::error!(target: $target, module, "{message}"),
+            log::Level::Warn => tracing::warn!(target: $target, module, "{message}"),
+            log::Level::Info => tracing::info!(target: $target, module, "{message}"),
+            log::Level::Debug => tracing::debug!(target: $target, module, "{message}"),
+            log::Level::Trace => tracing::trace!(target: $target, module, "{message}"),
+        }
+    }};
+}
 
 impl log::Log for Bridge {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        match metadata.level() {
-            log::Level::Error => tracing::enabled!(target: "log", tracing::Level::ERROR),
-            log::Level::Warn => tracing::enabled!(target: "log", tracing::Level::WARN),
-            log::Level::Info => tracing::enabled!(target: "log", tracing::Level::INFO),
-            log::Level::Debug => tracing::enabled!(target: "log", tracing::Level::DEBUG),
-            log::Level::Trace => tracing::enabled!(target: "log", tracing::Level::TRACE),
+        match is_kernel(metadata) {
+            true => enabled_at!(KERNEL_LOG, metadata.level()),
+            false => enabled_at!("log", metadata.level()),
         }
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let (module, message) = (record.target(), record.args());
-        match record.level() {
-            log::Level::Error => tracing::error!(target: "log", module, "{message}"),
-            log::Level::Warn => tracing::warn!(target: "log", module, "{message}"),
-            log::Level::Info => tracing::info!(target: "log", module, "{message}"),
-            log::Level::Debug => tracing::debug!(target: "log", module, "{message}"),
-            log::Level::Trace => tracing::trace!(target: "log", module, "{message}"),
+        match is_kernel(record.metadata()) {
+            true => emit!(KERNEL_LOG, record),
+            false => emit!("log", record),
         }
     }
 

@@ -1,6 +1,6 @@
 //! One YAML document as a tree.
 
-use std::fmt;
+use std::{fmt, panic::resume_unwind, thread};
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,6 +9,21 @@ use serde::{
 use serde_saphyr::Spanned;
 
 use crate::config::Position;
+
+/// The schemas in the CustomResourceDefinitions that people keep beside their manifests nest about 40 deep.
+const MAX_DEPTH: usize = 64;
+
+/// A `kind: List` of 10,000 full Pods.
+const MAX_NODES: usize = 5_000_000;
+
+/// Of all scalars of a document, in bytes.
+const MAX_TEXT: usize = 256 << 20;
+
+/// Nodes that aliases repeat: nobody writes so many by hand, and a few lines can ask for billions.
+const MAX_REPLAYED: usize = 100_000;
+
+/// The parser recurses once per level; unoptimized it needs 50 KiB for each, and a thread has 2 MiB by default.
+const PARSER_STACK: usize = 16 << 20;
 
 /// A node and its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,16 +60,12 @@ pub(crate) struct SyntaxError {
 }
 
 impl Node {
-    /// Parses one document. Duplicate keys are errors; aliases and nesting are bounded by the parser's budget.
+    /// Parses one document. Duplicate keys are errors; nesting, size and aliases are bounded.
     pub(crate) fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let options = serde_saphyr::options! {
-            strict_booleans: true,
-            with_snippet: false,
-            emit_comments: false,
-        };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
-            position: error.location().map(position),
-            message: first_line(&error.without_snippet().to_string()),
+        let parser = thread::Builder::new().name("yaml".to_owned()).stack_size(PARSER_STACK);
+        thread::scope(|scope| match parser.spawn_scoped(scope, || parse_here(text)) {
+            Ok(running) => running.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(error) => Err(SyntaxError { position: None, message: format!("no thread for the parser: {error}") }),
         })
     }
 
@@ -84,6 +95,25 @@ impl Node {
             _ => None,
         }
     }
+}
+
+fn parse_here(text: &str) -> Result<Node, SyntaxError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 3 * MAX_NODES,
+            max_total_scalar_bytes: MAX_TEXT,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
+        strict_booleans: true,
+        with_snippet: false,
+        emit_comments: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| SyntaxError {
+        position: error.location().map(position),
+        message: first_line(&error.without_snippet().to_string()),
+    })
 }
 
 /// What was found, for messages.

@@ -20,7 +20,7 @@ use crate::{
     identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
     mesh::SpiffeId,
     node::Node,
-    observe::Side,
+    observe::{Observer, Side},
 };
 
 use super::{
@@ -102,6 +102,7 @@ pub struct Tunnel {
     requests: SendRequest<Bytes>,
     streams: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
+    observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
     /// What was negotiated.
@@ -145,7 +146,8 @@ impl Tunnel {
             }
             ended.store(true, Ordering::Relaxed);
         });
-        Ok(Self { to, requests, streams: Arc::default(), closed, peer, tls: facts })
+        let observer = node.observer.clone();
+        Ok(Self { to, requests, streams: Arc::default(), closed, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -188,7 +190,10 @@ impl Tunnel {
             Err(error) => return Err(http_error(error)),
         };
         match response.status() {
-            StatusCode::OK => Ok(Some(TunnelStream { send, receive: response.into_body(), _permit: Some(permit) })),
+            StatusCode::OK => {
+                let open = self.observer.metrics().tunnel_stream_opened();
+                Ok(Some(TunnelStream { send, receive: response.into_body(), _permit: Some(permit), _open: open }))
+            }
             status => Err(TunnelError::Refused { to: self.to, status }),
         }
     }

@@ -17,6 +17,8 @@ pub use headers::ConnectHeaders;
 pub use pool::{TunnelKey, TunnelPool};
 pub use server::{AcceptError, IncomingStream, IncomingTunnel, accept};
 
+use crate::observe::GaugeGuard;
+
 use pool::StreamPermit;
 
 /// What one stream's peer may send before the application here has read it. It bounds the memory that a stalled
@@ -41,6 +43,8 @@ pub struct TunnelStream {
     pub(super) receive: RecvStream,
     /// Counts the stream in the client's pool; the server has none.
     _permit: Option<StreamPermit>,
+    /// Counts it in the metrics.
+    _open: GaugeGuard,
 }
 
 impl TunnelStream {

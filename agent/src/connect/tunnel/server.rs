@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 use crate::{
     capture::watch_liveness,
     identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
-    observe::HandshakeResult,
+    observe::{HandshakeResult, Metrics},
 };
 
 use super::{
@@ -120,13 +120,14 @@ impl IncomingStream {
     }
 
     /// Takes the stream, with the server's facts as baggage.
-    pub fn accept(mut self, baggage: &str) -> Result<TunnelStream, h2::Error> {
+    pub fn accept(mut self, baggage: &str, metrics: &Metrics) -> Result<TunnelStream, h2::Error> {
         let mut response = Response::new(());
         if let Ok(baggage) = baggage.try_into() {
             response.headers_mut().insert("baggage", baggage);
         }
         let send = self.respond.send_response(response, false)?;
-        Ok(TunnelStream { send, receive: self.request.into_body(), _permit: None })
+        let open = metrics.tunnel_stream_opened();
+        Ok(TunnelStream { send, receive: self.request.into_body(), _permit: None, _open: open })
     }
 
     /// Refuses the stream.

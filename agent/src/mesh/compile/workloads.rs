@@ -138,7 +138,8 @@ fn settle_namespaces(candidates: &mut [Candidate], problems: &mut Problems) {
         let Some(local) = &workload.local else { continue };
         if let Some(holder) = holders.get(local.netns.as_path()) {
             let netns = local.netns.display();
-            let message = format!("network namespace {netns} is also that of the newer pod {holder}; it is not enrolled");
+            let message =
+                format!("network namespace {netns} is also that of the newer pod {holder}; it is not enrolled");
             problems.add(Kind::Pod, &name_of(workload), message);
             losers.push(workload.uid.clone());
         } else {

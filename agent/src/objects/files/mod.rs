@@ -60,7 +60,7 @@ const TIMING: Timing = Timing {
 ///
 /// # Errors
 /// The directory cannot be read now. Should it vanish later, the last state stays in force and is reported.
-pub async fn open(path: PathBuf) -> Result<ObjectStream, FileSourceError> {
+pub(super) async fn open(path: PathBuf) -> Result<ObjectStream, FileSourceError> {
     open_with(path, TIMING).await
 }
 

@@ -1,1 +1,287 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+/// No rescan: what these tests see, a watch has seen.
+const WATCH_ONLY: Timing = Timing { rescan: Duration::from_secs(3600), ..TIMING };
+
+fn namespace(name: &str, label: &str) -> String {
+    format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{l: {label}}}}}\n")
+}
+
+fn scan(scanner: &mut Scanner) -> ObjectSet {
+    scanner.scan().unwrap().set
+}
+
+/// The namespaces of a set, as `NAME=LABEL`.
+fn namespaces(set: &ObjectSet) -> Vec<String> {
+    set.namespaces.values().map(|ns| format!("{}={}", ns.name, ns.labels["l"])).collect()
+}
+
+fn messages(set: &ObjectSet, root: &Path) -> Vec<String> {
+    let prefix = format!("{}/", root.display());
+    set.problems.iter().map(|p| p.to_string().lines().next().unwrap().replace(&prefix, "")).collect()
+}
+
+/// Waits for a set that satisfies the condition; fails with the last one after ten seconds, for
+/// the sake of busy machines.
+async fn until(stream: &mut ObjectStream, what: &str, condition: impl Fn(&ObjectSet) -> bool) -> Arc<ObjectSet> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut set = stream.current();
+    while !condition(&set) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, stream.next()).await {
+            Ok(Some(next)) => set = next,
+            Ok(None) => panic!("{what}: the stream ended"),
+            Err(_) => panic!("{what}: not seen, last state {set:?}"),
+        }
+    }
+    set
+}
+
+#[test]
+fn all_object_files_below_the_directory_are_read() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    fs::write(dir.path().join("one.yaml"), namespace("one", "v1") + "---\n" + &namespace("two", "v2")).unwrap();
+    fs::write(dir.path().join("a/three.yml"), namespace("three", "v3")).unwrap();
+    fs::write(
+        dir.path().join("a/b/four.json"),
+        r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"four","labels":{"l":"v4"}}}"#,
+    )
+    .unwrap();
+    for skipped in ["notes.txt", ".hidden.yaml", "one.yaml~", ".one.yaml.swp"] {
+        fs::write(dir.path().join(skipped), namespace("skipped", "x")).unwrap();
+    }
+    let set = scan(&mut Scanner::new(dir.path().into()));
+    assert_eq!(namespaces(&set), ["four=v4", "one=v1", "three=v3", "two=v2"]);
+    assert_eq!(set.problems, []);
+}
+
+#[test]
+fn link_cycles_end_and_linked_directories_are_read() {
+    let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(elsewhere.path().join("x.yaml"), namespace("x", "v1")).unwrap();
+    symlink(elsewhere.path(), dir.path().join("linked")).unwrap();
+    symlink(dir.path(), elsewhere.path().join("back")).unwrap();
+    symlink("/nonexistent", dir.path().join("dangling.yaml")).unwrap();
+    assert_eq!(namespaces(&scan(&mut Scanner::new(dir.path().into()))), ["x=v1"]);
+}
+
+#[test]
+fn first_definition_by_path_wins_and_the_other_is_reported() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("b.yaml"), "# comment\n".to_owned() + &namespace("x", "b")).unwrap();
+    fs::write(dir.path().join("a.yaml"), namespace("x", "a")).unwrap();
+    let set = scan(&mut Scanner::new(dir.path().into()));
+    assert_eq!(namespaces(&set), ["x=a"]);
+    let expected = "b.yaml:2:1: Namespace x is already defined in a.yaml, which comes first; remove one of the two";
+    assert_eq!(messages(&set, dir.path()), [expected]);
+}
+
+#[test]
+fn broken_object_keeps_its_last_good_version() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.yaml");
+    let mut scanner = Scanner::new(dir.path().into());
+    fs::write(&file, namespace("x", "good") + "---\n" + &namespace("y", "one")).unwrap();
+    scan(&mut scanner);
+    fs::write(&file, namespace("x", "5") + "---\n" + &namespace("y", "two")).unwrap();
+    for _ in 0..2 {
+        let set = scan(&mut scanner);
+        assert_eq!(namespaces(&set), ["x=good", "y=two"]);
+        let expected = "a.yaml:3:33: metadata.labels.l: found the number 5, allowed: text (quote numbers and booleans)";
+        assert_eq!(messages(&set, dir.path()), [expected]);
+    }
+    fs::write(&file, namespace("y", "three")).unwrap();
+    let set = scan(&mut scanner);
+    assert_eq!((namespaces(&set), set.problems.len()), (vec!["y=three".into()], 0));
+}
+
+#[test]
+fn unreadable_document_keeps_what_its_file_defined_and_spares_the_others() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.yaml");
+    let mut scanner = Scanner::new(dir.path().into());
+    fs::write(&file, namespace("x", "v1") + "---\n" + &namespace("y", "v1")).unwrap();
+    scan(&mut scanner);
+    for edit in ["apiVersion: v1\nkind: [\n", "apiVersion: v1\nkind: {\n"] {
+        fs::write(&file, edit.to_owned() + "---\n" + &namespace("y", "v2")).unwrap();
+        let set = scan(&mut scanner);
+        assert_eq!(namespaces(&set), ["x=v1", "y=v2"], "after {edit:?}");
+        assert_eq!(set.problems.len(), 1);
+        assert!(messages(&set, dir.path())[0].contains("cannot be read as YAML"), "{:?}", set.problems);
+    }
+    fs::write(&file, [0xff, 0xfe]).unwrap();
+    let set = scan(&mut scanner);
+    assert_eq!(namespaces(&set), ["x=v1", "y=v2"]);
+    assert!(messages(&set, dir.path())[0].starts_with("a.yaml: cannot read this file: "), "{:?}", set.problems);
+    // Moved to another file while the first is still broken: the readable definition is in force.
+    fs::write(dir.path().join("b.yaml"), namespace("x", "moved")).unwrap();
+    assert_eq!(namespaces(&scan(&mut scanner)), ["x=moved", "y=v2"]);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(namespaces(&scan(&mut scanner)), ["x=moved"]);
+}
+
+#[test]
+fn other_kinds_are_counted() {
+    let dir = TempDir::new().unwrap();
+    let deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n";
+    fs::write(dir.path().join("a.yaml"), format!("{deployment}---\n{deployment}")).unwrap();
+    assert_eq!(scan(&mut Scanner::new(dir.path().into())).ignored, [("Deployment".to_owned(), 2)].into());
+}
+
+#[tokio::test]
+async fn missing_directory_is_an_error_with_remedy() {
+    let error = open("/nonexistent/objects".into()).await.unwrap_err().to_string();
+    assert!(error.starts_with("cannot read the directory of objects /nonexistent/objects: "), "{error}");
+    assert!(error.ends_with("create it or correct source.files.path"), "{error}");
+}
+
+#[tokio::test]
+async fn every_way_of_changing_a_file_is_seen() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.yaml");
+    fs::write(&file, namespace("x", "one")).unwrap();
+    let mut stream = open_with(dir.path().into(), WATCH_ONLY).await.unwrap();
+    assert_eq!(namespaces(&stream.current()), ["x=one"]);
+
+    fs::write(&file, namespace("x", "written")).unwrap();
+    until(&mut stream, "write in place", |set| namespaces(set) == ["x=written"]).await;
+
+    let temporary = dir.path().join(".a.yaml.tmp");
+    fs::write(&temporary, namespace("x", "renamed")).unwrap();
+    fs::rename(&temporary, &file).unwrap();
+    until(&mut stream, "editor's rename", |set| namespaces(set) == ["x=renamed"]).await;
+
+    fs::create_dir_all(dir.path().join("new/deep")).unwrap();
+    fs::write(dir.path().join("new/deep/b.yaml"), namespace("y", "nested")).unwrap();
+    until(&mut stream, "new directory", |set| namespaces(set) == ["x=renamed", "y=nested"]).await;
+    fs::write(dir.path().join("new/deep/b.yaml"), namespace("y", "again")).unwrap();
+    until(&mut stream, "write in the new directory", |set| namespaces(set) == ["x=renamed", "y=again"]).await;
+
+    fs::remove_file(&file).unwrap();
+    until(&mut stream, "removal", |set| namespaces(set) == ["y=again"]).await;
+    fs::rename(dir.path().join("new"), dir.path().join(".gone")).unwrap();
+    until(&mut stream, "removal of a directory", |set| set.namespaces.is_empty()).await;
+}
+
+#[tokio::test]
+async fn mounted_configmap_is_followed_through_its_data_link() {
+    let dir = TempDir::new().unwrap();
+    let version = |name: &str, label: &str| {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("a.yaml"), namespace("x", label)).unwrap();
+        symlink(name, dir.path().join("..data_tmp")).unwrap();
+        fs::rename(dir.path().join("..data_tmp"), dir.path().join("..data")).unwrap();
+    };
+    version("..2025_1", "one");
+    symlink("..data/a.yaml", dir.path().join("a.yaml")).unwrap();
+    let mut stream = open_with(dir.path().into(), WATCH_ONLY).await.unwrap();
+    assert_eq!(namespaces(&stream.current()), ["x=one"]);
+    for label in ["two", "three"] {
+        version(&format!("..2025_{label}"), label);
+        let set = until(&mut stream, "swap", |set| namespaces(set) == [format!("x={label}")]).await;
+        assert_eq!(set.problems, []);
+    }
+}
+
+#[tokio::test]
+async fn directory_behind_a_link_is_followed_to_its_new_target() {
+    let dir = TempDir::new().unwrap();
+    for (name, label) in [("v1", "one"), ("v2", "two")] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("a.yaml"), namespace("x", label)).unwrap();
+    }
+    let root = dir.path().join("root");
+    fs::create_dir(&root).unwrap();
+    symlink("../v1", root.join("current")).unwrap();
+    let mut stream = open_with(root.clone(), WATCH_ONLY).await.unwrap();
+    assert_eq!(namespaces(&stream.current()), ["x=one"]);
+    symlink("../v2", root.join(".next")).unwrap();
+    fs::rename(root.join(".next"), root.join("current")).unwrap();
+    until(&mut stream, "new target", |set| namespaces(set) == ["x=two"]).await;
+    fs::write(dir.path().join("v2/a.yaml"), namespace("x", "three")).unwrap();
+    until(&mut stream, "change in the new target", |set| namespaces(set) == ["x=three"]).await;
+}
+
+#[tokio::test]
+async fn vanished_directory_keeps_the_last_state_and_is_reported_until_it_is_back() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().join("objects");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.yaml"), namespace("x", "one")).unwrap();
+    let timing = Timing { retry: Duration::from_millis(20), ..WATCH_ONLY };
+    let mut stream = open_with(root.clone(), timing).await.unwrap();
+    fs::rename(&root, dir.path().join("away")).unwrap();
+    let set = until(&mut stream, "vanished", |set| !set.problems.is_empty()).await;
+    assert_eq!(namespaces(&set), ["x=one"]);
+    assert!(set.problems[0].message.ends_with("the last state stays in force"), "{:?}", set.problems);
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a.yaml"), namespace("x", "back")).unwrap();
+    until(&mut stream, "back", |set| namespaces(set) == ["x=back"] && set.problems.is_empty()).await;
+    fs::write(root.join("a.yaml"), namespace("x", "watched")).unwrap();
+    until(&mut stream, "watched again", |set| namespaces(set) == ["x=watched"]).await;
+}
+
+#[tokio::test]
+async fn rescan_sees_what_no_watch_can() {
+    let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(elsewhere.path().join("target"), namespace("x", "one")).unwrap();
+    symlink(elsewhere.path().join("target"), dir.path().join("a.yaml")).unwrap();
+    let timing = Timing { rescan: Duration::from_millis(20), ..TIMING };
+    let mut stream = open_with(dir.path().into(), timing).await.unwrap();
+    fs::write(elsewhere.path().join("target"), namespace("x", "two")).unwrap();
+    until(&mut stream, "rescan", |set| namespaces(set) == ["x=two"]).await;
+}
+
+#[tokio::test]
+async fn reading_does_not_wake_itself() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("a.yaml"), namespace("x", "one")).unwrap();
+    let (signal, mut signals) = mpsc::channel(1);
+    let mut directory = Directory { scanner: Scanner::new(dir.path().into()), watches: Watches::new(signal) };
+    for _ in 0..3 {
+        directory.read().unwrap();
+    }
+    let woken = tokio::time::timeout(Duration::from_millis(100), signals.recv()).await;
+    assert!(woken.is_err(), "reading was taken for a change");
+    fs::write(dir.path().join("a.yaml"), "").unwrap();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), signals.recv()).await, Ok(Some(())));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Files are put together in path order, in whatever order they came to be.
+    #[test]
+    fn order_of_creation_does_not_matter(files in Just((0..6).collect::<Vec<usize>>()).prop_shuffle()) {
+        let dir = TempDir::new().unwrap();
+        let mut scanner = Scanner::new(dir.path().into());
+        for file in &files {
+            let text = namespace("same", &format!("l{file}")) + "---\n" + &namespace(&format!("own{file}"), "x");
+            fs::write(dir.path().join(format!("{file}.yaml")), text).unwrap();
+            scan(&mut scanner);
+        }
+        let set = scan(&mut scanner);
+        prop_assert_eq!(&set.namespaces["same"].labels["l"], "l0");
+        prop_assert_eq!(set.namespaces.len(), 7);
+        prop_assert_eq!(&set, &scan(&mut Scanner::new(dir.path().into())));
+    }
+
+    #[test]
+    fn no_file_panics(text in "([a-z&*!|>\\[\\]{}:,\"'#%@`\\-? \n\t0-9]|kind|apiVersion|metadata|---\n|<<: ){0,60}") {
+        let parsed = parse::parse("f", &text);
+        let _ = assemble::assemble([("f", &parsed)].into_iter(), &ObjectSet::default());
+    }
+}

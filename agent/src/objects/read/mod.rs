@@ -58,7 +58,10 @@ fn read_object(file: &str, text: &str, node: &Node) -> Outcome {
     drop(root);
     match (object, report.into_problems()) {
         (Some(object), problems) if problems.is_empty() => Outcome::Read(object, position),
-        (_, problems) => Outcome::Broken(key, problems),
+        (_, mut problems) => {
+            problems.sort_by_key(|problem| problem.position);
+            Outcome::Broken(key, problems)
+        }
     }
 }
 

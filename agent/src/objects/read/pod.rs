@@ -54,10 +54,8 @@ fn owner(metadata: &MapReader<'_>) -> Option<OwnerReference> {
         .maps("ownerReferences")
         .iter()
         .filter_map(|reference| {
-            let owner = OwnerReference {
-                kind: reference.text("kind")?.to_owned(),
-                name: reference.text("name")?.to_owned(),
-            };
+            let owner =
+                OwnerReference { kind: reference.text("kind")?.to_owned(), name: reference.text("name")?.to_owned() };
             Some((reference.boolean("controller").unwrap_or(false), owner))
         })
         .collect();
@@ -67,8 +65,7 @@ fn owner(metadata: &MapReader<'_>) -> Option<OwnerReference> {
 
 fn pod_addresses(status: &MapReader<'_>) -> Vec<IpAddr> {
     let entries = status.maps("podIPs");
-    let mut addresses: Vec<IpAddr> =
-        entries.iter().filter_map(|entry| entry.parsed("ip", IP_ADDRESS, ip)).collect();
+    let mut addresses: Vec<IpAddr> = entries.iter().filter_map(|entry| entry.parsed("ip", IP_ADDRESS, ip)).collect();
     let single = status.parsed("podIP", IP_ADDRESS, ip);
     if addresses.is_empty() {
         addresses.extend(single);

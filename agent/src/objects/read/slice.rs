@@ -57,9 +57,9 @@ fn slice_endpoint(entry: &MapReader<'_>, family: AddressType, namespace: &str) -
     };
     let addresses = match family {
         AddressType::Fqdn => Vec::new(),
-        AddressType::Ipv4 | AddressType::Ipv6 => entry.scalars("addresses", IP_ADDRESS, |node| {
-            node.text()?.parse().ok().filter(of_family)
-        }),
+        AddressType::Ipv4 | AddressType::Ipv6 => {
+            entry.scalars("addresses", IP_ADDRESS, |node| node.text()?.parse().ok().filter(of_family))
+        }
     };
     let conditions = entry.map_or_empty("conditions")?;
     let ready = conditions.boolean("ready").unwrap_or(true);

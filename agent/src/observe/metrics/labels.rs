@@ -96,8 +96,6 @@ closed_label! {
     DialResult {
         /// The tunnel is up.
         Ok = "ok",
-        /// An existing tunnel with room was used.
-        Reused = "reused",
         /// TCP connect refused or unreachable.
         ConnectFailed = "connect_failed",
         /// No answer within the connect timeout.

@@ -61,8 +61,8 @@ fn closed_labels_are_visible_at_zero() {
 #[test]
 fn typed_handles_reach_their_series() {
     let (registry, metrics) = new().unwrap();
-    metrics.bypassed(BypassReason::ExcludedPort);
-    metrics.refused(RefusedReason::StrictPlaintext);
+    metrics.bypassed(BypassReason::ExcludedPort, 1);
+    metrics.refused(RefusedReason::Loop);
     metrics.handshake_done(Side::Client, "TLSv1_3", "X25519MLKEM768");
     metrics.handshake_failed(Side::Server, HandshakeResult::NoCertificate);
     metrics.tunnel_dial(DialResult::Timeout);
@@ -73,7 +73,7 @@ fn typed_handles_reach_their_series() {
     let tunnel = metrics.tunnel_opened(Side::Client);
     for line in [
         r#"heddle_bypassed_connections_total{reason="excluded_port"} 1"#,
-        r#"heddle_refused_connections_total{reason="strict_plaintext"} 1"#,
+        r#"heddle_refused_connections_total{reason="loop"} 1"#,
         r#"heddle_handshakes_total{group="X25519MLKEM768",result="ok",side="client",version="TLSv1_3"} 1"#,
         r#"heddle_handshakes_total{group="none",result="no_certificate",side="server",version="none"} 1"#,
         r#"heddle_tunnel_dials_total{result="timeout"} 1"#,
