@@ -5,4 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bed;
+mod capture;
+mod inbound;
 mod peer;
+mod wire;
+mod world;
