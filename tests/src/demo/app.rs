@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::http;
 
@@ -132,35 +133,52 @@ fn serve_one(mut stream: TcpStream, client: SocketAddr, server: String) -> Resul
 
 fn call(to: SocketAddr, path: &str) -> Call {
     let (mut call, begin) = (Call::default(), Instant::now());
-    let connected = TcpStream::connect_timeout(&to, TIMEOUT);
+    let connected = connect(to);
     call.connect_us = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
     match connected {
         Ok(stream) => match exchange(stream, to, path, &mut call) {
             Ok(answer) => call.answer = Some(answer),
-            Err(error) => call.error = Some(format!("{:#}", error.root_cause())),
+            Err(error) => call.error = Some(in_words(&error)),
         },
-        Err(error) => call.connect_error = Some(error.to_string()),
+        Err(error) => call.connect_error = Some(in_words(&error.into())),
     }
     call
 }
 
+/// As most programs connect: blocking, here with a limit.
+fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    // Bounds a blocking connect(), too.
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    socket.connect(&to.into())?;
+    Ok(socket.into())
+}
+
+/// The kernel's words without Rust's "(os error 111)".
+fn in_words(error: &anyhow::Error) -> String {
+    let text = error.root_cause().to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
 fn exchange(stream: TcpStream, to: SocketAddr, path: &str, call: &mut Call) -> Result<Answer> {
     call.peername = Some(stream.peer_addr()?);
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    let counted = Counted { stream, sent: &mut call.sent, received: &mut call.received };
+    let counted = Counted { stream, unsent: Vec::new(), sent: &mut call.sent, received: &mut call.received };
     let response = http::get(counted, &to.to_string(), path)?;
     serde_json::from_slice(&response.body).with_context(|| format!("status {}", response.status))
 }
 
-/// Counts as the application does, to compare with what the agents say.
+/// Counts as the application does, to compare with what the agents say, and sends a request in one piece.
 struct Counted<'a> {
     stream: TcpStream,
+    unsent: Vec<u8>,
     sent: &'a mut u64,
     received: &'a mut u64,
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.flush()?;
         let count = self.stream.read(buffer)?;
         *self.received += count as u64;
         Ok(count)
@@ -169,12 +187,14 @@ impl Read for Counted<'_> {
 
 impl Write for Counted<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.stream.write(bytes)?;
-        *self.sent += count as u64;
-        Ok(count)
+        self.unsent.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.stream.flush()
+        self.stream.write_all(&self.unsent)?;
+        *self.sent += self.unsent.len() as u64;
+        self.unsent.clear();
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::cast::{Cast, SERVICE_PORT};
+use super::cast::{Cast, POD_PORT, SERVICE_PORT};
 use super::interrupt::Interrupt;
 use super::screen::Look;
 use super::story::Story;
@@ -19,7 +19,7 @@ const FOLLOW: Duration = Duration::from_millis(200);
 /// Prints what can be done, and returns when a signal came.
 pub(super) fn until_interrupted(story: &mut Story, cast: &mut Cast<'_>, interrupt: &Interrupt) -> Result<()> {
     let enter = write_enter_script(cast)?;
-    look_around(story, cast, &enter);
+    look_around(story, cast, &enter)?;
     let mut gone = [false; 2];
     loop {
         for (agent, gone) in [&mut cast.agent_a, &mut cast.agent_b].into_iter().zip(&mut gone) {
@@ -35,39 +35,10 @@ pub(super) fn until_interrupted(story: &mut Story, cast: &mut Cast<'_>, interrup
     }
 }
 
-fn look_around(story: &Story, cast: &mut Cast<'_>, enter: &Path) {
-    let enter = enter.display();
-    let (service, v1) = (cast.service.at(SERVICE_PORT), cast.servers[0].at(super::cast::POD_PORT));
-    let (a, b) = (&cast.agent_a, &cast.agent_b);
-    let [access, process] = [a.access_log_file(), a.process_log_file()].map(|file| file.display().to_string());
-    let sections: [(&str, Vec<String>); 5] = [
-        ("A shell or a program inside a pod or on a node", vec![
-            format!("{enter} client"),
-            format!("{enter} client curl -s http://{service}/"),
-            format!("{enter} outsider curl -s http://{v1}/"),
-        ]),
-        ("Ask an agent", vec![
-            format!("{enter} node-a curl -s localhost:15020/metrics | grep istio_tcp"),
-            format!("{enter} node-a curl -s localhost:15021/healthz/ready"),
-            format!("{enter} node-a curl -s localhost:15000/config | jq .mesh"),
-        ]),
-        ("Follow its logs: connections, and the agent itself", vec![
-            format!("tail -f {access} | jq ."),
-            format!("tail -f {process}"),
-        ]),
-        ("What it pinned in the kernel, and the packets between the nodes", vec![
-            format!("ls -R {}", a.node.bpffs().display()),
-            format!("bpftool cgroup tree {}", a.node.cgroup().path().display()),
-            format!("ip netns exec {} tcpdump -ni wire0 tcp", cast.bed.wire().name()),
-        ]),
-        ("The objects that both agents watch, to edit, and their configuration", vec![
-            format!("ls {}", cast.bed.objects().directory().display()),
-            format!("cat {}", b.agent.config_file().display()),
-        ]),
-    ];
+fn look_around(story: &Story, cast: &mut Cast<'_>, enter: &Path) -> Result<()> {
     story.aside("");
-    story.aside(&story.paint(Look::Strong, "Everything is left running. To look around, from another shell (as root):"));
-    for (title, commands) in sections {
+    story.aside(&story.paint(Look::Strong, "Everything is left running. To look around, from another shell, as root:"));
+    for (title, commands) in [pods(cast, enter), agents(cast, enter), kernel(cast), failure(cast, enter)?] {
         story.aside("");
         story.aside(&format!("   {title}"));
         for command in commands {
@@ -76,6 +47,56 @@ fn look_around(story: &Story, cast: &mut Cast<'_>, enter: &Path) {
     }
     story.aside("");
     story.aside(&format!("Ctrl-C here ends it and removes everything; so does `kill {}`.", std::process::id()));
+    Ok(())
+}
+
+/// What to look at, and the commands for it.
+type Section = (&'static str, Vec<String>);
+
+fn pods(cast: &Cast<'_>, enter: &Path) -> Section {
+    let (enter, service) = (enter.display(), cast.service.at(SERVICE_PORT));
+    let commands = vec![
+        format!("{enter} client curl -s http://{service}/"),
+        format!("{enter} outsider curl -s http://{}/", cast.servers[0].at(POD_PORT)),
+        format!("{enter} client              # a shell in its namespace and cgroup"),
+    ];
+    ("Be a pod", commands)
+}
+
+fn agents(cast: &Cast<'_>, enter: &Path) -> Section {
+    let (enter, agent) = (enter.display(), &cast.agent_a);
+    let commands = vec![
+        format!("{enter} node-a curl -s localhost:15021/healthz/ready"),
+        format!("{enter} node-a curl -s localhost:15020/metrics"),
+        format!("{enter} node-a curl -s localhost:15000/config"),
+        format!("cat {}", agent.agent.config_file().display()),
+        format!("ls {}           # what both agents watch", cast.bed.objects().directory().display()),
+        format!("tail -f {}   # a line per connection", agent.access_log_file().display()),
+        format!("tail -f {}", agent.process_log_file().display()),
+    ];
+    ("Ask the agent of node-a", commands)
+}
+
+fn kernel(cast: &Cast<'_>) -> Section {
+    let node = &cast.agent_a.node;
+    let commands = vec![
+        format!("ls -R {}", node.bpffs().display()),
+        format!("bpftool cgroup show {} effective", node.cgroup().path().display()),
+        format!("ip netns exec {} tcpdump -ni wire0 tcp", cast.bed.wire().name()),
+    ];
+    ("See what is pinned and attached, and the packets between the nodes", commands)
+}
+
+fn failure(cast: &mut Cast<'_>, enter: &Path) -> Result<Section> {
+    let (enter, heddle) = (enter.display(), binary("heddle")?);
+    let config = cast.agent_a.agent.config_file().display().to_string();
+    let commands = vec![
+        format!("kill -9 {}", cast.agent_a.agent.process().pid()),
+        format!("{enter} client curl http://{}/", cast.service.at(SERVICE_PORT)),
+        format!("{enter} node-a {} \\", heddle.display()),
+        format!("    agent --config {config}"),
+    ];
+    Ok(("See it fail closed, and start the agent again", commands))
 }
 
 /// A program of a pod must be in its network namespace *and* in its cgroup, where the kernel programs are attached: too

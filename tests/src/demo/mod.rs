@@ -95,6 +95,7 @@ fn play(story: &mut Story, interrupt: &Interrupt, keep: bool) -> Result<()> {
 }
 
 fn tell(story: &mut Story, interrupt: &Interrupt, bed: &crate::bed::Bed, keep: bool) -> Result<()> {
+    story.opening();
     let mut cast = Cast::assemble(bed)?;
     for scene in scenes::ALL {
         scene(story, &mut cast)?;

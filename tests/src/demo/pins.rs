@@ -25,10 +25,10 @@ impl Pins {
         self.0.keys().filter(inside).count()
     }
 
-    /// "8 maps, 7 links, 1 pod".
+    /// "11 maps, 5 links of the cgroup, 1 of pods".
     pub(super) fn describe(&self) -> String {
         let (maps, links, pods) = (self.count("maps"), self.count("links"), self.count("pods"));
-        format!("{maps} maps, {links} links to the node's cgroup, {pods} to pods' namespaces")
+        format!("{maps} maps, {links} links of the cgroup, {pods} of pods")
     }
 }
 

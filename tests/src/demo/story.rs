@@ -49,6 +49,13 @@ impl Story {
         Self { screen, interrupt, begin: Instant::now(), scenes: Vec::new() }
     }
 
+    /// The first words.
+    pub(super) fn opening(&self) {
+        self.line("");
+        self.line(&self.paint(Look::Strong, "Heddle: a service mesh without sidecars, at work on this machine"));
+        self.line(&self.paint(Look::Faint, "Real processes, eBPF programs and packets. ✓ held when it was checked just now."));
+    }
+
     /// Begins a scene; `name` is for the summary.
     pub(super) fn scene(&mut self, name: &'static str, title: &str) {
         let heading = format!("{}  {title} ", self.scenes.len() + 1);
@@ -98,8 +105,9 @@ impl Story {
         let seen = (!holds).then(seen);
         self.marked(holds, expected);
         if let Some(seen) = &seen {
-            for line in seen.lines().flat_map(|line| wrap(line, WIDTH - INDENT.len() - 8)) {
-                self.line(&format!("{INDENT}  {}", self.paint(Look::Bad, &format!("seen: {line}"))));
+            for (number, line) in seen.lines().flat_map(|line| wrap(line, WIDTH - INDENT.len() - 8)).enumerate() {
+                let label = if number == 0 { "seen: " } else { "      " };
+                self.line(&format!("{INDENT}  {}", self.paint(Look::Bad, &format!("{label}{line}"))));
             }
         }
         if let Some(scene) = self.scenes.last_mut() {

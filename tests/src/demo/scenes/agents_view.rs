@@ -9,7 +9,7 @@ use super::super::story::Story;
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("agents", "What the agents saw");
-    story.text("The access log line that each agent wrote about one more call, side by side.");
+    story.text("One more call; each agent wrote an access log line about it.");
     story.pause();
     let service = cast.service.at(SERVICE_PORT);
     let (mark_a, mark_b) = (cast.agent_a.mark(), cast.agent_b.mark());
@@ -58,9 +58,9 @@ impl Lines {
         let each = |holds: &dyn Fn(&Value) -> bool| holds(&self.outbound) && holds(&self.inbound);
         let show = || format!("node-a: {}\nnode-b: {}", self.outbound, self.inbound);
         let identities = each(&|line| line["source_identity"] == client && line["destination_identity"] == server);
-        story.expect(identities, "both agents know both ends by the SPIFFE identity of their service account", show);
-        let tls = each(&|line| line["tls_version"] == "TLSv1_3" && line["tls_group"] == "X25519MLKEM768");
-        story.expect(tls, "mutual TLS 1.3, with a key exchange that a quantum computer does not break", show);
+        story.expect(identities, "both agents know both ends by their service account's SPIFFE identity", show);
+        let tls = each(&|line| line["tls_version"] == "TLSv1.3" && line["tls_group"] == "X25519MLKEM768");
+        story.expect(tls, "TLS 1.3 both ways, keys exchanged by X25519MLKEM768 (post-quantum)", show);
         let bytes = each(&|line| line["sent_bytes"] == call.sent && line["received_bytes"] == call.received);
         let counted = format!("both counted the bytes that the client did: {} and {}", call.sent, call.received);
         story.expect(bytes, &counted, show);

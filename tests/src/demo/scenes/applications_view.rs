@@ -15,14 +15,15 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
         return Ok(());
     };
     let peername = call.peername.map_or("nothing".to_owned(), |address| address.to_string());
-    story.fact("client", &format!("connect() to {service}; getpeername() says {peername}"));
+    story.fact("client", &format!("connect() to {service}"));
+    story.fact("", &format!("getpeername() says {peername}"));
     story.fact(&answer.server, &format!("accept() from {}", answer.client));
     story.pause();
-    story.expect(call.peername == Some(service), "the client is connected to the Service, as far as it can tell", || {
+    story.expect(call.peername == Some(service), "the client is connected to what it asked for, as far as it can tell", || {
         format!("getpeername() says {peername} and not {service}")
     });
     let seen = answer.client.ip();
-    story.expect(seen == cast.client.v4(), "the server sees the address of the client's pod, not an agent's", || {
+    story.expect(seen == cast.client.v4(), "the server sees the address of the client's pod, and not an agent's", || {
         format!("it saw {seen}; the client's pod has {}", cast.client.v4())
     });
     Ok(())

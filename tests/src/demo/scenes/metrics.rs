@@ -17,8 +17,8 @@ const SOURCE: &[(&str, &str)] = &[("reporter", "source"), ("source_workload", "c
 const DESTINATION: &[(&str, &str)] = &[("reporter", "destination"), ("source_workload", "client")];
 
 const ROWS: &[Row<'_>] = &[
-    (OPENED, SOURCE, &["destination_workload", "connection_security_policy"]),
-    (SENT, SOURCE, &["destination_workload"]),
+    (OPENED, SOURCE, &["destination_workload", "destination_service_name", "connection_security_policy"]),
+    (SENT, SOURCE, &["destination_workload", "destination_service_name"]),
     ("heddle_handshakes_total", &[("side", "client")], &["result", "version", "group"]),
     ("heddle_tunnels_open", &[("side", "client")], &[]),
     ("heddle_kernel_events_total", &[("event", "outbound_captured")], &[]),

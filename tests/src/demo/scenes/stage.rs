@@ -10,8 +10,8 @@ use super::super::story::Story;
 use crate::bed::Pod;
 
 /// Columns inside a node's box, and between the boxes.
-const BOX: usize = 32;
-const GAP: usize = 9;
+const BOX: usize = 31;
+const GAP: usize = 8;
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("stage", "Two nodes, four pods, two agents");
@@ -36,7 +36,7 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
 }
 
 fn pods_in_words(count: f64) -> &'static str {
-    if count > 1.0 { "2 pods" } else { "1 pod (the outsider is not one of them)" }
+    if count > 1.0 { "2 pods" } else { "1 pod, not the outsider" }
 }
 
 fn draw(story: &Story, cast: &mut Cast<'_>) {
@@ -47,8 +47,8 @@ fn draw(story: &Story, cast: &mut Cast<'_>) {
         (agent(&mut cast.agent_a), agent(&mut cast.agent_b)),
     ];
     let edge = "─".repeat(BOX);
-    let (gap, wire) = (" ".repeat(GAP), "─ wire ".to_owned() + &"─".repeat(GAP - 7));
-    let title = |node: &NodeAgent| format!(" {:<10}{}", node.node.name(), node.node.wire_v4());
+    let (gap, wire) = (" ".repeat(GAP), "─ wire ─");
+    let title = |node: &NodeAgent| format!(" {:<11}{}", node.node.name(), node.node.wire_v4());
     let faint = |text: &str| story.paint(Look::Faint, text);
     let (left, right) = (title(&cast.agent_a), title(&cast.agent_b));
     story.plain(&format!("{left:<width$}{right}", width = BOX + 2 + GAP));
@@ -56,7 +56,7 @@ fn draw(story: &Story, cast: &mut Cast<'_>) {
     for (number, (left, right)) in rows.into_iter().enumerate() {
         let bar = faint("│");
         let (between, bar_left, bar_right) = match number {
-            1 => (faint(&wire), faint("├"), faint("┤")),
+            1 => (faint(wire), faint("├"), faint("┤")),
             _ => (gap.clone(), bar.clone(), bar.clone()),
         };
         story.plain(&format!("{bar}{left}{bar_left}{between}{bar_right}{right}{bar}"));
@@ -65,7 +65,7 @@ fn draw(story: &Story, cast: &mut Cast<'_>) {
 }
 
 fn pod(pod: &Pod, remark: &str) -> String {
-    format!(" {:<10} {:<12}{remark:>8}", pod.name(), pod.v4()) + &" ".repeat(BOX - 32)
+    format!(" {:<9}  {:<11} {remark:<7}", pod.name(), pod.v4())
 }
 
 fn agent(agent: &mut NodeAgent) -> String {
