@@ -13,17 +13,18 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::{
-    authorize, balance,
+    authorize,
+    balance::{self, Way},
     capture::{APPLICATION_MARK, Accepted, Arrival, EnrolledPod},
     connect::{
-        Opener, dial_application, relay, relay_inbound, reset_on_close,
+        Opened, Opener, Upstream, dial_application, relay, relay_inbound, reset_on_close,
         tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelStream},
     },
     failure::{BadRequest, Failed},
     identify::VerifiedPeer,
     mesh::{Snapshot, Workload},
     node::DataThread,
-    observe::{ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport},
+    observe::{BypassReason, ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport},
     route,
 };
 
@@ -82,7 +83,7 @@ impl Outbound<'_> {
         Ok(relay(stream, opened.upstream, &bytes).await?)
     }
 
-    async fn open(&self, record: &mut ConnectionRecord) -> Result<crate::connect::Opened, Failed> {
+    async fn open(&self, record: &mut ConnectionRecord) -> Result<Opened, Failed> {
         let route = route::route(&self.snapshot, self.original_dst)?;
         if let Some(service) = route.service() {
             record.set_service(service.clone());
@@ -100,6 +101,9 @@ impl Outbound<'_> {
         });
         record.set_transport(opened.transport);
         record.set_tries(opened.tries);
+        if opened.candidate.way == Way::Plain && !opened.candidate.is(&self.source) {
+            node.observer.metrics().bypassed(BypassReason::OutsideMesh, 1);
+        }
         Ok(opened)
     }
 
@@ -151,8 +155,9 @@ async fn carry_plaintext(
     };
     match open.await {
         Ok(application) => {
+            thread.node.observer.metrics().bypassed(BypassReason::PermissivePlaintext, 1);
             let bytes = record.opened();
-            Ok(relay(stream, crate::connect::Upstream::Tcp(application), &bytes).await?)
+            Ok(relay(stream, Upstream::Tcp(application), &bytes).await?)
         }
         Err(failed) => {
             reset_on_close(&stream);
