@@ -86,7 +86,7 @@ impl Call {
     /// What became of it, for people.
     pub(super) fn outcome(&self) -> String {
         match (&self.connect_error, &self.error, &self.answer) {
-            (Some(error), ..) => format!("connect(): {error}"),
+            (Some(error), ..) => error.clone(),
             (None, Some(error), _) => error.clone(),
             (None, None, Some(answer)) => format!("answered by {}", answer.server),
             (None, None, None) => "no answer".to_owned(),
@@ -162,7 +162,8 @@ fn in_words(error: &anyhow::Error) -> String {
 }
 
 fn exchange(stream: TcpStream, to: SocketAddr, path: &str, call: &mut Call) -> Result<Answer> {
-    call.peername = Some(stream.peer_addr()?);
+    // Nothing, if the server has reset the connection meanwhile.
+    call.peername = stream.peer_addr().ok();
     let counted = Counted { stream, unsent: Vec::new(), sent: &mut call.sent, received: &mut call.received };
     let response = http::get(counted, &to.to_string(), path)?;
     serde_json::from_slice(&response.body).with_context(|| format!("status {}", response.status))

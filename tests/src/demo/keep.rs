@@ -37,8 +37,8 @@ pub(super) fn until_interrupted(story: &mut Story, cast: &mut Cast<'_>, interrup
 
 fn look_around(story: &Story, cast: &mut Cast<'_>, enter: &Path) -> Result<()> {
     story.aside("");
-    story.aside(&story.paint(Look::Strong, "Everything is left running. To look around, from another shell, as root:"));
-    for (title, commands) in [pods(cast, enter), agents(cast, enter), kernel(cast), failure(cast, enter)?] {
+    story.aside(&story.paint(Look::Strong, "Everything is left running. To look around, from another shell as root:"));
+    for (title, commands) in [pods(cast, enter), agents(cast, enter), objects(cast), kernel(cast), failure(cast, enter)?] {
         story.aside("");
         story.aside(&format!("   {title}"));
         for command in commands {
@@ -54,13 +54,14 @@ fn look_around(story: &Story, cast: &mut Cast<'_>, enter: &Path) -> Result<()> {
 type Section = (&'static str, Vec<String>);
 
 fn pods(cast: &Cast<'_>, enter: &Path) -> Section {
-    let (enter, service) = (enter.display(), cast.service.at(SERVICE_PORT));
+    let enter = enter.display();
     let commands = vec![
-        format!("{enter} client curl -s http://{service}/"),
-        format!("{enter} outsider curl -s http://{}/", cast.servers[0].at(POD_PORT)),
-        format!("{enter} client              # a shell in its namespace and cgroup"),
+        format!("{enter} client curl -s http://{}/", cast.service.at(SERVICE_PORT)),
+        format!("{enter} client"),
+        // Node-b is STRICT since the last scene.
+        format!("{enter} outsider curl http://{}/", cast.servers[0].at(POD_PORT)),
     ];
-    ("Be a pod", commands)
+    ("Be a pod: call from it, have a shell in it; outside the mesh, be refused", commands)
 }
 
 fn agents(cast: &Cast<'_>, enter: &Path) -> Section {
@@ -69,22 +70,28 @@ fn agents(cast: &Cast<'_>, enter: &Path) -> Section {
         format!("{enter} node-a curl -s localhost:15021/healthz/ready"),
         format!("{enter} node-a curl -s localhost:15020/metrics"),
         format!("{enter} node-a curl -s localhost:15000/config"),
-        format!("cat {}", agent.agent.config_file().display()),
-        format!("ls {}           # what both agents watch", cast.bed.objects().directory().display()),
-        format!("tail -f {}   # a line per connection", agent.access_log_file().display()),
+        format!("tail -f {}", agent.access_log_file().display()),
         format!("tail -f {}", agent.process_log_file().display()),
     ];
-    ("Ask the agent of node-a", commands)
+    ("Ask the agent of node-a; follow its connections, and its own log", commands)
+}
+
+fn objects(cast: &Cast<'_>) -> Section {
+    let commands = vec![
+        format!("cat {}", cast.agent_a.agent.config_file().display()),
+        format!("ls {}", cast.bed.objects().directory().display()),
+    ];
+    ("Its configuration, and the Kubernetes objects that both agents watch", commands)
 }
 
 fn kernel(cast: &Cast<'_>) -> Section {
     let node = &cast.agent_a.node;
     let commands = vec![
-        format!("ls -R {}", node.bpffs().display()),
+        format!("ls -R {}", node.bpffs().join("heddle").display()),
         format!("bpftool cgroup show {} effective", node.cgroup().path().display()),
         format!("ip netns exec {} tcpdump -ni wire0 tcp", cast.bed.wire().name()),
     ];
-    ("See what is pinned and attached, and the packets between the nodes", commands)
+    ("What is pinned and attached on node-a, and the packets between the nodes", commands)
 }
 
 fn failure(cast: &mut Cast<'_>, enter: &Path) -> Result<Section> {
@@ -96,7 +103,7 @@ fn failure(cast: &mut Cast<'_>, enter: &Path) -> Result<Section> {
         format!("{enter} node-a {} \\", heddle.display()),
         format!("    agent --config {config}"),
     ];
-    Ok(("See it fail closed, and start the agent again", commands))
+    Ok(("See node-a fail closed, and start its agent again", commands))
 }
 
 /// A program of a pod must be in its network namespace *and* in its cgroup, where the kernel programs are attached: too

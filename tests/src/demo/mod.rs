@@ -27,6 +27,8 @@ use interrupt::Interrupt;
 use screen::Screen;
 use story::Story;
 
+use crate::bed::Bed;
+
 /// The shell's status for a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
@@ -64,37 +66,38 @@ pub fn main() -> ExitCode {
 fn demo(cli: &Cli) -> Result<ExitCode> {
     crate::bed::machine()?;
     let interrupt = Interrupt::listen()?;
-    let screen = Screen::new(cli.json, cli.no_color);
-    let mut story = Story::new(screen, Arc::clone(&interrupt));
-    let played = play(&mut story, &interrupt, cli.keep);
-    if interrupt.came() && !cli.keep {
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    if cli.json {
-        writeln!(std::io::stdout(), "{}", summary::json(&story, played.as_ref().err())?).context("printing")?;
+    let mut story = Story::new(Screen::new(cli.json, cli.no_color), Arc::clone(&interrupt));
+    let played = play(&mut story, &interrupt, cli);
+    if let (Err(error), true) = (&played, cli.json) {
+        print_summary(&story, Some(error))?;
     }
     played?;
-    Ok(if story.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (story.is_told(), story.failed()) {
+        (true, 0) => ExitCode::SUCCESS,
+        (true, _) => ExitCode::FAILURE,
+        (false, _) => ExitCode::from(INTERRUPTED),
+    })
 }
 
 /// Everything between the first namespace and the last; also takes it back when a scene could not be played.
-fn play(story: &mut Story, interrupt: &Interrupt, keep: bool) -> Result<()> {
-    let bed = crate::bed::Bed::new("demo")?;
+fn play(story: &mut Story, interrupt: &Interrupt, cli: &Cli) -> Result<()> {
+    let bed = Bed::new("demo")?;
     interrupt.kill_when_it_comes(bed.cgroup());
-    let told = tell(story, interrupt, &bed, keep);
+    let told = tell(story, interrupt, &bed, cli);
     let closed = bed.close().context("taking everything back");
-    if interrupt.came() && !keep {
+    if interrupt.came() && !story.is_told() {
+        // What failed did so because everything was killed.
         closed?;
         story.aside("Interrupted. Everything that was started is gone.");
         return Ok(());
     }
     told?;
     closed?;
-    story.farewell(keep);
+    story.farewell(cli.keep);
     Ok(())
 }
 
-fn tell(story: &mut Story, interrupt: &Interrupt, bed: &crate::bed::Bed, keep: bool) -> Result<()> {
+fn tell(story: &mut Story, interrupt: &Interrupt, bed: &Bed, cli: &Cli) -> Result<()> {
     story.opening();
     let mut cast = Cast::assemble(bed)?;
     for scene in scenes::ALL {
@@ -104,8 +107,15 @@ fn tell(story: &mut Story, interrupt: &Interrupt, bed: &crate::bed::Bed, keep: b
         }
     }
     story.verdict();
-    if keep {
+    if cli.json {
+        print_summary(story, None)?;
+    }
+    if cli.keep {
         keep::until_interrupted(story, &mut cast, interrupt)?;
     }
     Ok(())
+}
+
+fn print_summary(story: &Story, error: Option<&anyhow::Error>) -> Result<()> {
+    writeln!(std::io::stdout(), "{}", summary::json(story, error)?).context("printing the summary")
 }

@@ -23,6 +23,7 @@ pub(super) struct Story {
     interrupt: Arc<Interrupt>,
     begin: Instant,
     scenes: Vec<Scene>,
+    told: bool,
 }
 
 /// One step of the demo.
@@ -46,14 +47,14 @@ pub(super) struct Expectation {
 
 impl Story {
     pub(super) fn new(screen: Screen, interrupt: Arc<Interrupt>) -> Self {
-        Self { screen, interrupt, begin: Instant::now(), scenes: Vec::new() }
+        Self { screen, interrupt, begin: Instant::now(), scenes: Vec::new(), told: false }
     }
 
     /// The first words.
     pub(super) fn opening(&self) {
         self.line("");
         self.line(&self.paint(Look::Strong, "Heddle: a service mesh without sidecars, at work on this machine"));
-        self.line(&self.paint(Look::Faint, "Real processes, eBPF programs and packets. ✓ held when it was checked just now."));
+        self.line(&self.paint(Look::Faint, "Real processes, eBPF programs and packets; every ✓ was checked just now."));
     }
 
     /// Begins a scene; `name` is for the summary.
@@ -115,6 +116,11 @@ impl Story {
         }
     }
 
+    /// Whether it was told to its end.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+
     /// How many expectations did not hold.
     pub(super) fn failed(&self) -> usize {
         self.expectations().filter(|expectation| !expectation.holds).count()
@@ -136,7 +142,8 @@ impl Story {
     }
 
     /// The line that sums it up.
-    pub(super) fn verdict(&self) {
+    pub(super) fn verdict(&mut self) {
+        self.told = true;
         let (all, failed) = (self.expected(), self.failed());
         let seconds = self.elapsed().as_secs_f64();
         let (look, text) = match failed {
@@ -189,4 +196,21 @@ impl Story {
 /// Like [`wrap`], but a value that fits keeps its spaces, which line up with those of its neighbours.
 fn wrap_keeping_gaps(text: &str, width: usize) -> Vec<String> {
     if text.chars().count() <= width { vec![text.to_owned()] } else { wrap(text, width) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_hold_is_counted_and_told_with_what_was_seen() {
+        let mut story = Story::new(Screen::new(true, true), Arc::default());
+        story.scene("first", "The first scene");
+        story.expect(true, "one is one", || "never asked".to_owned());
+        story.expect(false, "one is two", || "one is one".to_owned());
+        assert_eq!((story.expected(), story.failed()), (2, 1));
+        let scene = serde_json::to_value(&story.scenes()[0]).unwrap_or_default();
+        assert_eq!(scene["expectations"][0], serde_json::json!({"expected": "one is one", "holds": true}));
+        assert_eq!(scene["expectations"][1]["seen"], "one is one");
+    }
 }

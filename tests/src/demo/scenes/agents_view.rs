@@ -56,7 +56,7 @@ impl Lines {
 
     fn judge(&self, story: &mut Story, call: &Call, client: &str, server: &str, endpoint: &str) {
         let each = |holds: &dyn Fn(&Value) -> bool| holds(&self.outbound) && holds(&self.inbound);
-        let show = || format!("node-a: {}\nnode-b: {}", self.outbound, self.inbound);
+        let show = || format!("node-a: {}\nnode-b: {}", fields(&self.outbound), fields(&self.inbound));
         let identities = each(&|line| line["source_identity"] == client && line["destination_identity"] == server);
         story.expect(identities, "both agents know both ends by their service account's SPIFFE identity", show);
         let tls = each(&|line| line["tls_version"] == "TLSv1.3" && line["tls_group"] == "X25519MLKEM768");
@@ -66,6 +66,12 @@ impl Lines {
         story.expect(bytes, &counted, show);
         story.expect(self.outbound["endpoint"] == endpoint, "the endpoint is the pod that answered", show);
     }
+}
+
+/// A whole line, where something in it is not as it must be.
+fn fields(line: &Value) -> String {
+    let fields = line.as_object().into_iter().flatten().map(|(name, value)| format!("{name}={}", text(value)));
+    fields.collect::<Vec<_>>().join(" ")
 }
 
 fn text(value: &Value) -> String {

@@ -13,20 +13,20 @@ const SENT: &str = "istio_tcp_sent_bytes_total";
 /// A metric, the labels that choose its samples, and the further labels that are worth showing.
 type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
 
+const TO_SERVICE: &[(&str, &str)] =
+    &[("reporter", "source"), ("source_workload", "client"), ("destination_service_name", "server")];
 const SOURCE: &[(&str, &str)] = &[("reporter", "source"), ("source_workload", "client")];
 const DESTINATION: &[(&str, &str)] = &[("reporter", "destination"), ("source_workload", "client")];
 
 const ROWS: &[Row<'_>] = &[
-    (OPENED, SOURCE, &["destination_workload", "destination_service_name", "connection_security_policy"]),
-    (SENT, SOURCE, &["destination_workload", "destination_service_name"]),
+    (OPENED, TO_SERVICE, &["destination_workload", "connection_security_policy"]),
     ("heddle_handshakes_total", &[("side", "client")], &["result", "version", "group"]),
-    ("heddle_tunnels_open", &[("side", "client")], &[]),
     ("heddle_kernel_events_total", &[("event", "outbound_captured")], &[]),
 ];
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("metrics", "What the metrics say");
-    story.text("From http://127.0.0.1:15020/metrics on node-a; of Istio's many labels only some are shown.");
+    story.text("From http://127.0.0.1:15020/metrics on node-a; of Istio's labels only some are shown.");
     story.pause();
     let (a, b) = (cast.agent_a.agent.metrics()?, cast.agent_b.agent.metrics()?);
     for row in ROWS {
@@ -43,7 +43,7 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     let bytes = [a.sum(SENT, SOURCE), b.sum(SENT, DESTINATION)];
     story.record("sent_bytes", bytes);
     let agree = bytes[0] == bytes[1] && bytes[0] > 0.0;
-    story.expect(agree, "and agree on the bytes", || format!("node-a {}, node-b {}", bytes[0], bytes[1]));
+    story.expect(agree, &format!("and agree on the bytes that it sent: {}", bytes[0]), || format!("node-a {}, node-b {}", bytes[0], bytes[1]));
     Ok(())
 }
 

@@ -78,5 +78,6 @@ fn record(story: &mut Story, cast: &Cast<'_>) {
     for pod in [&cast.client, &cast.outsider, v1, v2] {
         story.record(pod.name(), json!({"node": pod.node().name(), "address": pod.v4(), "identity": pod.identity()}));
     }
+    story.record("directory", cast.bed.directory());
     story.record("service", cast.service.at(SERVICE_PORT));
 }
