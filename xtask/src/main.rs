@@ -3,6 +3,7 @@
 //! One file or folder per verb; `project.rs` runs cargo, `ui.rs` prints. It must build on a machine that has nothing
 //! but rustup's cargo, so it depends neither on the agent nor on a BPF toolchain.
 
+mod bench;
 mod build;
 mod ci;
 mod project;
@@ -29,6 +30,7 @@ struct Arguments {
 enum Verb {
     Setup(setup::Setup),
     Build(build::Build),
+    Bench(bench::Bench),
     Test(test::Test),
     Tidy(tidy::Tidy),
     Ci(ci::Ci),
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = Project::find().and_then(|project| match verb {
         Verb::Setup(setup) => setup.run(&project),
         Verb::Build(build) => build.run(&project),
+        Verb::Bench(bench) => bench.run(&project),
         Verb::Test(test) => test.run(&project),
         Verb::Tidy(tidy) => tidy.run(&project),
         Verb::Ci(ci) => ci.run(&project),
