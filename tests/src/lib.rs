@@ -9,6 +9,7 @@
 
 pub mod bed;
 pub mod bench;
+pub mod demo;
 pub mod http;
 pub mod peer;
 pub mod rogue;

@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod ci;
+mod demo;
 mod project;
 mod setup;
 mod test;
@@ -18,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::project::Project;
 
-/// Heddle's own tool: prepare a machine, build, test.
+/// Heddle's own tool: prepare a machine, build, test, show.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = FIRST_STEPS)]
 struct Arguments {
@@ -32,6 +33,7 @@ enum Verb {
     Build(build::Build),
     Bench(bench::Bench),
     Test(test::Test),
+    Demo(demo::Demo),
     Tidy(tidy::Tidy),
     Ci(ci::Ci),
 }
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Build(build) => build.run(&project),
         Verb::Bench(bench) => bench.run(&project),
         Verb::Test(test) => test.run(&project),
+        Verb::Demo(demo) => demo.run(&project),
         Verb::Tidy(tidy) => tidy.run(&project),
         Verb::Ci(ci) => ci.run(&project),
     });
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
 const FIRST_STEPS: &str = "\
 First steps:
   cargo xtask setup        once per machine: the compiler and linker for the kernel programs
+  cargo xtask demo         two nodes, four pods, two agents: what the mesh does, shown with real traffic (root)
   cargo xtask build        the agent, with its kernel programs inside
   cargo xtask test         everything that must pass before a change lands (root, for network namespaces)
 

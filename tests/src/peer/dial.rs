@@ -17,6 +17,9 @@ pub(super) struct Dial {
     /// SO_BINDTODEVICE.
     #[arg(long)]
     bind_device: Option<String>,
+    /// SO_MARK.
+    #[arg(long)]
+    mark: Option<u32>,
     /// Use an IPv6 socket and the v4-mapped form of IPv4 addresses.
     #[arg(long)]
     mapped_v6: bool,
@@ -48,6 +51,9 @@ impl Dial {
         socket.set_tcp_nodelay(true)?;
         if let Some(device) = &self.bind_device {
             socket.bind_device(Some(device.as_bytes()))?;
+        }
+        if let Some(mark) = self.mark {
+            socket.set_mark(mark)?;
         }
         if let Some(from) = self.bind {
             socket.set_reuse_address(true)?;

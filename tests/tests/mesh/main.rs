@@ -5,4 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod bed;
+mod capture;
+mod demo;
+mod inbound;
 mod peer;
+mod wire;
+mod world;

@@ -1,0 +1,206 @@
+//! The bed that most tests use, and short words for what many of them ask.
+//!
+//! Two nodes with an agent each; on the first a `client` and its neighbour `near`, on the second `far`; all enrolled.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use heddle_tests::bed::{Agent, AgentBuilder, Bed, Pod, Process};
+use heddle_tests::peer::report::{ConnectReport, HoldReport, ProbeReport};
+use serde_json::{Value, json};
+
+/// What the mesh promises to have in force within a second, with room for a machine that is busy with other tests.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Two nodes, three enrolled pods, two agents.
+pub(crate) struct World {
+    /// The bed; dropped first, so that it also takes back what the agents hold.
+    pub(crate) bed: Bed,
+    /// On the first node.
+    pub(crate) client: Pod,
+    /// On the first node.
+    pub(crate) near: Pod,
+    /// On the second node.
+    pub(crate) far: Pod,
+    /// The first node's agent.
+    pub(crate) a: Agent,
+    /// The second node's agent.
+    pub(crate) b: Agent,
+}
+
+impl World {
+    /// With agents as they are configured by default.
+    pub(crate) fn new(name: &str) -> Result<Self> {
+        Self::with(name, |agent| agent)
+    }
+
+    /// With other settings for both agents.
+    pub(crate) fn with(name: &str, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
+        let bed = Bed::new(name)?;
+        let (a, b) = (bed.node("a")?, bed.node("b")?);
+        let (client, near, far) = (a.pod("client").start()?, a.pod("near").start()?, b.pod("far").start()?);
+        let mut a = configure(a.agent()).start_without_waiting()?;
+        let mut b = configure(b.agent()).start_without_waiting()?;
+        a.wait_ready()?;
+        b.wait_ready()?;
+        enrolled(&a, 2)?;
+        enrolled(&b, 1)?;
+        Ok(Self { bed, client, near, far, a, b })
+    }
+
+    /// Waits until both agents have in force what the objects say now, save for enrolment.
+    pub(crate) fn settle(&self) -> Result<()> {
+        settle(&self.bed, &[&self.a, &self.b])
+    }
+
+    /// A machine on the second node that the mesh does not know.
+    pub(crate) fn stranger(&self) -> Result<Pod> {
+        self.far.node().pod("stranger").unlisted().start()
+    }
+
+    /// What the first agent logged about connections up to now.
+    pub(crate) fn log_of_a(&mut self) -> Result<Vec<Value>> {
+        let marker = self.far.at(marker_port());
+        logged(&mut self.a, &self.client, marker, "outbound")
+    }
+
+    /// What the second agent logged about connections up to now.
+    pub(crate) fn log_of_b(&mut self) -> Result<Vec<Value>> {
+        let marker = self.far.at(marker_port());
+        logged(&mut self.b, &self.client, marker, "inbound")
+    }
+}
+
+/// Waits until exactly so many pods of a node are enrolled.
+pub(crate) fn enrolled(agent: &Agent, pods: u32) -> Result<()> {
+    agent.wait_metrics(&format!("{pods} pods are enrolled"), SOON, |metrics| {
+        metrics.get("heddle_enrolled_pods", &[]) == Some(f64::from(pods))
+    })?;
+    Ok(())
+}
+
+/// Waits until the agents have in force what the objects say now, save for enrolment: a Service written last shows in
+/// their `/config`.
+pub(crate) fn settle(bed: &Bed, agents: &[&Agent]) -> Result<()> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("settled-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    bed.objects().put(&json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"clusterIP": "None", "ports": [{"port": 1}]},
+    }))?;
+    for agent in agents {
+        eventually("an agent shows an object written last", SOON, || {
+            let services = agent.config_json()?["mesh"]["services"].take();
+            Ok(services.as_array().is_some_and(|all| all.iter().any(|service| service["name"] == name.as_str())))
+        })?;
+    }
+    Ok(())
+}
+
+/// A port that no test serves and no other call gave, to tell one connection from all others in a log.
+pub(crate) fn marker_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(60000);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What an agent logged up to now: makes a connection that it must log, and waits for that line.
+fn logged(agent: &mut Agent, client: &Pod, marker: SocketAddr, direction: &str) -> Result<Vec<Value>> {
+    probe(client, marker, "marker")?;
+    let marker = marker.to_string();
+    agent.wait_access_log(SOON, |line| line["destination_address"] == *marker && line["direction"] == direction)?;
+    Ok(agent.access_log())
+}
+
+/// The access log's lines about connections to an address, in one direction.
+pub(crate) fn lines_to(log: &[Value], to: SocketAddr, direction: &str) -> Vec<Value> {
+    let to = to.to_string();
+    let about = |line: &&Value| line["destination_address"] == *to && line["direction"] == direction;
+    log.iter().filter(about).cloned().collect()
+}
+
+/// One connection that sends a word and waits for what comes of it, for up to three seconds.
+pub(crate) fn probe(from: &Pod, to: SocketAddr, word: &str) -> Result<ProbeReport> {
+    from.ask(&format!("probe --to {to} --send {word} --watch-ms 3000"))
+}
+
+/// Whether an echo server answered the probe.
+pub(crate) fn echoed(report: &ProbeReport, word: &str) -> bool {
+    report.data.as_deref() == Some(&format!("{word}\n"))
+}
+
+/// Whether the connection failed within its time: refused at once, or reset or closed without a byte.
+pub(crate) fn refused(report: &ProbeReport) -> bool {
+    report.data.is_none() && report.after.as_deref() != Some("open") && report.connect != "timeout"
+}
+
+/// Many verified connections.
+pub(crate) fn connect(from: &Pod, line: &str) -> Result<ConnectReport> {
+    from.ask(&format!("connect {line}"))
+}
+
+/// Opens connections to an echo server that stay and exchange bytes.
+pub(crate) fn hold(from: &Pod, to: SocketAddr, count: u64) -> Result<Hold> {
+    let mut process = from.peer(&format!("hold --to {to} --count {count} --interval-ms 20"))?.start()?;
+    process.wait_line(SOON, |line| hold_report(line).opened == count)?;
+    Ok(Hold { process, count })
+}
+
+/// Held connections.
+pub(crate) struct Hold {
+    process: Process,
+    count: u64,
+}
+
+impl Hold {
+    /// Waits until each connection made several further exchanges; one that broke is an error.
+    pub(crate) fn still_exchanges(&mut self) -> Result<()> {
+        let wanted = self.report()?.exchanges + 5 * self.count;
+        eventually("held connections exchange bytes", SOON, || {
+            let report = self.report()?;
+            ensure!(report.healthy == self.count, "{report:?}");
+            Ok(report.exchanges >= wanted)
+        })
+    }
+
+    /// Its state now.
+    pub(crate) fn report(&mut self) -> Result<HoldReport> {
+        let before = self.process.stdout().len();
+        self.process.write_line("report")?;
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(line) = self.process.stdout().get(before) {
+                return Ok(serde_json::from_str(line)?);
+            }
+            ensure!(Instant::now() < deadline, "{}", self.process.describe("did not report"));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Ends all connections in order and gives back the last report.
+    pub(crate) fn end(mut self) -> Result<HoldReport> {
+        self.process.close_stdin();
+        let finished = self.process.wait(SOON)?;
+        Ok(hold_report(finished.stdout.last().map_or("", String::as_str)))
+    }
+}
+
+fn hold_report(line: &str) -> HoldReport {
+    serde_json::from_str(line).unwrap_or_default()
+}
+
+/// Waits until a condition holds.
+pub(crate) fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + within;
+    while !holds()? {
+        ensure!(Instant::now() < deadline, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// `address:port` of several ports, for `connect --to`.
+pub(crate) fn list(addresses: impl IntoIterator<Item = SocketAddr>) -> String {
+    addresses.into_iter().map(|address| address.to_string()).collect::<Vec<_>>().join(",")
+}
