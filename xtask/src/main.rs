@@ -3,6 +3,7 @@
 //! One file or folder per verb; `project.rs` runs cargo, `ui.rs` prints. It must build on a machine that has nothing
 //! but rustup's cargo, so it depends neither on the agent nor on a BPF toolchain.
 
+mod bench;
 mod build;
 mod ci;
 mod demo;
@@ -30,6 +31,7 @@ struct Arguments {
 enum Verb {
     Setup(setup::Setup),
     Build(build::Build),
+    Bench(bench::Bench),
     Test(test::Test),
     Demo(demo::Demo),
     Tidy(tidy::Tidy),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = Project::find().and_then(|project| match verb {
         Verb::Setup(setup) => setup.run(&project),
         Verb::Build(build) => build.run(&project),
+        Verb::Bench(bench) => bench.run(&project),
         Verb::Test(test) => test.run(&project),
         Verb::Demo(demo) => demo.run(&project),
         Verb::Tidy(tidy) => tidy.run(&project),
