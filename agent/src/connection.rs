@@ -13,17 +13,20 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::{
-    authorize, balance,
+    authorize,
+    balance::{self, Candidate, Way},
     capture::{APPLICATION_MARK, Accepted, Arrival, EnrolledPod},
     connect::{
-        Opener, dial_application, relay, relay_inbound, reset_on_close,
+        Opened, Opener, Upstream, dial_application, relay, relay_inbound, reset_on_close,
         tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelStream},
     },
     failure::{BadRequest, Failed},
     identify::VerifiedPeer,
-    mesh::{Snapshot, Workload},
+    mesh::{Snapshot, SpiffeId, Workload},
     node::DataThread,
-    observe::{ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport},
+    observe::{
+        BypassReason, ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport,
+    },
     route,
 };
 
@@ -49,8 +52,10 @@ async fn outbound(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>,
     };
     let snapshot = node.snapshot.load();
     let source = node.workload_of(&snapshot, pod);
-    // The kernel accepted it inside the pod's network namespace: that proves whose it is.
+    // The kernel accepted it inside the pod's network namespace: that proves whose it is. Its address is a loopback one
+    // by now, unless the application had bound its socket.
     let identity = Some(source.identity.clone());
+    let client = with_address_of(&source, client, original_dst);
     let party = Party { address: client, workload: Some(Arc::clone(&source)), identity };
     let start = ConnectionStart { reporter: Reporter::Source, client: party, original_dst };
     let mut record = node.observer.connection(start);
@@ -82,25 +87,29 @@ impl Outbound<'_> {
         Ok(relay(stream, opened.upstream, &bytes).await?)
     }
 
-    async fn open(&self, record: &mut ConnectionRecord) -> Result<crate::connect::Opened, Failed> {
+    async fn open(&self, record: &mut ConnectionRecord) -> Result<Opened, Failed> {
         let route = route::route(&self.snapshot, self.original_dst)?;
         if let Some(service) = route.service() {
             record.set_service(service.clone());
         }
         let candidates = balance::candidates(&route, &self.source)?;
+        record.set_server(Self::party(&candidates.first, None));
         let headers = self.headers(&route);
         let node = &self.thread.node;
         let opener =
             Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
         let opened = opener.open(candidates).await?;
-        record.set_server(Party {
-            address: opened.candidate.address,
-            workload: opened.candidate.workload.clone(),
-            identity: opened.peer.clone(),
-        });
+        record.set_server(Self::party(&opened.candidate, opened.peer.clone()));
         record.set_transport(opened.transport);
         record.set_tries(opened.tries);
+        if opened.candidate.way == Way::Plain && !opened.candidate.is(&self.source) {
+            node.observer.metrics().bypassed(BypassReason::OutsideMesh, 1);
+        }
         Ok(opened)
+    }
+
+    fn party(candidate: &Candidate, identity: Option<SpiffeId>) -> Party {
+        Party { address: candidate.address, workload: candidate.workload.clone(), identity }
     }
 
     fn headers(&self, route: &route::Route) -> ConnectHeaders {
@@ -151,8 +160,9 @@ async fn carry_plaintext(
     };
     match open.await {
         Ok(application) => {
+            thread.node.observer.metrics().bypassed(BypassReason::PermissivePlaintext, 1);
             let bytes = record.opened();
-            Ok(relay(stream, crate::connect::Upstream::Tcp(application), &bytes).await?)
+            Ok(relay(stream, Upstream::Tcp(application), &bytes).await?)
         }
         Err(failed) => {
             reset_on_close(&stream);
@@ -293,6 +303,13 @@ fn destination(stream: &IncomingStream, here: IpAddr, snapshot: &Snapshot) -> Re
 fn server(workload: &Arc<Workload>, address: SocketAddr) -> Party {
     // This node runs the pod, and the kernel delivered the connection inside its namespace.
     Party { address, workload: Some(Arc::clone(workload)), identity: Some(workload.identity.clone()) }
+}
+
+/// The client's end as others would see it: the pod's own address, of the family that was dialled.
+fn with_address_of(pod: &Workload, client: SocketAddr, dialled: SocketAddr) -> SocketAddr {
+    let same_family = |address: &&IpAddr| address.is_ipv4() == dialled.is_ipv4();
+    let own = pod.addresses.iter().find(same_family).filter(|_| client.ip().is_loopback());
+    SocketAddr::new(own.copied().unwrap_or(client.ip()), client.port())
 }
 
 /// The address that the client dialled: the kernel hands connections over without changing it.

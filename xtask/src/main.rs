@@ -3,8 +3,10 @@
 //! One file or folder per verb; `project.rs` runs cargo, `ui.rs` prints. It must build on a machine that has nothing
 //! but rustup's cargo, so it depends neither on the agent nor on a BPF toolchain.
 
+mod bench;
 mod build;
 mod ci;
+mod demo;
 mod project;
 mod setup;
 mod test;
@@ -17,7 +19,7 @@ use clap::{Parser, Subcommand};
 
 use crate::project::Project;
 
-/// Heddle's own tool: prepare a machine, build, test.
+/// Heddle's own tool: prepare a machine, build, test, show.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = FIRST_STEPS)]
 struct Arguments {
@@ -29,7 +31,9 @@ struct Arguments {
 enum Verb {
     Setup(setup::Setup),
     Build(build::Build),
+    Bench(bench::Bench),
     Test(test::Test),
+    Demo(demo::Demo),
     Tidy(tidy::Tidy),
     Ci(ci::Ci),
 }
@@ -39,7 +43,9 @@ fn main() -> ExitCode {
     let outcome = Project::find().and_then(|project| match verb {
         Verb::Setup(setup) => setup.run(&project),
         Verb::Build(build) => build.run(&project),
+        Verb::Bench(bench) => bench.run(&project),
         Verb::Test(test) => test.run(&project),
+        Verb::Demo(demo) => demo.run(&project),
         Verb::Tidy(tidy) => tidy.run(&project),
         Verb::Ci(ci) => ci.run(&project),
     });
@@ -55,6 +61,7 @@ fn main() -> ExitCode {
 const FIRST_STEPS: &str = "\
 First steps:
   cargo xtask setup        once per machine: the compiler and linker for the kernel programs
+  cargo xtask demo         two nodes, four pods, two agents: what the mesh does, shown with real traffic (root)
   cargo xtask build        the agent, with its kernel programs inside
   cargo xtask test         everything that must pass before a change lands (root, for network namespaces)
 

@@ -24,6 +24,13 @@ pub struct Candidate {
     pub way: Way,
 }
 
+impl Candidate {
+    /// Whether it is this pod.
+    pub fn is(&self, workload: &Workload) -> bool {
+        self.workload.as_ref().is_some_and(|own| own.uid == workload.uid)
+    }
+}
+
 /// The endpoints to try, best first: at least one, at most [`MAX_TRIES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {

@@ -1,3 +1,5 @@
+//! Tests of agent.yaml: text in, configuration or problems out.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{path::PathBuf, time::Duration};

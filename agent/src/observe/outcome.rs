@@ -49,7 +49,7 @@ pub enum Transport {
     Plain,
     /// A stream of an HBONE tunnel with mutual TLS.
     Hbone {
-        /// TLS version as in the access log, `TLSv1_3`.
+        /// TLS version as in the access log, `TLSv1.3`.
         tls_version: &'static str,
         /// Key exchange group, `X25519MLKEM768`.
         group: &'static str,

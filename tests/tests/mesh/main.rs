@@ -6,6 +6,7 @@
 
 mod bed;
 mod capture;
+mod demo;
 mod inbound;
 mod peer;
 mod wire;

@@ -75,5 +75,18 @@ pub(crate) fn ensure_test_tools(project: &Project) -> Result<()> {
     debian::ensure(project, &TEST_TOOLS)
 }
 
+/// Sets the machine up for the demo; says nothing when it is set up. The demo itself tells what a machine without
+/// Debian's packages lacks.
+pub(crate) fn ensure_demo_tools(project: &Project) -> Result<()> {
+    ensure_toolchain(project)?;
+    if !debian::is_here(project) || debian::missing(project, &DEMO_TOOLS)?.is_empty() {
+        return Ok(());
+    }
+    ui::heading("setup: tools of the demo");
+    debian::ensure(project, &DEMO_TOOLS)
+}
+
+const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
+
 const TEST_TOOLS: [&str; 8] =
     ["iproute2", "util-linux", "tcpdump", "nginx", "wrk", "iperf3", "nghttp2-client", "procps"];

@@ -1,3 +1,5 @@
+//! Tests of the compiler: objects in, snapshot and problems out.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{net::SocketAddr, path::PathBuf};

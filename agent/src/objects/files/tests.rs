@@ -1,3 +1,5 @@
+//! Tests of the file source on real directories that change.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{

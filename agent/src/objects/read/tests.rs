@@ -1,3 +1,5 @@
+//! Tests of reading objects out of YAML documents.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;

@@ -1,0 +1,128 @@
+//! The cases: what is sent, over which path, and what is to be reached.
+//!
+//! Targets are ratios to direct and CPU per unit of work, so that they hold on any machine. Beside them stands what
+//! ztunnel reached with the same tools on a machine of the same kind: the bar that an L4 mesh has to clear.
+
+/// One case.
+pub(super) struct Case {
+    /// As `--case` and the JSON name it.
+    pub(super) name: &'static str,
+    /// What is sent.
+    pub(super) load: Load,
+    /// Both pods on one node, so that one agent does both sides; else on two nodes.
+    pub(super) same_node: bool,
+    /// Part of `--quick`.
+    pub(super) in_quick: bool,
+    /// Least ratio of mesh to direct.
+    pub(super) rate: Option<Bar>,
+    /// Most CPU per agent, in the unit of the load.
+    pub(super) cpu: Option<Bar>,
+}
+
+/// A target and ztunnel's figure for the same.
+#[derive(Clone, Copy)]
+pub(super) struct Bar {
+    pub(super) target: f64,
+    pub(super) ztunnel: &'static str,
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(super) enum Load {
+    /// wrk to nginx, a response of 3 bytes, connections kept alive.
+    Http { connections: u32 },
+    /// iperf3; `reverse` sends from the server to the client.
+    Bulk { streams: u32, reverse: bool },
+    /// wrk to nginx with one request per connection.
+    Connections { clients: u32 },
+}
+
+impl Load {
+    pub(super) fn title(self) -> String {
+        match self {
+            Self::Http { connections } => format!("HTTP/1.1 keep-alive, wrk to nginx, connections: {connections}"),
+            Self::Bulk { streams, reverse: false } => format!("bulk TCP, iperf3, streams: {streams}"),
+            Self::Bulk { streams, reverse: true } => format!("bulk TCP from the server, iperf3 -R, streams: {streams}"),
+            Self::Connections { clients } => format!("one request per connection, wrk to nginx, clients: {clients}"),
+        }
+    }
+
+    /// The unit in which rates are shown, and how many of what is counted it holds.
+    pub(super) fn rate_unit(self) -> (&'static str, f64) {
+        match self {
+            Self::Http { .. } => ("requests/s", 1.0),
+            Self::Bulk { .. } => ("MiB/s", 1024.0 * 1024.0),
+            Self::Connections { .. } => ("connections/s", 1.0),
+        }
+    }
+
+    /// The unit in which CPU is shown, and by what CPU seconds per counted thing are multiplied for it.
+    pub(super) fn cpu_unit(self) -> (&'static str, f64) {
+        match self {
+            Self::Http { .. } => ("CPU s per 100,000 requests", 1e5),
+            Self::Bulk { .. } => ("CPU s per GiB", 1024.0 * 1024.0 * 1024.0),
+            Self::Connections { .. } => ("CPU us per connection", 1e6),
+        }
+    }
+
+    const fn http(connections: u32) -> Self {
+        Self::Http { connections }
+    }
+
+    const fn bulk(streams: u32) -> Self {
+        Self::Bulk { streams, reverse: false }
+    }
+
+    const fn bulk_reverse(streams: u32) -> Self {
+        Self::Bulk { streams, reverse: true }
+    }
+
+    const fn connections(clients: u32) -> Self {
+        Self::Connections { clients }
+    }
+}
+
+impl Case {
+    const fn new(name: &'static str, load: Load) -> Self {
+        Self { name, load, same_node: false, in_quick: true, rate: None, cpu: None }
+    }
+
+    const fn on_one_node(mut self) -> Self {
+        self.same_node = true;
+        self
+    }
+
+    const fn not_in_quick(mut self) -> Self {
+        self.in_quick = false;
+        self
+    }
+
+    /// At least this ratio of the rates.
+    const fn rate(mut self, target: f64, ztunnel: &'static str) -> Self {
+        self.rate = Some(Bar { target, ztunnel });
+        self
+    }
+
+    /// At most this CPU per agent.
+    const fn cpu(mut self, target: f64, ztunnel: &'static str) -> Self {
+        self.cpu = Some(Bar { target, ztunnel });
+        self
+    }
+}
+
+/// All cases, in the order in which they run. Same-node traffic goes through the agent in this version: those rows are
+/// for orientation and have no target.
+pub(super) static ALL: [Case; 12] = [
+    Case::new("http-1", Load::http(1)).rate(0.60, "0.44").cpu(2.0, "3.0-3.6"),
+    Case::new("http-16", Load::http(16)).rate(0.40, "0.21").cpu(2.0, "3.0-3.6"),
+    Case::new("http-64", Load::http(64)).rate(0.45, "0.24").cpu(2.0, "3.0-3.6"),
+    Case::new("bulk-1", Load::bulk(1)).rate(0.5, "0.27").cpu(0.7, "1.4"),
+    Case::new("bulk-4", Load::bulk(4)).rate(0.5, "0.17").cpu(0.7, "1.4"),
+    Case::new("bulk-1-reverse", Load::bulk_reverse(1)).not_in_quick(),
+    Case::new("bulk-4-reverse", Load::bulk_reverse(4)).not_in_quick(),
+    Case::new("connections-1", Load::connections(1)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390"),
+    Case::new("connections-16", Load::connections(16)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390"),
+    Case::new("same-node-http-16", Load::http(16)).on_one_node(),
+    Case::new("same-node-bulk-1", Load::bulk(1)).on_one_node().not_in_quick(),
+    Case::new("same-node-connections-16", Load::connections(16)).on_one_node().not_in_quick(),
+];

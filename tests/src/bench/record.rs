@@ -1,0 +1,88 @@
+//! What was measured, as it is written to the JSON file: every round's raw figures, nothing derived.
+
+use serde::Serialize;
+
+use super::case::Case;
+use super::format::{number, ratio};
+use super::machine::Machine;
+use super::memory::Memory;
+
+/// A whole run.
+#[derive(Serialize)]
+pub(super) struct Record {
+    pub(super) machine: Machine,
+    pub(super) agent_version: String,
+    pub(super) rounds: u32,
+    pub(super) seconds: u64,
+    pub(super) cases: Vec<Measured>,
+    pub(super) memory: Option<Memory>,
+}
+
+/// The rounds of one case.
+#[derive(Serialize)]
+pub(super) struct Measured {
+    #[serde(serialize_with = "name")]
+    pub(super) case: &'static Case,
+    pub(super) rounds: Vec<Round>,
+}
+
+/// Both sides, one right after the other.
+#[derive(Serialize)]
+pub(super) struct Round {
+    pub(super) direct: Sample,
+    pub(super) mesh: Sample,
+}
+
+/// One measurement.
+#[derive(Serialize)]
+pub(super) struct Sample {
+    /// Requests, connections or bytes.
+    pub(super) amount: f64,
+    pub(super) seconds: f64,
+    pub(super) p50_us: Option<f64>,
+    pub(super) p99_us: Option<f64>,
+    /// Requests that failed.
+    pub(super) errors: u64,
+    pub(super) client_agent_cpu_seconds: f64,
+    pub(super) server_agent_cpu_seconds: f64,
+}
+
+impl Record {
+    pub(super) fn new(machine: Machine, agent_version: String, rounds: u32, seconds: u64) -> Self {
+        Self { machine, agent_version, rounds, seconds, cases: Vec::new(), memory: None }
+    }
+
+    pub(super) fn add(&mut self, case: &'static Case, rounds: Vec<Round>) {
+        self.cases.push(Measured { case, rounds });
+    }
+}
+
+impl Round {
+    /// The ratio of the rates, mesh to direct.
+    pub(super) fn ratio(&self) -> f64 {
+        self.mesh.rate() / self.direct.rate()
+    }
+
+    /// One line of progress.
+    pub(super) fn describe(&self, case: &Case) -> String {
+        let (unit, size) = case.load.rate_unit();
+        let shown = |sample: &Sample| number(sample.rate() / size);
+        let errors = match self.direct.errors + self.mesh.errors {
+            0 => String::new(),
+            _ => format!(", errors: direct {}, mesh {}", self.direct.errors, self.mesh.errors),
+        };
+        let (direct, mesh) = (shown(&self.direct), shown(&self.mesh));
+        format!("direct {direct}, mesh {mesh} {unit}, ratio {}{errors}", ratio(self.ratio()))
+    }
+}
+
+impl Sample {
+    /// Amount per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.amount / self.seconds
+    }
+}
+
+fn name<S: serde::Serializer>(case: &&'static Case, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(case.name)
+}

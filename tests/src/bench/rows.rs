@@ -1,0 +1,169 @@
+//! From rounds to the rows of the table: medians, ratios, and whether targets are reached.
+//!
+//! A ratio is the median of the rounds' ratios, because the two sides of a round were measured right after each other.
+//! It is therefore not exactly the quotient of the two medians beside it.
+
+use super::case::Bar;
+use super::memory::{Memory, NAME};
+use super::record::{Measured, Record, Round, Sample};
+
+/// One line of the table.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Row {
+    pub(super) case: &'static str,
+    pub(super) what: String,
+    pub(super) direct: Option<f64>,
+    pub(super) mesh: f64,
+    pub(super) ratio: Option<f64>,
+    pub(super) ztunnel: &'static str,
+    pub(super) target: Option<Target>,
+}
+
+/// What is to be reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Target {
+    /// The ratio, at least.
+    Ratio(f64),
+    /// The mesh's figure, at most.
+    Value(f64),
+    /// The ratio, at most.
+    Growth(f64),
+}
+
+impl Row {
+    /// Whether the target is reached; `None` without a target.
+    pub(super) fn reached(&self) -> Option<bool> {
+        match self.target? {
+            Target::Ratio(least) => Some(self.ratio? >= least),
+            Target::Value(most) => Some(self.mesh <= most),
+            Target::Growth(most) => Some(self.ratio? <= most),
+        }
+    }
+}
+
+/// All rows, in the order of the measurements.
+pub(super) fn of(record: &Record) -> Vec<Row> {
+    let mut rows: Vec<Row> = record.cases.iter().flat_map(of_case).collect();
+    rows.extend(record.memory.iter().flat_map(of_memory));
+    rows
+}
+
+fn of_case(measured: &Measured) -> Vec<Row> {
+    let (case, rounds) = (measured.case, &measured.rounds);
+    let (unit, size) = case.load.rate_unit();
+    let rate = |sample: &Sample| Some(sample.rate() / size);
+    let mut rows = vec![compare(rounds, unit, rate)];
+    rows[0].target = case.rate.map(|bar| Target::Ratio(bar.target));
+    rows[0].ztunnel = case.rate.map_or("", |bar| bar.ztunnel);
+    for (what, of) in [("p50 us", (|s| s.p50_us) as fn(&Sample) -> Option<f64>), ("p99 us", |s| s.p99_us)] {
+        if rounds.iter().any(|round| of(&round.mesh).is_some()) {
+            rows.push(compare(rounds, what, of));
+        }
+    }
+    rows.push(cpu(measured, "client's agent", |sample| sample.client_agent_cpu_seconds));
+    if case.same_node {
+        rows[1..].last_mut().into_iter().for_each(|row| row.what = case.load.cpu_unit().0.to_owned() + ", one agent");
+    } else {
+        rows.push(cpu(measured, "server's agent", |sample| sample.server_agent_cpu_seconds));
+    }
+    if rounds.iter().any(|round| round.direct.errors + round.mesh.errors > 0) {
+        rows.push(compare(rounds, "errors, at the median", |sample| Some(sample.errors as f64)));
+    }
+    rows.iter_mut().for_each(|row| row.case = case.name);
+    rows
+}
+
+fn compare(rounds: &[Round], what: &str, of: impl Fn(&Sample) -> Option<f64>) -> Row {
+    let ratio = median(rounds.iter().filter_map(|round| Some(of(&round.mesh)? / of(&round.direct)?)));
+    Row {
+        what: what.to_owned(),
+        direct: Some(median(rounds.iter().filter_map(|round| of(&round.direct)))),
+        mesh: median(rounds.iter().filter_map(|round| of(&round.mesh))),
+        ratio: Some(ratio),
+        ..Row::default()
+    }
+}
+
+fn cpu(measured: &Measured, whose: &str, seconds: impl Fn(&Sample) -> f64) -> Row {
+    let (unit, scale) = measured.case.load.cpu_unit();
+    let each = measured.rounds.iter().map(|round| seconds(&round.mesh) / round.mesh.amount * scale);
+    let bar: Option<Bar> = measured.case.cpu;
+    Row {
+        what: format!("{unit}, {whose}"),
+        mesh: median(each),
+        ztunnel: bar.map_or("", |bar| bar.ztunnel),
+        target: bar.map(|bar| Target::Value(bar.target)),
+        ..Row::default()
+    }
+}
+
+fn of_memory(memory: &Memory) -> Vec<Row> {
+    let Memory { held, storm, quiet_seconds, .. } = memory;
+    let mut rows = Vec::new();
+    for (at, whose) in ["client's agent", "server's agent"].into_iter().enumerate() {
+        let row = |what: String, mesh: f64, target| Row { case: NAME, what, mesh, target, ..Row::default() };
+        let grown = memory.after_storm[at] as f64 / memory.idle[at] as f64;
+        rows.push(row(format!("MB idle, {whose}"), memory.idle[at] as f64 / 1e6, Some(Target::Value(18.0))));
+        let each = memory.per_connection()[at] / 1e3;
+        rows.push(row(format!("KB per open connection of {held}, {whose}"), each, Some(Target::Value(6.0))));
+        rows.push(row(format!("MB after closing them, {whose}"), memory.closed[at] as f64 / 1e6, None));
+        let what = format!("MB {quiet_seconds} s after {storm} connections, to idle, {whose}");
+        let after = row(what, memory.after_storm[at] as f64 / 1e6, Some(Target::Growth(1.15)));
+        rows.push(Row { ratio: Some(grown), ..after });
+    }
+    rows
+}
+
+/// The middle, or the mean of the two in the middle; 0 of nothing.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::ALL;
+    use super::*;
+
+    fn sample(amount: f64, cpu: f64) -> Sample {
+        Sample {
+            amount,
+            seconds: 2.0,
+            p50_us: Some(1e6 / amount),
+            p99_us: None,
+            errors: 0,
+            client_agent_cpu_seconds: cpu,
+            server_agent_cpu_seconds: cpu / 2.0,
+        }
+    }
+
+    #[test]
+    fn the_ratio_is_the_median_of_the_rounds_and_targets_are_judged() {
+        // A slow minute of the machine halves both sides of the second round.
+        let pairs = [(100_000.0, 60_000.0), (50_000.0, 31_000.0), (100_000.0, 20_000.0)];
+        let rounds = pairs.map(|(direct, mesh)| Round { direct: sample(direct, 0.0), mesh: sample(mesh, 0.9) });
+        let rows = of_case(&Measured { case: &ALL[0], rounds: rounds.into() });
+        let whats: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
+        let cpu = "CPU s per 100,000 requests";
+        assert_eq!(
+            whats,
+            ["requests/s", "p50 us", &format!("{cpu}, client's agent"), &format!("{cpu}, server's agent")]
+        );
+        assert_eq!((rows[0].direct, rows[0].mesh, rows[0].ratio), (Some(50_000.0), 15_500.0, Some(0.6)));
+        assert_eq!(rows[0].reached(), Some(true), "0.60 is enough");
+        assert_eq!(rows[1].reached(), None);
+        assert_eq!((rows[2].reached(), rows[3].reached()), (Some(false), Some(true)), "2.9 and 1.45 of 2.0");
+    }
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
+        assert_eq!(median([f64::NAN].into_iter()), 0.0);
+    }
+}

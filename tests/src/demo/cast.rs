@@ -1,0 +1,96 @@
+//! Who plays: two nodes with an agent each, four pods, one Service.
+//!
+//! The clients live on node-a and the servers on node-b, so that everything between them crosses the wire.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::agents::NodeAgent;
+use super::app::Call;
+use crate::bed::{Bed, Pod, Process, Service};
+
+/// Everything in Kubernetes terms lives here.
+pub(super) const NAMESPACE: &str = "demo";
+/// The port of the Service.
+pub(super) const SERVICE_PORT: u16 = 80;
+/// The port of the server pods.
+pub(super) const POD_PORT: u16 = 8080;
+
+/// The players.
+pub(super) struct Cast<'a> {
+    pub(super) bed: &'a Bed,
+    /// In the mesh, on node-a.
+    pub(super) client: Pod,
+    /// Outside the mesh, on node-a.
+    pub(super) outsider: Pod,
+    /// In the mesh, on node-b: version 1 and version 2 of the server.
+    pub(super) servers: [Pod; 2],
+    pub(super) service: Service,
+    /// The agent of the clients' node.
+    pub(super) agent_a: NodeAgent,
+    /// The agent of the servers' node.
+    pub(super) agent_b: NodeAgent,
+    /// Calls of the client that went through the mesh and were answered.
+    pub(super) meshed_calls: Cell<usize>,
+    _processes: Vec<Process>,
+}
+
+impl<'a> Cast<'a> {
+    /// Builds and starts everything, and waits until both agents are ready.
+    pub(super) fn assemble(bed: &'a Bed) -> Result<Self> {
+        let (node_a, node_b) = (bed.node("a")?, bed.node("b")?);
+        let client = node_a.pod("client").namespace(NAMESPACE).start()?;
+        let outsider = node_a.pod("outsider").namespace(NAMESPACE).outside_mesh().start()?;
+        let server = |version: &str| {
+            let pod = node_b.pod(&format!("server-{version}")).namespace(NAMESPACE).service_account("server");
+            pod.label("app", "server").label("version", version).start()
+        };
+        let servers = [server("v1")?, server("v2")?];
+        let service = bed.service_in(NAMESPACE, "server", &[(SERVICE_PORT, POD_PORT)])?;
+        service.backends(&servers.each_ref())?;
+        let processes = servers.iter().map(serve).collect::<Result<_>>()?;
+        let (mut agent_a, mut agent_b) = (NodeAgent::start(&node_a)?, NodeAgent::start(&node_b)?);
+        agent_a.agent.wait_ready()?;
+        agent_b.agent.wait_ready()?;
+        let meshed_calls = Cell::new(0);
+        Ok(Self { bed, client, outsider, servers, service, agent_a, agent_b, meshed_calls, _processes: processes })
+    }
+
+    /// Sends GETs from a pod to an address, each on a connection of its own.
+    pub(super) fn call(&self, from: &Pod, to: SocketAddr, path: &str, count: usize) -> Result<Vec<Call>> {
+        let get = from.command(&own_program()?).words(&format!("get --to {to} --count {count} --path {path}"));
+        let output = get.output(Duration::from_secs(30))?;
+        let calls: Vec<Call> = serde_json::from_str(&output).with_context(|| format!("the client said `{output}`"))?;
+        if from.name() == self.client.name() {
+            let answered = calls.iter().filter(|call| call.answer.is_some()).count();
+            self.meshed_calls.set(self.meshed_calls.get() + answered);
+        }
+        Ok(calls)
+    }
+
+    /// One such GET.
+    pub(super) fn call_once(&self, from: &Pod, to: SocketAddr, path: &str) -> Result<Call> {
+        self.call(from, to, path, 1)?.pop().context("the client reported no call")
+    }
+
+    /// The server that answered a call.
+    pub(super) fn server_of(&self, call: &Call) -> Option<&Pod> {
+        let name = &call.answer.as_ref()?.server;
+        self.servers.iter().find(|pod| pod.name() == name)
+    }
+}
+
+fn serve(pod: &Pod) -> Result<Process> {
+    let serve = pod.command(&own_program()?).words(&format!("serve --name {} --port {POD_PORT}", pod.name()));
+    let mut process = serve.start()?;
+    process.wait_line(Duration::from_secs(10), |line| line.starts_with("listening"))?;
+    Ok(process)
+}
+
+fn own_program() -> Result<String> {
+    let path = std::env::current_exe().context("finding this program")?;
+    path.into_os_string().into_string().ok().context("the path of this program is not UTF-8")
+}

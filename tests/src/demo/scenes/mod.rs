@@ -1,0 +1,29 @@
+//! The scenes in the order in which they are played. Each takes the mesh as the one before left it.
+
+mod agents_view;
+mod applications_view;
+mod fail_closed;
+mod metrics;
+mod stage;
+mod strict;
+mod traffic;
+mod wire;
+
+use anyhow::Result;
+
+use super::cast::Cast;
+use super::story::Story;
+
+/// Plays one scene; an error means that it could not be played, which ends the demo.
+type Scene = fn(&mut Story, &mut Cast<'_>) -> Result<()>;
+
+pub(super) const ALL: [Scene; 8] = [
+    stage::play,
+    traffic::play,
+    applications_view::play,
+    agents_view::play,
+    wire::play,
+    metrics::play,
+    fail_closed::play,
+    strict::play,
+];

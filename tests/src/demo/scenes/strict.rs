@@ -1,0 +1,56 @@
+//! The servers' agent with `mtls: {mode: STRICT}`: plaintext from outside the mesh is refused, the mesh goes on.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::super::agents::NodeAgent;
+use super::super::cast::{Cast, POD_PORT, SERVICE_PORT};
+use super::super::story::Story;
+
+pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
+    story.scene("strict", "STRICT: plaintext from outside is refused");
+    let pod = cast.servers[0].at(POD_PORT);
+    let mark = cast.agent_b.mark();
+    let admitted = cast.call_once(&cast.outsider, pod, "/")?;
+    let before = cast.agent_b.logged_since(mark, "connection of the outsider", is_of_outsider)?;
+    set_mode(&cast.agent_b, "STRICT")?;
+    let took = cast.agent_b.restart()?;
+    let mark = cast.agent_b.mark();
+    let refused = cast.call_once(&cast.outsider, pod, "/")?;
+    let after = cast.agent_b.logged_since(mark, "connection of the outsider", is_of_outsider)?;
+    let calls = cast.call(&cast.client, cast.service.at(SERVICE_PORT), "/", 4)?;
+
+    story.fact("PERMISSIVE", &format!("outsider: {}", admitted.outcome()));
+    story.fact("", &format!("logged with identity {} and TLS {}", text(&before["source_identity"]), text(&before["tls_version"])));
+    story.fact("restart", &format!("node-b's agent with mtls: {{mode: STRICT}}, ready in {:.2} s", took.as_secs_f64()));
+    story.fact("STRICT", &format!("outsider: {}", refused.outcome()));
+    story.fact("", &format!("logged with flag {}: {}", text(&after["flag"]), text(&after["error"])));
+    story.pause();
+    story.expect(admitted.answer.is_some(), "PERMISSIVE admitted the outsider, who has no identity", || admitted.outcome());
+    let denied = refused.answer.is_none() && after["flag"] == "DENY";
+    story.expect(denied, "STRICT refused it, and the log says why", || format!("{}; {after}", refused.outcome()));
+    let answered = calls.iter().filter(|call| call.answer.is_some()).count();
+    story.expect(answered == calls.len(), "the client in the mesh is served as before", || {
+        format!("{answered} of {} calls were answered", calls.len())
+    });
+    story.record("permissive", before);
+    story.record("strict", after);
+    Ok(())
+}
+
+fn is_of_outsider(line: &Value) -> bool {
+    line["direction"] == "inbound" && line["source_identity"].is_null()
+}
+
+fn set_mode(agent: &NodeAgent, mode: &str) -> Result<()> {
+    let file = agent.agent.config_file();
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let mut config: Value = serde_saphyr::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+    config["mtls"]["mode"] = mode.into();
+    let text = serde_saphyr::to_string(&config).context("writing agent.yaml")?;
+    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("none")
+}
