@@ -181,7 +181,7 @@ fn every_connection_has_one_line_on_each_side_that_says_all() -> Result<()> {
                 "source_identity": world.client.identity(), "destination_address": world.far.at(8080),
                 "destination_workload": "far", "destination_namespace": "default",
                 "destination_identity": world.far.identity(), "service": null, "protocol": "tcp", "flag": "-",
-                "sent_bytes": 1234, "received_bytes": 1234, "tls_version": "TLSv1_3", "tls_group": "X25519MLKEM768",
+                "sent_bytes": 1234, "received_bytes": 1234, "tls_version": "TLSv1.3", "tls_group": "X25519MLKEM768",
                 "error": null,
             });
             for (field, value) in expected.as_object().unwrap() {
@@ -228,7 +228,7 @@ fn the_access_log_as_text_has_one_line_per_connection() -> Result<()> {
     assert!(connect(&world.client, &format!("--to {}", world.far.at(8080)))?.all_good(1));
     let wanted = format!("destination_address={}", world.far.at(8080));
     let line = world.a.process().wait_line(SOON, |line| line.contains(&wanted))?;
-    for part in ["direction=outbound", "source_workload=client", "flag=-", "tls_version=TLSv1_3", "sent_bytes=64"] {
+    for part in ["direction=outbound", "source_workload=client", "flag=-", "tls_version=TLSv1.3", "sent_bytes=64"] {
         assert!(line.split(' ').any(|field| field == part), "{part} is not in {line}");
     }
     Ok(())

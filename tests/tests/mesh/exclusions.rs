@@ -42,7 +42,7 @@ fn excluded_outbound_networks_bypass_the_agent() -> Result<()> {
     let mut world = World::new("out-cidrs")?;
     let (inside, outside) = (world.stranger()?, world.near.node().pod("other").unlisted().start()?);
     let _servers = [&inside, &outside].map(|pod| pod.serve("--listen 80").unwrap());
-    let networks = format!("{}/24,{}/128", inside.v4(), inside.v6());
+    let networks = format!("{}/32,{}/64", inside.v4(), inside.v6());
     world.client.annotate(OUTBOUND_CIDRS, Some(&networks))?;
     eventually("the networks are in force", SOON, || {
         let excluded = local(&world, &world.client)?["excludeOutboundCidrs"].take();

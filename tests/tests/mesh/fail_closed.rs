@@ -176,14 +176,15 @@ fn uninstall_leaves_nothing_pinned_and_the_pods_connect_as_if_there_had_been_no_
     let _servers = [&world.client, &stranger].map(|pod| pod.serve("--listen 8080 --ident").unwrap());
     world.a.kill()?;
     let node = world.client.node();
-    let pinned = || std::fs::read_dir(node.bpffs()).map(|entries| entries.count());
-    assert!(pinned()? > 0, "the search finds what is there");
+    // Not the whole file system: some kernels put entries of their own into each.
+    let pins = node.bpffs().join("heddle");
+    assert!(pins.exists(), "the search finds what is there");
     let config = world.a.config_file().display().to_string();
     let heddle = heddle_tests::bed::binary("heddle")?;
     let command = || node.command(&heddle.display().to_string());
     let output = command()?.words(&format!("uninstall --config {config}")).output(SOON)?;
     assert!(output.contains("removed"), "{output}");
-    assert_eq!(pinned()?, 0);
+    assert!(!pins.exists());
     for to in [stranger.at(8080), stranger.at6(8080)] {
         let report = connect(&world.client, &format!("--to {to} --ident --check-local"))?;
         assert!(report.all_good(1), "{to}: {report:?}");

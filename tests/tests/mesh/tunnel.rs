@@ -17,7 +17,7 @@ fn tls_1_3_with_a_post_quantum_group_shows_in_metrics_and_access_log() -> Result
     let _server = world.far.serve("--listen 8080")?;
     assert!(connect(&world.client, &format!("--to {} --count 3", world.far.at(8080)))?.all_good(3));
     for (side, agent) in [("client", &world.a), ("server", &world.b)] {
-        let good = [("side", side), ("result", "ok"), ("version", "TLSv1_3"), ("group", "X25519MLKEM768")];
+        let good = [("side", side), ("result", "ok"), ("version", "TLSv1.3"), ("group", "X25519MLKEM768")];
         let metrics = agent.metrics()?;
         let handshakes = metrics.sum("heddle_handshakes_total", &good);
         assert!(handshakes >= 1.0, "{side}");
@@ -28,7 +28,7 @@ fn tls_1_3_with_a_post_quantum_group_shows_in_metrics_and_access_log() -> Result
         let lines = lines_to(&log, world.far.at(8080), direction);
         assert_eq!(lines.len(), 3, "{direction}");
         for line in lines {
-            assert_eq!((&line["tls_version"], &line["tls_group"]), (&"TLSv1_3".into(), &"X25519MLKEM768".into()));
+            assert_eq!((&line["tls_version"], &line["tls_group"]), (&"TLSv1.3".into(), &"X25519MLKEM768".into()));
         }
     }
     Ok(())
