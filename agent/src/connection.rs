@@ -23,23 +23,33 @@ use crate::{
     failure::{BadRequest, Failed},
     identify::VerifiedPeer,
     mesh::{Snapshot, SpiffeId, Workload},
-    node::DataThread,
+    node::{DataThread, OpenConnection},
     observe::{
         BypassReason, ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport,
     },
     route,
 };
 
-/// Serves a connection that the kernel handed to the agent, to its end.
-pub async fn serve(accepted: Accepted, thread: Arc<DataThread>) {
+/// Serves a connection that the kernel handed to the agent, to its end, in a task of this data thread.
+pub fn serve(accepted: Accepted, thread: Arc<DataThread>, open: OpenConnection) {
     let Accepted { arrival, pod, stream, client } = accepted;
     // Small messages must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    // A task for each kind: one for all would need the memory of the largest.
     match arrival {
-        Arrival::Outbound => outbound(stream, client, &pod, &thread).await,
-        Arrival::Plaintext => inbound_plaintext(stream, client, &pod, &thread).await,
-        Arrival::Hbone => inbound_tunnel(stream, client, pod, thread).await,
-    }
+        Arrival::Outbound => tokio::spawn(async move {
+            outbound(stream, client, &pod, &thread).await;
+            drop(open);
+        }),
+        Arrival::Plaintext => tokio::spawn(async move {
+            inbound_plaintext(stream, client, &pod, &thread).await;
+            drop(open);
+        }),
+        Arrival::Hbone => tokio::spawn(async move {
+            inbound_tunnel(stream, client, pod, thread).await;
+            drop(open);
+        }),
+    };
 }
 
 /// From an application of this node to wherever it wanted to go.
@@ -75,7 +85,8 @@ struct Outbound<'a> {
 
 impl Outbound<'_> {
     async fn carry(&self, stream: TcpStream, record: &mut ConnectionRecord) -> Result<(), Failed> {
-        let opened = match self.open(record).await {
+        // Boxed, here and below: what only the opening needs is given back for the time of the relay.
+        let opened = match Box::pin(self.open(record)).await {
             Ok(opened) => opened,
             Err(failed) => {
                 // The application's connect() succeeded long ago; a reset is the error that is left to give it.
@@ -158,7 +169,7 @@ async fn carry_plaintext(
         let permitted = authorize::plaintext(thread.node.mtls)?;
         Ok(dial_application(&thread.node, pod, client, to, permitted).await?)
     };
-    match open.await {
+    match Box::pin(open).await {
         Ok(application) => {
             thread.node.observer.metrics().bypassed(BypassReason::PermissivePlaintext, 1);
             let bytes = record.opened();
@@ -181,7 +192,7 @@ async fn inbound_tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<Enrolled
         debug!(%client, %identity, "refused a tunnel: no certificate for the pod that it goes to");
         return;
     };
-    let tunnel = match tunnel::accept(stream, &own, node.limits.handshake_timeout).await {
+    let tunnel = match Box::pin(tunnel::accept(stream, &own, node.limits.handshake_timeout)).await {
         Ok(tunnel) => tunnel,
         Err(error) => {
             node.observer.metrics().handshake_failed(Side::Server, error.result());
@@ -257,7 +268,7 @@ async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<E
         let permitted = authorize::tunnel(&facts.peer)?;
         Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted).await?)
     };
-    let result = match open.await {
+    let result = match Box::pin(open).await {
         Ok(application) => {
             match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {
                 Ok(stream) => carry_stream(stream, application, &mut record).await,

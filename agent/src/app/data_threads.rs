@@ -102,20 +102,15 @@ impl DataPath for DataThreads {
         let open = thread.state.count_connection();
         let state = Arc::clone(&thread.state);
         if index == HERE.get() {
-            tokio::spawn(async move {
-                connection::serve(accepted, state).await;
-                drop(open);
-            });
-            return;
+            return connection::serve(accepted, state, open);
         }
         // A socket belongs to the runtime that it is registered with.
         let Accepted { arrival, pod, stream, client } = accepted;
         let Ok(socket) = stream.into_std() else { return };
         thread.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(socket) {
-                connection::serve(Accepted { arrival, pod, stream, client }, state).await;
+                connection::serve(Accepted { arrival, pod, stream, client }, state, open);
             }
-            drop(open);
         });
     }
 }

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -221,9 +221,9 @@ fn h2_error(error: h2::Error) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, error)
 }
 
-/// A read buffer that follows the traffic.
+/// Reads with a buffer whose size follows the traffic. It exists only while it is being filled: a connection that is
+/// quiet holds none.
 struct GrowingBuffer {
-    memory: BytesMut,
     size: usize,
     /// Reads in a row that needed less than a quarter.
     spare: u8,
@@ -234,7 +234,7 @@ impl GrowingBuffer {
     const PATIENCE: u8 = 16;
 
     fn new() -> Self {
-        Self { memory: BytesMut::new(), size: SMALL, spare: 0 }
+        Self { size: SMALL, spare: 0 }
     }
 
     /// How much the next read would take.
@@ -245,27 +245,26 @@ impl GrowingBuffer {
     /// Reads once, at most `limit` bytes. Empty at the end of the stream.
     async fn read(&mut self, reader: &mut ReadHalf<'_>, limit: usize) -> io::Result<Bytes> {
         let offered = self.size.min(limit);
-        self.memory.reserve(offered);
-        let length = reader.read_buf(&mut bytes::BufMut::limit(&mut self.memory, offered)).await?;
-        let data = self.memory.split_to(length).freeze();
+        let mut memory = BytesMut::with_capacity(offered).limit(offered);
+        let length = reader.read_buf(&mut memory).await?;
         self.adapt(length, offered);
-        Ok(data)
+        let memory = memory.into_inner();
+        // Many small pieces may have to wait for a slow peer: they must not keep large buffers with them.
+        Ok(if length < offered / 4 { Bytes::copy_from_slice(&memory) } else { memory.freeze() })
     }
 
     fn adapt(&mut self, length: usize, offered: usize) {
         if length == offered {
             self.size = (self.size * 2).min(LARGE);
             self.spare = 0;
-        } else if length < self.size / 4 {
+        } else if length >= self.size / 4 {
+            self.spare = 0;
+        } else {
             self.spare += 1;
             if self.spare >= Self::PATIENCE {
                 self.size = (self.size / 2).max(SMALL);
                 self.spare = 0;
             }
-            // A short read drained the socket: it may stay quiet for long, and memory is shared by all pods.
-            self.memory = BytesMut::new();
-        } else {
-            self.spare = 0;
         }
     }
 }
@@ -287,6 +286,5 @@ mod tests {
             buffer.adapt(1, size);
         }
         assert_eq!(buffer.size(), SMALL);
-        assert_eq!(buffer.memory.capacity(), 0);
     }
 }

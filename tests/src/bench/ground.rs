@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::interrupt;
 use super::nginx;
+use super::noise::Noise;
 use crate::bed::{Agent, Bed, Node, Pod, Process};
 
 pub(super) const HTTP: u16 = 8080;
@@ -43,6 +44,7 @@ pub(super) struct Ground {
     _servers: Vec<Process>,
     direct: Pods,
     mesh: Pods,
+    noise: Noise,
     bed: Bed,
 }
 
@@ -60,13 +62,18 @@ impl Ground {
             servers.extend(serve(&pods.near, &bed)?);
             servers.extend(serve(&pods.far, &bed)?);
         }
-        let ground = Self { client_agent, server_agent, _servers: servers, direct, mesh, bed };
+        let noise = Noise::new(bed.cgroup());
+        let ground = Self { client_agent, server_agent, _servers: servers, direct, mesh, noise, bed };
         ground.wait_enrolled()?;
         Ok(ground)
     }
 
     pub(super) fn bed(&self) -> &Bed {
         &self.bed
+    }
+
+    pub(super) fn noise(&self) -> &Noise {
+        &self.noise
     }
 
     pub(super) fn pods(&self, side: Side) -> &Pods {

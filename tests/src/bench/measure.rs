@@ -35,9 +35,9 @@ pub(super) fn round(ground: &mut Ground, case: &Case, seconds: u64) -> Result<Ro
 fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<Sample> {
     pause(SETTLE)?;
     let carried_before = ground.carried(!case.same_node)?;
-    let before = cpu_seconds(ground)?;
+    let (before, noise_before) = (cpu_seconds(ground)?, ground.noise().read()?);
     let work = work(ground, case, side, seconds)?;
-    let after = cpu_seconds(ground)?;
+    let (after, noise_after) = (cpu_seconds(ground)?, ground.noise().read()?);
     // Checks for an interruption, too: an interrupted load generator may end as if all were well.
     pause(SETTLE)?;
     ensure!(work.amount > 0.0, "nothing came through on the {side:?} path, and {} errors", work.errors);
@@ -54,6 +54,7 @@ fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<
         errors: work.errors,
         client_agent_cpu_seconds: after[0] - before[0],
         server_agent_cpu_seconds: after[1] - before[1],
+        cpus_used_by_others: noise_after.others_since(&noise_before),
     })
 }
 

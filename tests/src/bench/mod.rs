@@ -13,6 +13,7 @@ mod machine;
 mod measure;
 mod memory;
 mod nginx;
+mod noise;
 mod record;
 mod rows;
 mod table;
@@ -93,6 +94,7 @@ fn run(options: &Options) -> Result<()> {
     }
     ground.close()?;
     format::say(&table::render(&rows::of(&record)));
+    format::say(&record.describe_noise());
     if let Some(file) = &options.json {
         let json = serde_json::to_string_pretty(&record)?;
         std::fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;

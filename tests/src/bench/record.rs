@@ -7,6 +7,9 @@ use super::format::{number, ratio};
 use super::machine::Machine;
 use super::memory::Memory;
 
+/// CPUs used by others from which on the output warns: a tenth of one.
+const DISTURBED: f64 = 0.1;
+
 /// A whole run.
 #[derive(Serialize)]
 pub(super) struct Record {
@@ -45,6 +48,8 @@ pub(super) struct Sample {
     pub(super) errors: u64,
     pub(super) client_agent_cpu_seconds: f64,
     pub(super) server_agent_cpu_seconds: f64,
+    /// CPUs that programs outside the run kept busy meanwhile, on average.
+    pub(super) cpus_used_by_others: f64,
 }
 
 impl Record {
@@ -54,6 +59,17 @@ impl Record {
 
     pub(super) fn add(&mut self, case: &'static Case, rounds: Vec<Round>) {
         self.cases.push(Measured { case, rounds });
+    }
+
+    /// What others did on the machine meanwhile.
+    pub(super) fn describe_noise(&self) -> String {
+        let rounds = self.cases.iter().flat_map(|measured| &measured.rounds);
+        let used: Vec<f64> =
+            rounds.flat_map(|round| [&round.direct, &round.mesh]).map(|s| s.cpus_used_by_others).collect();
+        let mean = used.iter().sum::<f64>() / used.len().max(1) as f64;
+        let worst = used.iter().copied().fold(0.0, f64::max);
+        let advice = if worst > DISTURBED { ": figures from a disturbed machine, ratios included" } else { "" };
+        format!("Other programs used {mean:.2} CPUs on average while it was measured, {worst:.2} at worst{advice}.")
     }
 }
 

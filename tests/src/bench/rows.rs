@@ -139,6 +139,7 @@ mod tests {
             errors: 0,
             client_agent_cpu_seconds: cpu,
             server_agent_cpu_seconds: cpu / 2.0,
+            cpus_used_by_others: 0.0,
         }
     }
 
