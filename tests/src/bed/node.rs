@@ -30,6 +30,8 @@ const NODE_SETTINGS: &[(&str, &str)] = &[
     // No duplicate address detection: IPv6 is usable at once.
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),
+    // Made before the default was set.
+    ("ipv6/conf/eth0/accept_dad", "0"),
 ];
 
 /// A node of a bed; clones are the same node.

@@ -303,7 +303,7 @@ impl Pod {
             format!("link add eth0 netns {} type veth peer name {port} netns {}\n", netns.name(), node.netns().name());
         node.bed().add_namespace(netns, &cable)?;
         node.netns().ip(&format!("link set {port} master cni0\nlink set {port} up\n"))?;
-        netns.sysctl(&[("ipv6/conf/all/accept_dad", "0"), ("ipv6/conf/default/accept_dad", "0")])?;
+        netns.sysctl(&[("ipv6/conf/all/accept_dad", "0"), ("ipv6/conf/eth0/accept_dad", "0")])?;
         let (gateway4, gateway6) = node.gateway();
         netns.ip(&format!(
             "link set lo up\nlink set eth0 up\naddr add {v4}/24 dev eth0\naddr add {v6}/64 dev eth0 nodad\n\

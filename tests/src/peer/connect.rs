@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ pub(super) struct Connect {
     /// How many connections to make.
     #[arg(long, default_value_t = 1)]
     count: u64,
+    /// Make no more once standard input ends.
+    #[arg(long)]
+    until_eof: bool,
     /// How many at a time.
     #[arg(long, default_value_t = 1)]
     concurrency: u64,
@@ -70,7 +73,10 @@ struct Tally {
 
 pub(super) fn run(connect: &Connect) -> Result<ConnectReport> {
     let targets = parse_targets(&connect.to)?;
-    let (next, tally) = (AtomicU64::new(0), Mutex::new(Tally::default()));
+    let (next, tally) = (Arc::new(AtomicU64::new(0)), Mutex::new(Tally::default()));
+    if connect.until_eof {
+        end_with_input(Arc::clone(&next), connect.count);
+    }
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..connect.concurrency.clamp(1, connect.count.max(1)) {
@@ -83,6 +89,14 @@ pub(super) fn run(connect: &Connect) -> Result<ConnectReport> {
     report.total_us = Quantiles::of(tally.total_us);
     report.seconds = begin.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// At the end of standard input no number is left to be taken.
+fn end_with_input(next: Arc<AtomicU64>, count: u64) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        next.store(count, Ordering::Relaxed);
+    });
 }
 
 fn worker(connect: &Connect, targets: &[Target], next: &AtomicU64, tally: &Mutex<Tally>) {

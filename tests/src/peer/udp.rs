@@ -1,5 +1,6 @@
 //! `heddle-peer udp-echo` and `udp-ping`: datagrams, which the mesh must leave alone.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -49,17 +50,32 @@ pub(super) fn ping(ping: &Ping) -> Result<PingReport> {
     if ping.connected {
         socket.connect(ping.to).with_context(|| format!("connecting to {}", ping.to))?;
     }
-    let mut report = PingReport { sent: 0, answered: 0 };
+    // Answers may come late, after the next datagram was sent: a neighbour had to be found first.
+    let (mut waiting, mut sent) = (BTreeSet::new(), 0);
     for number in 0..ping.count {
-        let sent = format!("datagram {number} of {}", std::process::id());
+        let datagram = datagram(number);
         let result =
-            if ping.connected { socket.send(sent.as_bytes()) } else { socket.send_to(sent.as_bytes(), ping.to) };
+            if ping.connected { socket.send(datagram.as_bytes()) } else { socket.send_to(datagram.as_bytes(), ping.to) };
         result.with_context(|| format!("sending to {}", ping.to))?;
-        report.sent += 1;
-        let mut buffer = [0; 2048];
-        if let Ok((count, from)) = socket.recv_from(&mut buffer) {
-            report.answered += u64::from(from == ping.to && &buffer[..count] == sent.as_bytes());
+        sent += 1;
+        waiting.insert(datagram);
+        receive(&socket, ping.to, &mut waiting);
+    }
+    Ok(PingReport { sent, answered: sent - waiting.len() as u64 })
+}
+
+fn datagram(number: u64) -> String {
+    format!("datagram {number} of {}", std::process::id())
+}
+
+/// Takes answers until none is waited for, or none comes for the socket's time limit.
+fn receive(socket: &UdpSocket, from: SocketAddr, waiting: &mut BTreeSet<String>) {
+    let mut buffer = [0; 2048];
+    while !waiting.is_empty() {
+        let Ok((count, sender)) = socket.recv_from(&mut buffer) else { return };
+        // Not the whole address: an IPv6 sender may have a flow label of its own.
+        if (sender.ip(), sender.port()) == (from.ip(), from.port()) {
+            waiting.remove(String::from_utf8_lossy(&buffer[..count]).as_ref());
         }
     }
-    Ok(report)
 }

@@ -111,11 +111,13 @@ fn datagrams_are_answered_connected_or_not() -> Result<()> {
     let bed = Bed::new("udp")?;
     let client = bed.node("a")?.pod("client").start()?;
     let server = bed.node("b")?.pod("server").start()?;
-    let mut echo = server.peer(&format!("udp-echo --listen {}", server.at(53)))?.start()?;
-    echo.wait_line(Duration::from_secs(5), |line| line.contains("listening"))?;
-    for how in ["", "--connected"] {
-        let report: PingReport = client.ask(&format!("udp-ping --to {} --count 3 {how}", server.at(53)))?;
-        assert_eq!(report, PingReport { sent: 3, answered: 3 }, "{how}");
+    for to in [server.at(53), server.at6(53)] {
+        let mut echo = server.peer(&format!("udp-echo --listen {to}"))?.start()?;
+        echo.wait_line(Duration::from_secs(5), |line| line.contains("listening"))?;
+        for how in ["", "--connected"] {
+            let report: PingReport = client.ask(&format!("udp-ping --to {to} --count 3 {how}"))?;
+            assert_eq!(report, PingReport { sent: 3, answered: 3 }, "{to} {how}");
+        }
     }
     let silent: PingReport = client.ask(&format!("udp-ping --to {} --count 1 --wait-ms 50", server.at(54)))?;
     assert_eq!(silent.answered, 0);

@@ -6,8 +6,17 @@
 
 mod bed;
 mod capture;
-mod demo;
+mod config;
+mod endpoints;
+mod enrolment;
+mod exclusions;
+mod fail_closed;
+mod identity;
 mod inbound;
+mod load;
 mod peer;
+mod relay;
+mod services;
+mod tunnel;
 mod wire;
 mod world;
