@@ -77,7 +77,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     stop.send_replace(true);
     endpoints.stopped().await;
-    drop(threads);
+    threads.stop();
     observer.flush_access_log(LOG_FLUSH);
     Ok(())
 }

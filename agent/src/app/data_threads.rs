@@ -12,6 +12,7 @@ use std::{
     thread,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, Handle},
@@ -33,23 +34,23 @@ thread_local! {
 /// connection costs a wake-up, to be a little busier costs less.
 const SLACK: usize = 1;
 
-/// All data threads. They end, with everything that they still serve, when this is dropped.
+/// All data threads, which run until [`DataThreads::stop`]: acceptors hold them, and they hold the acceptors.
 pub(super) struct DataThreads {
     threads: Vec<Running>,
     next_acceptor: AtomicUsize,
-    stop: watch::Sender<()>,
+    stop: watch::Sender<bool>,
 }
 
 struct Running {
     state: Arc<DataThread>,
     runtime: Handle,
-    thread: Option<thread::JoinHandle<()>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl DataThreads {
     /// Starts them.
     pub(super) fn start(node: &Arc<Node>) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(());
+        let (stop, stopped) = watch::channel(false);
         let start = |index| Running::start(index, DataThread::new(Arc::clone(node)), stopped.clone());
         let threads = (0..node.limits.data_threads).map(start).collect::<io::Result<_>>()?;
         Ok(Self { threads, next_acceptor: AtomicUsize::new(0), stop })
@@ -58,6 +59,17 @@ impl DataThreads {
     /// Connections that all threads serve now.
     pub(super) fn open_connections(&self) -> usize {
         self.threads.iter().map(|thread| thread.state.open_connections()).sum()
+    }
+
+    /// Ends all threads, with everything that they still serve, and waits until it has ended.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+        for running in &self.threads {
+            if let Some(thread) = running.thread.lock().take() {
+                // A thread that panicked has said so.
+                let _ = thread.join();
+            }
+        }
     }
 
     /// The thread that accepted it, unless another is idler by more than the slack.
@@ -71,7 +83,7 @@ impl DataThreads {
 }
 
 impl Running {
-    fn start(index: usize, state: Arc<DataThread>, mut stopped: watch::Receiver<()>) -> io::Result<Self> {
+    fn start(index: usize, state: Arc<DataThread>, mut stopped: watch::Receiver<bool>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let house_keeping = Arc::clone(&state).keep_house();
@@ -80,12 +92,11 @@ impl Running {
             runtime.block_on(async {
                 tokio::select! {
                     () = house_keeping => {}
-                    // The sender is dropped, never used.
-                    _ = stopped.changed() => {}
+                    _ = stopped.wait_for(|stop| *stop) => {}
                 }
             });
         })?;
-        Ok(Self { state, runtime: handle, thread: Some(thread) })
+        Ok(Self { state, runtime: handle, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -112,15 +123,5 @@ impl DataPath for DataThreads {
                 connection::serve(Accepted { arrival, pod, stream, client }, state, open);
             }
         });
-    }
-}
-
-impl Drop for DataThreads {
-    fn drop(&mut self) {
-        self.stop.send_replace(());
-        for thread in self.threads.iter_mut().filter_map(|running| running.thread.take()) {
-            // A thread that panicked has said so.
-            let _ = thread.join();
-        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The agent connects to an application with the client's address as its source, so the application answers to that
 //! address, and the answer would leave the pod. The agent's packets carry a mark, the application's socket takes it
-//! over (`tcp_fwmark_accept`), and one rule sends what has the mark to the local table: the answer stays here.
+//! over (`tcp_fwmark_accept`), and one rule sends what has the mark to the local table: the answer stays here. So does the
+//! refusal where no application listens: no socket sends it, and it takes the mark from the packet (`fwmark_reflect`).
 
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
@@ -40,8 +41,9 @@ impl ReturnRoute {
     pub(super) fn install(netns: Arc<NetworkNamespace>) -> io::Result<Self> {
         let mut installed = INSTALLED.lock();
         netns.run(|| {
-            // /proc/sys/net shows the namespace of the thread that opens it.
-            fs::write("/proc/sys/net/ipv4/tcp_fwmark_accept", "1")?;
+            for setting in settings() {
+                fs::write(setting, "1")?;
+            }
             for family in families() {
                 request(RouteNetlinkMessage::NewRoute(route(family)), true)?;
                 request(RouteNetlinkMessage::NewRule(rule(family)), true)?;
@@ -73,9 +75,18 @@ impl Drop for ReturnRoute {
     }
 }
 
+/// /proc/sys/net shows the namespace of the thread that opens it.
+fn settings() -> impl Iterator<Item = &'static str> {
+    let ipv4 = ["/proc/sys/net/ipv4/tcp_fwmark_accept", "/proc/sys/net/ipv4/fwmark_reflect"];
+    ipv4.into_iter().chain(has_ipv6().then_some("/proc/sys/net/ipv6/fwmark_reflect"))
+}
+
+fn has_ipv6() -> bool {
+    fs::exists("/proc/sys/net/ipv6").unwrap_or(false)
+}
+
 fn families() -> impl Iterator<Item = AddressFamily> {
-    let ipv6 = fs::exists("/proc/sys/net/ipv6").unwrap_or(false);
-    [AddressFamily::Inet].into_iter().chain(ipv6.then_some(AddressFamily::Inet6))
+    [AddressFamily::Inet].into_iter().chain(has_ipv6().then_some(AddressFamily::Inet6))
 }
 
 fn rule(family: AddressFamily) -> RuleMessage {

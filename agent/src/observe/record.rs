@@ -118,8 +118,11 @@ impl ConnectionRecord {
 impl Drop for ConnectionRecord {
     fn drop(&mut self) {
         if self.story.is_some() {
-            let error = "the agent gave the connection up before it had an outcome".to_owned();
-            self.conclude(Some(Failure { flag: ResponseFlag::Aborted, error }));
+            let (flag, error) = match self.observer.metrics().is_draining() {
+                true => (ResponseFlag::Drained, "the agent ended before the connection did"),
+                false => (ResponseFlag::Aborted, "the agent gave the connection up before it had an outcome"),
+            };
+            self.conclude(Some(Failure { flag, error: error.to_owned() }));
         }
     }
 }

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{
-    Reason,
-    server::{Builder, Connection, SendResponse},
-};
+use h2::server::{Builder, Connection, SendResponse};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::{io::BufWriter, net::TcpStream, time::timeout};
 use tokio_rustls::server::TlsStream;
@@ -134,8 +131,7 @@ impl IncomingStream {
     pub fn refuse(mut self, status: StatusCode) {
         let mut response = Response::new(());
         *response.status_mut() = status;
-        // A client that is gone needs no answer.
+        // A client that is gone needs no answer. What it still sends is refused by h2, once the answer has left.
         let _ = self.respond.send_response(response, true);
-        self.respond.send_reset(Reason::NO_ERROR);
     }
 }

@@ -128,6 +128,11 @@ impl Metrics {
     pub fn set_draining(&self, draining: bool) {
         self.draining.set(i64::from(draining));
     }
+
+    /// What [`Self::set_draining`] said last.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get() != 0
+    }
 }
 
 fn gauge_value(count: usize) -> i64 {
