@@ -20,7 +20,7 @@ fn a_tunnel_is_refused_to_whoever_does_not_prove_a_good_identity() -> Result<()>
     let _server = world.far.serve("--listen 8080 --stats")?;
     let (ours, other) = (Root::of_agents(&world.bed.ca_directory())?, Root::stranger()?);
     let leaf = |id: &str| Leaf::of(id);
-    let cases: Vec<(&str, Option<(&Root, Leaf)>, &str)> = vec![
+    let cases = [
         ("no certificate", None, ""),
         ("wrong authority", Some((&other, leaf(GOOD))), ""),
         ("wrong trust domain", Some((&ours, leaf("spiffe://other.local/ns/default/sa/somebody"))), ""),
