@@ -54,8 +54,11 @@ pub(super) fn ping(ping: &Ping) -> Result<PingReport> {
     let (mut waiting, mut sent) = (BTreeSet::new(), 0);
     for number in 0..ping.count {
         let datagram = datagram(number);
-        let result =
-            if ping.connected { socket.send(datagram.as_bytes()) } else { socket.send_to(datagram.as_bytes(), ping.to) };
+        let result = if ping.connected {
+            socket.send(datagram.as_bytes())
+        } else {
+            socket.send_to(datagram.as_bytes(), ping.to)
+        };
         result.with_context(|| format!("sending to {}", ping.to))?;
         sent += 1;
         waiting.insert(datagram);

@@ -65,7 +65,8 @@ fn one_source_port_on_two_addresses_and_in_two_pods_is_told_apart() -> Result<()
     std::thread::scope(|scope| {
         let clients = clients.map(|(pod, targets, from)| {
             // A reset frees the port at once, so that each connection uses it again.
-            let line = format!("--to {targets} --count 100 --ident --check-local --check-peername --bind {from} --reset");
+            let line =
+                format!("--to {targets} --count 100 --ident --check-local --check-peername --bind {from} --reset");
             scope.spawn(move || (from, connect(pod, &line).unwrap()))
         });
         for client in clients {

@@ -93,12 +93,16 @@ fn a_broken_object_is_reported_and_its_last_good_version_stays_in_force() -> Res
         (&*good.replace("port: 80", "port: eighty"), "eighty"),
     ] {
         world.bed.objects().put_text(file, broken)?;
-        world.a.wait_metrics("a problem is reported", SOON, |metrics| metrics.sum("heddle_object_problems", &[]) >= 1.0)?;
+        world
+            .a
+            .wait_metrics("a problem is reported", SOON, |metrics| metrics.sum("heddle_object_problems", &[]) >= 1.0)?;
         let problems = world.a.config_json()?["problems"].to_string();
         assert!(problems.contains(part) && problems.contains(file), "{part}: {problems}");
         assert!(echoed(&probe(&world.client, service.at(80), "hello")?, "hello"), "the last good version serves");
         world.bed.objects().put_text(file, &good)?;
-        world.a.wait_metrics("no problem is left", SOON, |metrics| metrics.sum("heddle_object_problems", &[]) == 0.0)?;
+        world
+            .a
+            .wait_metrics("no problem is left", SOON, |metrics| metrics.sum("heddle_object_problems", &[]) == 0.0)?;
     }
     Ok(())
 }
@@ -112,7 +116,9 @@ fn objects_in_one_file_and_in_deeper_directories_are_read_and_followed() -> Resu
     world.settle()?;
     let directory = world.bed.objects().directory();
     let mut documents = Vec::new();
-    for name in ["service-default-web.yaml", "endpointslice-default-web-ipv4.yaml", "endpointslice-default-web-ipv6.yaml"] {
+    for name in
+        ["service-default-web.yaml", "endpointslice-default-web-ipv4.yaml", "endpointslice-default-web-ipv6.yaml"]
+    {
         documents.push(std::fs::read_to_string(directory.join(name))?);
         std::fs::remove_file(directory.join(name))?;
     }
@@ -133,7 +139,9 @@ fn the_directory_of_objects_may_vanish_and_come_back() -> Result<()> {
     let directory = world.bed.objects().directory();
     let aside = world.bed.directory().join("moved-away");
     std::fs::rename(directory, &aside)?;
-    world.a.wait_metrics("the loss is reported", SOON * 2, |metrics| metrics.sum("heddle_object_problems", &[]) >= 1.0)?;
+    world
+        .a
+        .wait_metrics("the loss is reported", SOON * 2, |metrics| metrics.sum("heddle_object_problems", &[]) >= 1.0)?;
     let report = connect(&world.client, &format!("--to {} --count 5", world.far.at(8080)))?;
     assert!(report.all_good(5), "the last state serves: {report:?}");
     assert_eq!(world.a.metrics()?.get("heddle_enrolled_pods", &[]), Some(2.0));

@@ -114,7 +114,7 @@ fn a_client_is_enrolled_and_released_under_load_without_a_failed_connection() ->
     let targets = [&world.near, &world.far, &stranger].map(|pod| pod.at(8080).to_string()).join(",");
     let loaded = Load::start(&world.client, &targets)?;
     toggle(&world.client, &world.a, 2)?;
-    loaded.end_without_failure()
+    loaded.end_without_failure(&[&world.a, &world.b])
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_server_is_enrolled_and_released_under_load_from_its_own_node_without_a_fail
     let _server = world.near.serve("--listen 8080 --ident")?;
     let loaded = Load::start(&world.client, &world.near.at(8080).to_string())?;
     toggle(&world.near, &world.a, 2)?;
-    loaded.end_without_failure()
+    loaded.end_without_failure(&[&world.a, &world.b])
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_server_is_enrolled_and_released_under_load_from_another_node_without_a_fail
     let _server = world.far.serve("--listen 8080 --ident")?;
     let loaded = Load::start(&world.client, &world.far.at(8080).to_string())?;
     toggle(&world.far, &world.b, 1)?;
-    loaded.end_without_failure()
+    loaded.end_without_failure(&[&world.a, &world.b])
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_server_is_enrolled_and_released_under_load_from_outside_without_a_failed_co
     let _server = world.far.serve("--listen 8080 --ident")?;
     let loaded = Load::start(&stranger, &world.far.at(8080).to_string())?;
     toggle(&world.far, &world.b, 1)?;
-    loaded.end_without_failure()
+    loaded.end_without_failure(&[&world.a, &world.b])
 }
 
 /// Releases and enrols a pod three times.

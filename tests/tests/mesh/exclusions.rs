@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use heddle_tests::bed::Pod;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{SOON, World, echoed, eventually, lines_to, probe, refused};
 
@@ -16,7 +16,7 @@ fn excluded_outbound_ports_bypass_the_agent() -> Result<()> {
     let stranger = world.stranger()?;
     let _server = stranger.serve("--listen 80-82")?;
     world.client.annotate(OUTBOUND_PORTS, Some("80, 81"))?;
-    in_force(&world, "excludeOutboundPorts", "[80,81]")?;
+    in_force(&world, "excludeOutboundPorts", &json!([80, 81]))?;
     let capture = world.bed.wire_capture()?;
     for to in [stranger.at(80), stranger.at6(81), stranger.at(82)] {
         assert!(echoed(&probe(&world.client, to, "needle")?, "needle"), "{to}");
@@ -31,7 +31,7 @@ fn excluded_outbound_ports_bypass_the_agent() -> Result<()> {
     assert_eq!(metrics.sum("heddle_kernel_events_total", &[("event", "outbound_excluded_port")]), 2.0);
 
     world.client.annotate(OUTBOUND_PORTS, None)?;
-    in_force(&world, "excludeOutboundPorts", "[]")?;
+    in_force(&world, "excludeOutboundPorts", &json!([]))?;
     assert!(echoed(&probe(&world.client, stranger.at(80), "again")?, "again"));
     assert_eq!(lines_to(&world.log_of_a()?, stranger.at(80), "outbound").len(), 1, "live, both ways");
     Ok(())
@@ -70,7 +70,7 @@ fn excluded_inbound_ports_go_straight_to_the_application_also_when_strict() -> R
     let _server = world.far.serve("--listen 80-81")?;
     world.far.annotate(INBOUND_PORTS, Some("80"))?;
     eventually("the port is in force", SOON, || {
-        Ok(local_of(&world.b.config_json()?, &world.far)["excludeInboundPorts"].to_string() == "[80]")
+        Ok(local_of(&world.b.config_json()?, &world.far)["excludeInboundPorts"] == json!([80]))
     })?;
     for to in [world.far.at(80), world.far.at6(80)] {
         assert!(echoed(&probe(&stranger, to, "plain")?, "plain"), "{to}");
@@ -116,10 +116,8 @@ fn a_bad_exclusion_is_reported_and_excludes_nothing() -> Result<()> {
 }
 
 /// Waits until the client's rules are as expected; then they are in the kernel with the next reading at the latest.
-fn in_force(world: &World, rule: &str, value: &str) -> Result<()> {
-    eventually("the client's exclusions are in force", SOON, || {
-        Ok(local(world, &world.client)?[rule].to_string() == value)
-    })?;
+fn in_force(world: &World, rule: &str, value: &Value) -> Result<()> {
+    eventually("the client's exclusions are in force", SOON, || Ok(local(world, &world.client)?[rule] == *value))?;
     std::thread::sleep(std::time::Duration::from_millis(50));
     Ok(())
 }

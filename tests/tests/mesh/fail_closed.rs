@@ -40,8 +40,10 @@ fn without_an_agent_connections_are_refused_at_once_and_nothing_leaves() -> Resu
     }
     let record = capture.stop()?;
     let own = [client.at(0).ip(), client.at6(0).ip()];
-    let sent: Vec<_> = record.packets().iter().filter(|p| own.contains(&p.flow.source.ip()) && !p.payload.is_empty()).collect();
-    let opened: Vec<_> = record.packets().iter().filter(|p| own.contains(&p.flow.source.ip()) && p.flags & 0x02 != 0).collect();
+    let sent: Vec<_> =
+        record.packets().iter().filter(|p| own.contains(&p.flow.source.ip()) && !p.payload.is_empty()).collect();
+    let opened: Vec<_> =
+        record.packets().iter().filter(|p| own.contains(&p.flow.source.ip()) && p.flags & 0x02 != 0).collect();
     assert!(sent.is_empty() && opened.is_empty(), "{sent:?} {opened:?}");
     Ok(())
 }
@@ -77,7 +79,11 @@ fn a_restarted_agent_adopts_what_is_pinned_and_works_without_touching_the_pods()
         enrolled(&world.a, 2)?;
         enrolled(&world.b, 1)?;
         for (from, to) in [(&world.client, &world.far), (&world.far, &world.client), (&world.near, &world.client)] {
-            let line = format!("--to {},{} --count 20 --concurrency 4 --ident --check-local --check-peername", to.at(8080), to.at6(8080));
+            let line = format!(
+                "--to {},{} --count 20 --concurrency 4 --ident --check-local --check-peername",
+                to.at(8080),
+                to.at6(8080)
+            );
             let report = connect(from, &line)?;
             assert!(report.all_good(20), "round {round}, {} to {}: {report:?}", from.name(), to.name());
         }
@@ -103,8 +109,21 @@ fn an_agent_restarted_under_load_serves_every_connection_after_it() -> Result<()
     let clear = capture.stop()?.flows().into_keys().filter(|flow| flow.destination == world.far.at(8080)).count();
     assert_eq!(clear, 0, "nothing left in the clear meanwhile");
     let report = load.end()?;
-    let refusals = ["connect: ECONNREFUSED", "connect: ECONNRESET", "greeting: ECONNRESET", "greeting: eof", "read: ECONNRESET", "read: eof", "write: EPIPE", "write: ECONNRESET", "close: ECONNRESET"];
-    assert!(report.failures.keys().all(|failure| refusals.contains(&failure.as_str())), "refused, never wrong: {report:?}");
+    let refusals = [
+        "connect: ECONNREFUSED",
+        "connect: ECONNRESET",
+        "greeting: ECONNRESET",
+        "greeting: eof",
+        "read: ECONNRESET",
+        "read: eof",
+        "write: EPIPE",
+        "write: ECONNRESET",
+        "close: ECONNRESET",
+    ];
+    assert!(
+        report.failures.keys().all(|failure| refusals.contains(&failure.as_str())),
+        "refused, never wrong: {report:?}"
+    );
     Ok(())
 }
 
@@ -138,10 +157,14 @@ fn a_drain_ends_with_its_timeout() -> Result<()> {
     let finished = world.a.terminate(SOON)?;
     assert_eq!(finished.status.code(), Some(0), "{}", finished.describe());
     assert!(begin.elapsed() >= Duration::from_secs(1), "it waited for {:?}", begin.elapsed());
-    let flags: Vec<String> = finished.stdout.iter().filter_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        (line["destination_address"] == world.far.at(8080).to_string().as_str()).then(|| line["flag"].to_string())
-    }).collect();
+    let flags: Vec<String> = finished
+        .stdout
+        .iter()
+        .filter_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            (line["destination_address"] == world.far.at(8080).to_string().as_str()).then(|| line["flag"].to_string())
+        })
+        .collect();
     assert_eq!(flags, ["\"DRAIN\"", "\"DRAIN\""], "what was cut is in the log");
     assert_eq!(held.end()?.healthy, 0);
     Ok(())

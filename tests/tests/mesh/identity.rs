@@ -20,7 +20,7 @@ fn a_tunnel_is_refused_to_whoever_does_not_prove_a_good_identity() -> Result<()>
     let _server = world.far.serve("--listen 8080 --stats")?;
     let (ours, other) = (Root::of_agents(&world.bed.ca_directory())?, Root::stranger()?);
     let leaf = |id: &str| Leaf::of(id);
-    let cases: Vec<(&str, Option<(&Root, Leaf)>, &str)> = vec![
+    let cases = [
         ("no certificate", None, ""),
         ("wrong authority", Some((&other, leaf(GOOD))), ""),
         ("wrong trust domain", Some((&ours, leaf("spiffe://other.local/ns/default/sa/somebody"))), ""),
@@ -28,7 +28,11 @@ fn a_tunnel_is_refused_to_whoever_does_not_prove_a_good_identity() -> Result<()>
         ("not valid yet", Some((&ours, leaf(GOOD).not_yet_valid())), ""),
         ("not for clients", Some((&ours, Leaf { for_clients: false, ..leaf(GOOD) })), ""),
         ("no identity", Some((&ours, Leaf { uris: vec![], ..leaf(GOOD) })), ""),
-        ("two identities", Some((&ours, Leaf { uris: vec![GOOD.to_owned(), GOOD.to_owned() + "x"], ..leaf(GOOD) })), ""),
+        (
+            "two identities",
+            Some((&ours, Leaf { uris: vec![GOOD.to_owned(), GOOD.to_owned() + "x"], ..leaf(GOOD) })),
+            "",
+        ),
         ("not a SPIFFE id", Some((&ours, leaf("https://cluster.local/ns/default/sa/somebody"))), ""),
         ("not a workload's SPIFFE id", Some((&ours, leaf("spiffe://cluster.local/somebody"))), ""),
         ("TLS 1.2", Some((&ours, leaf(GOOD))), "--tls12"),
@@ -36,7 +40,8 @@ fn a_tunnel_is_refused_to_whoever_does_not_prove_a_good_identity() -> Result<()>
     ];
     let count = cases.len();
     for (index, (what, shown, more)) in cases.into_iter().enumerate() {
-        let minted = shown.map(|(root, leaf)| root.mint(&leaf, world.bed.directory(), &format!("case-{index}")).unwrap());
+        let minted =
+            shown.map(|(root, leaf)| root.mint(&leaf, world.bed.directory(), &format!("case-{index}")).unwrap());
         let report = tunnel(&stranger, &world.far, &format!("{}", world.far.at(8080)), minted.as_ref(), more)?;
         assert!(report.connected && report.status.is_none() && !report.echoed, "{what}: {report:?}");
         assert!(report.error.is_some(), "{what}: {report:?}");
@@ -184,7 +189,11 @@ fn not_reached(client: &Pod, server: &Pod, agent: &mut heddle_tests::bed::Agent,
     let mut line = Value::Null;
     crate::world::eventually("the connection is in the log", Duration::from_secs(5), || {
         let log = agent.access_log();
-        line = log.get(seen..).and_then(|new| new.iter().find(|line| line["destination_address"] == *to)).cloned().unwrap_or_default();
+        line = log
+            .get(seen..)
+            .and_then(|new| new.iter().find(|line| line["destination_address"] == *to))
+            .cloned()
+            .unwrap_or_default();
         Ok(!line.is_null())
     })?;
     assert_eq!(line["flag"], flag, "{line}");

@@ -59,7 +59,8 @@ fn an_unknown_port_and_a_service_without_ready_endpoints_are_refused_with_a_reas
     let down = world.bed.service("down", &[(80, 8080)])?;
     down.backends_with(&[(&world.far, false)])?;
     world.settle()?;
-    let cases = [(some.at(8080), "NR"), (some.at6(443), "NR"), (none.at(80), "UH"), (down.at(80), "UH"), (down.at6(80), "UH")];
+    let cases =
+        [(some.at(8080), "NR"), (some.at6(443), "NR"), (none.at(80), "UH"), (down.at(80), "UH"), (down.at6(80), "UH")];
     for (to, flag) in cases {
         let report = probe(&world.client, to, "hello")?;
         assert!(refused(&report), "{to}: {report:?}");
@@ -111,7 +112,8 @@ fn destinations_outside_the_mesh_pass_through() -> Result<()> {
     let service = world.bed.service("outside", &[(80, 8080)])?;
     service.backends(&[&outside])?;
     world.settle()?;
-    let targets = [stranger.at(8080), stranger.at6(8080), outside.at(8080), outside.at6(8080), service.at(80), service.at6(80)];
+    let targets =
+        [stranger.at(8080), stranger.at6(8080), outside.at(8080), outside.at6(8080), service.at(80), service.at6(80)];
     for to in targets {
         let source = if to.is_ipv4() { world.client.at(0) } else { world.client.at6(0) };
         let line = format!("--to {to} --ident --check-peername --expect-source {}", source.ip());
@@ -121,7 +123,10 @@ fn destinations_outside_the_mesh_pass_through() -> Result<()> {
     let log = world.log_of_a()?;
     for to in targets {
         let line = lines_to(&log, to, "outbound").pop().unwrap();
-        assert!(line["tls_version"].is_null() && line["destination_identity"].is_null() && line["flag"] == "-", "{line}");
+        assert!(
+            line["tls_version"].is_null() && line["destination_identity"].is_null() && line["flag"] == "-",
+            "{line}"
+        );
     }
     let outside_mesh = [("reason", "outside_mesh")];
     assert_eq!(world.a.metrics()?.sum("heddle_bypassed_connections_total", &outside_mesh), 6.0);

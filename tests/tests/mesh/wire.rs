@@ -13,7 +13,8 @@ const HBONE: u16 = 15008;
 #[test]
 fn nothing_of_what_enrolled_pods_say_can_be_read_on_the_wire() -> Result<()> {
     let world = World::new("wire")?;
-    let _servers = [&world.client, &world.far].map(|pod| pod.serve("--listen 8080 --greet needle-of-the-server").unwrap());
+    let _servers =
+        [&world.client, &world.far].map(|pod| pod.serve("--listen 8080 --greet needle-of-the-server").unwrap());
     let service = world.bed.service("far", &[(80, 8080)])?;
     service.backends(&[&world.far])?;
     world.settle()?;
@@ -27,7 +28,10 @@ fn nothing_of_what_enrolled_pods_say_can_be_read_on_the_wire() -> Result<()> {
         (&world.far, world.client.at6(8080)),
     ] {
         let report = probe(from, to, "needle-of-the-client")?;
-        assert!(report.data.as_deref().is_some_and(|data| data.starts_with("needle-of-the-server\n")), "to {to}: {report:?}");
+        assert!(
+            report.data.as_deref().is_some_and(|data| data.starts_with("needle-of-the-server\n")),
+            "to {to}: {report:?}"
+        );
     }
     let record = capture.stop()?;
     for needle in ["needle-of-the-client", "needle-of-the-server", "needle"] {
@@ -36,7 +40,8 @@ fn nothing_of_what_enrolled_pods_say_can_be_read_on_the_wire() -> Result<()> {
     let pods: [IpAddr; 4] =
         [world.client.v4().into(), world.client.v6().into(), world.far.v4().into(), world.far.v6().into()];
     let of_pods = |ip: IpAddr| pods.contains(&ip);
-    let flows: Vec<_> = record.flows().into_keys().filter(|f| of_pods(f.source.ip()) || of_pods(f.destination.ip())).collect();
+    let flows: Vec<_> =
+        record.flows().into_keys().filter(|f| of_pods(f.source.ip()) || of_pods(f.destination.ip())).collect();
     let strays: Vec<_> =
         flows.iter().filter(|f| !f.tcp || (f.source.port() != HBONE && f.destination.port() != HBONE)).collect();
     assert!(strays.is_empty(), "not in a tunnel: {strays:?}");
