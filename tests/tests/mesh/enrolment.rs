@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use heddle_tests::bed::{Agent, Bed, Pod};
+use serde_json::json;
 
 use crate::load::Load;
 use crate::world::{World, connect, echoed, enrolled, hold, lines_to, probe, settle};
@@ -103,6 +104,44 @@ fn pods_come_and_go_while_the_agent_runs() -> Result<()> {
         pod.delete()?;
         enrolled(&world.b, 1)?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_pod_without_ipv6_is_enrolled() -> Result<()> {
+    let world = World::new("v4-only")?;
+    let pod = world.client.node().pod("v4-only").unlisted().start()?;
+    pod.netns().sysctl(&[("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/lo/disable_ipv6", "1")])?;
+    let _servers = [&pod, &world.far].map(|pod| pod.serve("--listen 0.0.0.0:8080 --ident").unwrap());
+    pod.publish()?;
+    enrolled(&world.a, 3)?;
+    world.settle()?;
+    for (from, to) in [(&pod, &world.far), (&world.far, &pod), (&world.client, &pod)] {
+        let line = format!("--to {} --count 3 --ident --check-local --expect-source {}", to.at(8080), from.v4());
+        let report = connect(from, &line)?;
+        assert!(report.all_good(3), "{} to {}: {report:?}", from.name(), to.name());
+    }
+    assert_eq!(world.a.ready()?.status, 200);
+    Ok(())
+}
+
+#[test]
+fn pods_of_the_host_network_and_ended_pods_are_not_enrolled() -> Result<()> {
+    let world = World::new("not-enrolled")?;
+    for (name, host_network, phase) in [("on-host", true, "Running"), ("ended", false, "Succeeded")] {
+        world.bed.objects().put(&json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": name, "namespace": "default", "uid": name,
+                "annotations": {"heddle.io/netns": world.client.node().netns().path()},
+            },
+            "spec": {"nodeName": world.client.node().name(), "hostNetwork": host_network, "containers": []},
+            "status": {"phase": phase, "podIPs": [{"ip": world.client.node().wire_v4()}]},
+        }))?;
+    }
+    world.settle()?;
+    enrolled(&world.a, 2)?;
+    assert_eq!((world.a.ready()?.status, world.b.ready()?.status), (200, 200));
     Ok(())
 }
 

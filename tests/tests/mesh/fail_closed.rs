@@ -49,6 +49,20 @@ fn without_an_agent_connections_are_refused_at_once_and_nothing_leaves() -> Resu
 }
 
 #[test]
+fn connections_that_were_open_in_a_killed_agent_are_told_at_once() -> Result<()> {
+    let mut world = World::new("killed-open")?;
+    let _servers = [&world.near, &world.far].map(|pod| pod.serve("--listen 8080").unwrap());
+    let mut held = [hold(&world.client, world.far.at(8080), 3)?, hold(&world.client, world.near.at(8080), 3)?];
+    world.a.kill()?;
+    for held in &mut held {
+        eventually("all are broken", Duration::from_secs(2), || Ok(held.report()?.healthy == 0))?;
+        let broken = held.report()?.broken;
+        assert!(!broken.contains_key("timeout"), "told, and not left alone: {broken:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn without_an_agent_nobody_reaches_an_enrolled_pod() -> Result<()> {
     let mut world = World::new("killed-there")?;
     let stranger = world.stranger()?;
@@ -145,6 +159,40 @@ fn sigterm_lets_open_connections_end_and_then_the_agent_ends_well() -> Result<()
     assert_eq!(finished.status.code(), Some(0), "{}", finished.describe());
     let lines: Vec<_> = finished.stdout.iter().filter(|line| line.contains(&world.far.at(8080).to_string())).collect();
     assert_eq!(lines.len(), 3, "the last lines of the access log are written: {lines:?}");
+    let after = probe(&world.client, world.far.at(8080), "after")?;
+    assert_eq!(after.connect, "ECONNREFUSED", "an agent that ended well leaves nothing open either");
+    Ok(())
+}
+
+#[test]
+fn a_draining_agent_serves_new_connections_too_and_a_second_signal_ends_it_at_once() -> Result<()> {
+    let mut world = World::new("drain-new")?;
+    let _server = world.far.serve("--listen 8080")?;
+    let mut held = hold(&world.client, world.far.at(8080), 2)?;
+    for agent in [&mut world.a, &mut world.b] {
+        agent.process().signal(Signal::TERM)?;
+        eventually("the agent drains", SOON, || Ok(agent.ready()?.status == 503))?;
+        held.still_exchanges()?;
+    }
+    let report = connect(&world.client, &format!("--to {} --count 10", world.far.at(8080)))?;
+    assert!(report.all_good(10), "nobody else is there to serve them: {report:?}");
+    let finished = world.a.terminate(SOON)?;
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.describe());
+    Ok(())
+}
+
+#[test]
+fn a_restart_of_the_other_nodes_agent_costs_no_connection_after_it() -> Result<()> {
+    let mut world = World::new("other-restart")?;
+    let _server = world.far.serve("--listen 8080 --ident")?;
+    for round in 0..3 {
+        // The first round opens tunnels; the later ones find them broken.
+        let line = format!("--to {} --count 30 --concurrency 6 --ident --check-local", world.far.at(8080));
+        let report = connect(&world.client, &line)?;
+        assert!(report.all_good(30), "round {round}: {report:?}");
+        world.b.restart()?;
+        enrolled(&world.b, 1)?;
+    }
     Ok(())
 }
 

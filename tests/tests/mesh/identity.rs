@@ -7,7 +7,7 @@ use anyhow::Result;
 use heddle_tests::bed::{Bed, Pod};
 use heddle_tests::peer::report::HboneReport;
 use heddle_tests::rogue::{Leaf, Minted, Root};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{SOON, World, connect, enrolled, lines_to, refused, settle};
 
@@ -176,6 +176,21 @@ fn a_listed_pod_without_an_agent_is_not_reached_in_the_clear() -> Result<()> {
     let _silent = bank.serve("--listen 15008 --mode stall")?;
     not_reached(&client, &bank, &mut agent, "TLS_FAILURE")?;
     assert!(!capture.stop()?.contains(b"needle"));
+    Ok(())
+}
+
+#[test]
+fn one_agent_needs_no_directory_for_its_authority() -> Result<()> {
+    let bed = Bed::new("memory-ca")?;
+    let node = bed.node("a")?;
+    let (client, server) = (node.pod("client").start()?, node.pod("server").start()?);
+    let agent = node.agent().set("ca", json!({"local": {}})).start()?;
+    enrolled(&agent, 2)?;
+    let _server = server.serve("--listen 8080")?;
+    assert!(connect(&client, &format!("--to {} --count 5", server.at(8080)))?.all_good(5));
+    let mutual = [("reporter", "source"), ("connection_security_policy", "mutual_tls")];
+    assert_eq!(agent.metrics()?.sum("istio_tcp_connections_opened_total", &mutual), 5.0);
+    assert_eq!(std::fs::read_dir(bed.ca_directory())?.count(), 0, "nothing is written");
     Ok(())
 }
 
