@@ -82,15 +82,7 @@ impl Pods {
         let snapshot = self.snapshot.load();
         let wanted: HashSet<_> = snapshot.local_pods().iter().map(|workload| workload.uid.clone()).collect();
         let gone: Vec<_> = self.held.keys().filter(|uid| !wanted.contains(*uid)).cloned().collect();
-        let released: Vec<_> = gone.iter().filter_map(|uid| self.release(uid)).collect();
-        if !released.is_empty() {
-            sleep(HANDSHAKE_GRACE).await;
-        }
-        for released in released {
-            if let Err(error) = self.enrolment.forget(released) {
-                error!(%error, "forget a released pod");
-            }
-        }
+        self.release_all(&gone).await;
         for workload in snapshot.local_pods() {
             let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());
             if !waiting && !self.enrolment.is_current(workload) {
@@ -127,23 +119,39 @@ impl Pods {
         }
     }
 
-    fn release(&mut self, uid: &WorkloadUid) -> Option<Released> {
-        let workload = self.held.get(uid)?;
-        let name = pod_name(workload);
-        let released = match self.enrolment.release(uid) {
-            Ok(released) => released,
+    /// Two steps, with a moment between them for connections that are just being handed over: they still find the
+    /// listeners, and the certificate.
+    async fn release_all(&mut self, uids: &[WorkloadUid]) {
+        let released: Vec<_> = uids.iter().filter_map(|uid| self.release(uid)).collect();
+        if released.is_empty() {
+            return;
+        }
+        sleep(HANDSHAKE_GRACE).await;
+        for (workload, released) in released {
+            if let Some(Err(error)) = released.map(|released| self.enrolment.forget(&released)) {
+                error!(pod = %pod_name(&workload), %error, "forget a released pod");
+            }
+            self.certificates.release(&workload.identity);
+        }
+    }
+
+    fn release(&mut self, uid: &WorkloadUid) -> Option<(Arc<Workload>, Option<Released>)> {
+        let workload = Arc::clone(self.held.get(uid)?);
+        let name = pod_name(&workload);
+        match self.enrolment.release(uid) {
+            Ok(released) => {
+                self.readiness.forget(&name);
+                self.held.remove(uid);
+                self.failing.remove(uid);
+                info!(pod = %name, "released");
+                Some((workload, released))
+            }
             Err(error) => {
                 // It stays captured, and is tried again with the next change.
                 error!(pod = %name, %error, "release a pod");
-                return None;
+                None
             }
-        };
-        self.certificates.release(&workload.identity);
-        self.readiness.forget(&name);
-        self.held.remove(uid);
-        self.failing.remove(uid);
-        info!(pod = %name, "released");
-        released
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Enrolment {
             // The same pod in another namespace: its sandbox was made anew.
             Some(_) => {
                 let released = self.release(&workload.uid)?;
-                released.map_or(Ok(()), |released| self.forget(released))?;
+                released.map_or(Ok(()), |released| self.forget(&released))?;
             }
             None => {}
         }
@@ -128,8 +128,8 @@ impl Enrolment {
         Ok(self.pods.remove(uid).map(Released))
     }
 
-    /// Forgets a released pod: its listeners serve their queues and close.
-    pub fn forget(&mut self, released: Released) -> Result<(), EnrolmentError> {
+    /// Forgets a released pod. When it is dropped its listeners serve their queues and close.
+    pub fn forget(&mut self, released: &Released) -> Result<(), EnrolmentError> {
         Ok(self.kernel.tables.clear_inbound(released.0.pod.netns.cookie())?)
     }
 

@@ -4,6 +4,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     os::fd::AsRawFd,
     path::Path,
     time::Duration,
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{NetworkNamespace, sys};
+use super::NetworkNamespace;
 
 /// Connections that wait in a listener's queue. The kernel caps it at `net.core.somaxconn` (4,096 by default); beyond
 /// it clients wait and try again, and none is answered wrongly.
@@ -25,6 +26,13 @@ const BACKLOG: i32 = 4096;
 /// the client whose address it borrowed. Istio's number, so that rules which administrators have for it hold here too.
 /// It is no proof of anything: a pod can set it.
 pub const APPLICATION_MARK: u32 = 0x539;
+
+/// Source ports of the agent's connections to applications: below those that clients choose (`ip_local_port_range`, from
+/// 32768). The client whose address the agent borrows may have a connection of its own to the same port of the pod, and
+/// the pod's kernel could not tell the packets of the two apart.
+const APPLICATION_PORTS: RangeInclusive<u16> = 1024..=32767;
+/// Ports that one connection tries: with three of four ports to the same destination in use, one in a million finds none.
+const PORT_TRIES: u32 = 48;
 
 /// Makes sockets, tags them, and reads where captured ones were going.
 #[derive(Debug)]
@@ -63,6 +71,22 @@ impl AgentSockets {
         client: IpAddr,
         to: SocketAddr,
     ) -> io::Result<TcpStream> {
+        let mut tries = 1;
+        loop {
+            match self.dial_transparent(netns, client, to).await {
+                Err(error) if is_port_taken(&error) && tries < PORT_TRIES => tries += 1,
+                connected => return connected,
+            }
+        }
+    }
+
+    /// One try, with a port by chance.
+    async fn dial_transparent(
+        &self,
+        netns: &NetworkNamespace,
+        client: IpAddr,
+        to: SocketAddr,
+    ) -> io::Result<TcpStream> {
         let socket = netns.run(|| transparent_socket(client, to.ip()))??;
         self.tag(&socket, AgentSocket::ToApplication)?;
         let stream = TcpSocket::from_std_stream(socket.into()).connect(to).await?;
@@ -87,9 +111,15 @@ fn transparent_socket(client: IpAddr, application: IpAddr) -> io::Result<Socket>
         IpAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
     }
     socket.set_mark(APPLICATION_MARK)?;
-    sys::bind_address_no_port(&socket)?;
-    socket.bind(&SocketAddr::new(client, 0).into())?;
+    // Others of ours may have the port with another destination, or with this one and closed already: connect() knows.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(client, fastrand::u16(APPLICATION_PORTS)).into())?;
     Ok(socket)
+}
+
+/// bind() says so of a port that somebody else has, connect() of one that has a connection to this destination.
+fn is_port_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }
 
 /// The agent's listening sockets in one pod's namespace.

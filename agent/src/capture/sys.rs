@@ -1,5 +1,5 @@
 //! The few system calls that no library of ours has a safe form of: replacing the program of a pinned BPF link and
-//! detaching it, and two socket options. The agent's only unsafe code is here.
+//! detaching it, and one socket option. The agent's only unsafe code is here.
 
 use std::{
     ffi::CString,
@@ -97,21 +97,4 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
         )
     };
     if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Lets bind(2) leave the choice of the port to connect(2), which then needs it unique per destination only.
-pub(super) fn bind_address_no_port(socket: impl AsFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    #[expect(unsafe_code, reason = "setsockopt(2)")]
-    // SAFETY: the option reads one int, which lives until the call returns.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
