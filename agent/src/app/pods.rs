@@ -8,13 +8,13 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{error, info, warn};
 
 use crate::{
     admin::Readiness,
-    capture::Enrolment,
+    capture::{Enrolment, Released},
     identify::Certificates,
     mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
     observe::{BypassReason, Observer},
@@ -23,6 +23,9 @@ use crate::{
 /// How long a new pod's traffic may wait, uncaptured as before, for its certificate. Then it is captured all the same
 /// and refused until the certificate comes: unprotected for ever would be worse.
 const CERTIFICATE_WAIT: Duration = Duration::from_secs(3);
+/// How long the listeners of a released pod still accept: connections that the kernel had begun to hand over are in the
+/// middle of their handshakes.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
 /// First pause before a pod that could not be enrolled is tried again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -79,8 +82,10 @@ impl Pods {
         let snapshot = self.snapshot.load();
         let wanted: HashSet<_> = snapshot.local_pods().iter().map(|workload| workload.uid.clone()).collect();
         let gone: Vec<_> = self.held.keys().filter(|uid| !wanted.contains(*uid)).cloned().collect();
-        for uid in gone {
-            self.release(&uid);
+        let released: Vec<_> = gone.iter().filter_map(|uid| self.release(uid)).collect();
+        if !released.is_empty() {
+            sleep(HANDSHAKE_GRACE).await;
+            drop(released);
         }
         for workload in snapshot.local_pods() {
             let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());
@@ -118,18 +123,23 @@ impl Pods {
         }
     }
 
-    fn release(&mut self, uid: &WorkloadUid) {
-        let Some(workload) = self.held.get(uid) else { return };
+    fn release(&mut self, uid: &WorkloadUid) -> Option<Released> {
+        let workload = self.held.get(uid)?;
         let name = pod_name(workload);
-        if let Err(error) = self.enrolment.release(uid) {
-            // It stays captured, and is tried again with the next change.
-            return error!(pod = %name, %error, "release a pod");
-        }
+        let released = match self.enrolment.release(uid) {
+            Ok(released) => released,
+            Err(error) => {
+                // It stays captured, and is tried again with the next change.
+                error!(pod = %name, %error, "release a pod");
+                return None;
+            }
+        };
         self.certificates.release(&workload.identity);
         self.readiness.forget(&name);
         self.held.remove(uid);
         self.failing.remove(uid);
         info!(pod = %name, "released");
+        released
     }
 }
 

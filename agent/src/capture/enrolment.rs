@@ -62,6 +62,10 @@ struct InForce {
     _accepting: watch::Sender<()>,
 }
 
+/// The listeners of a pod that was released: they accept until this is dropped.
+#[derive(Debug)]
+pub struct Released(#[expect(dead_code, reason = "held for what its drop ends")] InForce);
+
 /// The enrolled pods of this node.
 pub struct Enrolment {
     kernel: Kernel,
@@ -103,18 +107,18 @@ impl Enrolment {
                 return Ok(0);
             }
             // The same pod in another namespace: its sandbox was made anew.
-            Some(_) => self.release(&workload.uid)?,
+            Some(_) => drop(self.release(&workload.uid)?),
             None => {}
         }
         self.enrol_new(workload, local, netns)
     }
 
-    /// Releases a pod: its new connections go where they would without Heddle, open ones are served to their end.
-    pub fn release(&mut self, uid: &WorkloadUid) -> Result<(), EnrolmentError> {
-        let Some(released) = self.pods.get(uid) else { return Ok(()) };
+    /// Releases a pod: its new connections go where they would without Heddle, open ones are served to their end. For
+    /// those whose handshake is under way, keep what is returned for a moment. `None` for a pod that is not enrolled.
+    pub fn release(&mut self, uid: &WorkloadUid) -> Result<Option<Released>, EnrolmentError> {
+        let Some(released) = self.pods.get(uid) else { return Ok(None) };
         self.remove_from_kernel(released.pod.netns.cookie())?;
-        self.pods.remove(uid);
-        Ok(())
+        Ok(self.pods.remove(uid).map(Released))
     }
 
     /// Releases what an earlier agent enrolled and this one did not. Returns how many.

@@ -160,7 +160,12 @@ impl Kernel {
 
     /// From now on new inbound connections of this namespace go where they would without Heddle.
     pub(super) fn detach_inbound(&self, netns: u64) -> Result<(), KernelError> {
-        match fs::remove_file(self.pins.pod_link(netns)) {
+        let pin = self.pins.pod_link(netns);
+        let detach = || {
+            sys::detach_link(sys::open_link(&pin)?)?;
+            fs::remove_file(&pin)
+        };
+        match detach() {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(KernelError::Link { program: "inbound", reason: error.to_string() })
             }

@@ -17,7 +17,7 @@ mod sys;
 mod tables;
 
 pub use accept::{Accepted, Arrival, DataPath};
-pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError};
+pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use kernel::{Kernel, KernelError};
 pub use netns::NetworkNamespace;
 pub use sockets::{APPLICATION_MARK, AgentSockets, watch_liveness};

@@ -1,5 +1,5 @@
-//! The few system calls that no library of ours has a safe form of: replacing the program of a pinned BPF link, and
-//! two socket options. The agent's only unsafe code is here.
+//! The few system calls that no library of ours has a safe form of: replacing the program of a pinned BPF link and
+//! detaching it, and two socket options. The agent's only unsafe code is here.
 
 use std::{
     ffi::CString,
@@ -15,6 +15,7 @@ use std::{
 /// bpf(2) commands, from the kernel's `enum bpf_cmd`.
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 
 /// `SO_NETNS_COOKIE`, Linux 5.14.
 const SO_NETNS_COOKIE: libc::c_int = 71;
@@ -34,6 +35,12 @@ struct LinkUpdate {
     new_prog_fd: u32,
     flags: u32,
     old_prog_fd: u32,
+}
+
+/// `union bpf_attr` of `BPF_LINK_DETACH`.
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
 }
 
 /// Opens a link that is pinned in a BPF file system.
@@ -56,6 +63,12 @@ pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()>
         old_prog_fd: 0,
     };
     bpf(BPF_LINK_UPDATE, &attributes).map(drop)
+}
+
+/// Detaches a link at once. To drop its last reference would too, but some time later, by a work queue.
+pub(super) fn detach_link(link: impl AsFd) -> io::Result<()> {
+    let attributes = LinkDetach { link_fd: link.as_fd().as_raw_fd().cast_unsigned() };
+    bpf(BPF_LINK_DETACH, &attributes).map(drop)
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {
