@@ -7,7 +7,7 @@ use anyhow::Result;
 use heddle_tests::bed::{Pod, Process};
 use heddle_tests::peer::report::{BulkReport, ConnectReport, PingReport};
 
-use crate::world::{SOON, World, connect, echoed, lines_to, list, probe, refused};
+use crate::world::{SOON, World, connect, echoed, failures, lines_to, list, probe, refused};
 
 /// Ways to connect, and whether over IPv6.
 const WAYS: [(&str, bool); 8] = [
@@ -87,14 +87,18 @@ fn sockets_bound_to_a_device_do_not_get_in_the_way_of_others() -> Result<()> {
     let _echo = world.far.serve("--listen 8081 --ident")?;
     let line = format!("stall --to {} --bytes 100 --count 800 --bind-device eth0", world.far.at(8080));
     let mut bound = world.client.peer(&line)?.start()?;
-    bound.wait_line(SOON * 2, |line| line.contains("stalled"))?;
+    bound.wait_line(SOON, |line| line.contains("stalled"))?;
+    world.b.wait_metrics("all bound ones reached the server", SOON, |metrics| {
+        metrics.sum("istio_tcp_connections_opened_total", &[("reporter", "destination")]) == 800.0
+    })?;
     let line = format!("--to {} --count 1600 --concurrency 8 --ident --check-local", world.far.at(8081));
     let report = connect(&world.client, &line)?;
     assert!(report.all_good(1600), "{report:?}");
     bound.write_line("resume")?;
     let bound = bound.wait(SOON)?;
     let report: BulkReport = serde_json::from_str(bound.stdout.last().unwrap())?;
-    assert_eq!((report.verified, report.failures.len()), (800, 0), "{report:?}");
+    let told = failures(&[&world.a, &world.b])?;
+    assert_eq!((report.verified, report.failures.len()), (800, 0), "{told}");
     Ok(())
 }
 

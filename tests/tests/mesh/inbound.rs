@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use heddle_tests::bed::Pod;
 use heddle_tests::peer::report::BulkReport;
 
-use crate::world::{SOON, World, connect, echoed, lines_to, probe, refused};
+use crate::world::{SOON, World, connect, echoed, failures, lines_to, probe, refused};
 
 #[test]
 fn the_server_sees_the_client_pods_address() -> Result<()> {
@@ -91,7 +91,8 @@ fn many_connections_of_one_client_in_the_clear_do_not_get_in_each_others_way() -
     let _source = world.far.serve("--listen 8080 --mode source")?;
     let line = format!("stall --to {} --bytes 100 --count 1200 --timeout 5", world.far.at(8080));
     let mut open = stranger.peer(&line)?.start()?;
-    open.wait_line(SOON * 2, |line| line.contains("stalled"))?;
+    let opened = open.wait_line(SOON * 2, |line| line.contains("stalled"));
+    opened.with_context(|| failures(&[&world.b]).unwrap_or_default())?;
     open.write_line("resume")?;
     let open = open.wait(SOON * 2)?;
     let report: BulkReport = serde_json::from_str(open.stdout.last().unwrap())?;
