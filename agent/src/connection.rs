@@ -6,10 +6,14 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use heddle_common::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 use tracing::debug;
 
 use crate::{
@@ -29,6 +33,11 @@ use crate::{
     },
     route,
 };
+
+/// How long a connection waits for an agent that is not there. An agent that is started anew takes a tenth of it.
+const ABSENT_AGENT: Duration = Duration::from_secs(1);
+/// Pause before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves a connection that the kernel handed to the agent, to its end, in a task of this data thread.
 pub fn serve(accepted: Accepted, thread: Arc<DataThread>, open: OpenConnection) {
@@ -86,7 +95,7 @@ struct Outbound<'a> {
 impl Outbound<'_> {
     async fn carry(&self, stream: TcpStream, record: &mut ConnectionRecord) -> Result<(), Failed> {
         // Boxed, here and below: what only the opening needs is given back for the time of the relay.
-        let opened = match Box::pin(self.open(record)).await {
+        let opened = match Box::pin(self.open_patiently(record)).await {
             Ok(opened) => opened,
             Err(failed) => {
                 // The application's connect() succeeded long ago; a reset is the error that is left to give it.
@@ -98,8 +107,24 @@ impl Outbound<'_> {
         Ok(relay(stream, opened.upstream, &bytes).await?)
     }
 
-    async fn open(&self, record: &mut ConnectionRecord) -> Result<Opened, Failed> {
-        let route = route::route(&self.snapshot, self.original_dst)?;
+    /// Opens the way, again and again for a while if no agent answers there: it is just being started anew, or the pod
+    /// is being released and its peers do not know yet.
+    async fn open_patiently(&self, record: &mut ConnectionRecord) -> Result<Opened, Failed> {
+        let give_up = Instant::now() + ABSENT_AGENT;
+        let mut snapshot = Arc::clone(&self.snapshot);
+        loop {
+            match self.open(&snapshot, record).await {
+                Err(Failed::Connect(error)) if error.is_absent_agent() && Instant::now() < give_up => {
+                    sleep(LOOK_AGAIN).await;
+                    snapshot = self.thread.node.snapshot.load();
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn open(&self, snapshot: &Snapshot, record: &mut ConnectionRecord) -> Result<Opened, Failed> {
+        let route = route::route(snapshot, self.original_dst)?;
         if let Some(service) = route.service() {
             record.set_service(service.clone());
         }

@@ -52,11 +52,8 @@ fn connecting(context: &SockOpsContext) {
 /// A connection was accepted. If it is a captured one, the agent's new socket gets its destination.
 #[inline(always)]
 fn accepted(context: &SockOpsContext) {
-    let netns = socket::netns_cookie(context);
-    if maps::PODS.get_ptr(netns).is_none() {
-        return;
-    }
-    let key = FlowKey::new(netns, remote_address(context), remote_port(context));
+    // Not only for pods that are enrolled still: one that is released now has connections on their way here.
+    let key = FlowKey::new(socket::netns_cookie(context), remote_address(context), remote_port(context));
     #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
     // SAFETY: the entry is this connection's own until it is removed below; an evicted one is a different key.
     let Some(destination) = (unsafe { maps::FLOWS.get(key) }).copied() else { return };

@@ -85,7 +85,11 @@ impl Pods {
         let released: Vec<_> = gone.iter().filter_map(|uid| self.release(uid)).collect();
         if !released.is_empty() {
             sleep(HANDSHAKE_GRACE).await;
-            drop(released);
+        }
+        for released in released {
+            if let Err(error) = self.enrolment.forget(released) {
+                error!(%error, "forget a released pod");
+            }
         }
         for workload in snapshot.local_pods() {
             let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());

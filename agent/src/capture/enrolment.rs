@@ -62,9 +62,10 @@ struct InForce {
     _accepting: watch::Sender<()>,
 }
 
-/// The listeners of a pod that was released: they accept until this is dropped.
+/// A pod that was released, with its listeners, which still accept.
 #[derive(Debug)]
-pub struct Released(#[expect(dead_code, reason = "held for what its drop ends")] InForce);
+#[must_use = "its listeners close at once otherwise, and connections that are just being handed over are lost"]
+pub struct Released(InForce);
 
 /// The enrolled pods of this node.
 pub struct Enrolment {
@@ -107,18 +108,29 @@ impl Enrolment {
                 return Ok(0);
             }
             // The same pod in another namespace: its sandbox was made anew.
-            Some(_) => drop(self.release(&workload.uid)?),
+            Some(_) => {
+                let released = self.release(&workload.uid)?;
+                released.map_or(Ok(()), |released| self.forget(released))?;
+            }
             None => {}
         }
         self.enrol_new(workload, local, netns)
     }
 
-    /// Releases a pod: its new connections go where they would without Heddle, open ones are served to their end. For
-    /// those whose handshake is under way, keep what is returned for a moment. `None` for a pod that is not enrolled.
+    /// Releases a pod: its new connections go where they would without Heddle, open ones are served to their end. Those
+    /// that are just being looked up, or in the middle of their handshake, still need what is left: give it a moment
+    /// before [`Enrolment::forget`]. `None` for a pod that is not enrolled.
     pub fn release(&mut self, uid: &WorkloadUid) -> Result<Option<Released>, EnrolmentError> {
         let Some(released) = self.pods.get(uid) else { return Ok(None) };
-        self.remove_from_kernel(released.pod.netns.cookie())?;
+        let cookie = released.pod.netns.cookie();
+        self.kernel.tables.clear_outbound(cookie)?;
+        self.kernel.detach_inbound(cookie)?;
         Ok(self.pods.remove(uid).map(Released))
+    }
+
+    /// Forgets a released pod: its listeners serve their queues and close.
+    pub fn forget(&mut self, released: Released) -> Result<(), EnrolmentError> {
+        Ok(self.kernel.tables.clear_inbound(released.0.pod.netns.cookie())?)
     }
 
     /// Releases what an earlier agent enrolled and this one did not. Returns how many.

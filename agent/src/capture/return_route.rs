@@ -16,7 +16,10 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use parking_lot::Mutex;
 
-use super::{NetworkNamespace, sockets::APPLICATION_MARK};
+use super::{
+    NetworkNamespace,
+    sockets::{APPLICATION_MARK, has_ipv6},
+};
 
 /// Number of our routing table in pods' namespaces: the mark's, so that one is recognised by the other.
 const TABLE: u32 = APPLICATION_MARK;
@@ -79,10 +82,6 @@ impl Drop for ReturnRoute {
 fn settings() -> impl Iterator<Item = &'static str> {
     let ipv4 = ["/proc/sys/net/ipv4/tcp_fwmark_accept", "/proc/sys/net/ipv4/fwmark_reflect"];
     ipv4.into_iter().chain(has_ipv6().then_some("/proc/sys/net/ipv6/fwmark_reflect"))
-}
-
-fn has_ipv6() -> bool {
-    fs::exists("/proc/sys/net/ipv6").unwrap_or(false)
 }
 
 fn families() -> impl Iterator<Item = AddressFamily> {

@@ -117,7 +117,8 @@ impl PodListeners {
     }
 }
 
-fn has_ipv6() -> bool {
+/// Whether IPv6 works in the namespace that this thread is in: it can be there and switched off.
+pub(super) fn has_ipv6() -> bool {
     Socket::new(Domain::IPV6, Type::STREAM, None)
         .is_ok_and(|socket| socket.bind(&SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0).into()).is_ok())
 }

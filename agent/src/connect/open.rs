@@ -61,6 +61,15 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Whether the pod's machine answered that nobody listens for tunnels: no agent runs there, or it does not have the
+    /// pod.
+    pub fn is_absent_agent(&self) -> bool {
+        matches!(self, Self::Tunnel(TunnelError::Connect { source, .. })
+            if source.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// An open way.
 pub struct Opened {
     /// The endpoint that it leads to.

@@ -134,7 +134,8 @@ fn plaintext_from_outside_is_refused_when_strict() -> Result<()> {
     assert!(refused(&report), "a process of the node itself: {report:?}");
     let line = lines_to(&world.log_of_b()?, world.far.at(8080), "inbound").pop().unwrap();
     assert_eq!(line["flag"], "DENY", "{line}");
-    assert_eq!(world.b.metrics()?.sum("heddle_refused_connections_total", &[("reason", "strict_plaintext")]), 3.0);
+    let denied = [("reporter", "destination"), ("response_flags", "DENY")];
+    assert_eq!(world.b.metrics()?.sum("istio_tcp_connections_failed_total", &denied), 3.0);
 
     for to in [world.far.at(8080), world.far.at6(8080)] {
         let report = connect(&world.client, &format!("--to {to} --ident --check-local"))?;
