@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use heddle_tests::bed::{Pod, Process};
-use heddle_tests::peer::report::{ConnectReport, PingReport};
+use heddle_tests::peer::report::{BulkReport, ConnectReport, PingReport};
 
-use crate::world::{World, connect, echoed, lines_to, list, probe, refused};
+use crate::world::{SOON, World, connect, echoed, failures, lines_to, list, probe, refused};
 
 /// Ways to connect, and whether over IPv6.
 const WAYS: [(&str, bool); 8] = [
@@ -75,6 +75,30 @@ fn one_source_port_on_two_addresses_and_in_two_pods_is_told_apart() -> Result<()
             assert_eq!(report.sources.into_keys().collect::<Vec<_>>(), [from.ip().to_string()]);
         }
     });
+    Ok(())
+}
+
+#[test]
+fn sockets_bound_to_a_device_do_not_get_in_the_way_of_others() -> Result<()> {
+    // All captured connections go to one address and port: the kernel must not give two of them one source port, as it
+    // does to sockets that are bound to different devices.
+    let world = World::new("devices")?;
+    let _source = world.far.serve("--listen 8080 --mode source")?;
+    let _echo = world.far.serve("--listen 8081 --ident")?;
+    let line = format!("stall --to {} --bytes 100 --count 800 --bind-device eth0", world.far.at(8080));
+    let mut bound = world.client.peer(&line)?.start()?;
+    bound.wait_line(SOON, |line| line.contains("stalled"))?;
+    world.b.wait_metrics("all bound ones reached the server", SOON, |metrics| {
+        metrics.sum("istio_tcp_connections_opened_total", &[("reporter", "destination")]) == 800.0
+    })?;
+    let line = format!("--to {} --count 1600 --concurrency 8 --ident --check-local", world.far.at(8081));
+    let report = connect(&world.client, &line)?;
+    assert!(report.all_good(1600), "{report:?}");
+    bound.write_line("resume")?;
+    let bound = bound.wait(SOON)?;
+    let report: BulkReport = serde_json::from_str(bound.stdout.last().unwrap())?;
+    let told = failures(&[&world.a, &world.b])?;
+    assert_eq!((report.verified, report.failures.len()), (800, 0), "{told}");
     Ok(())
 }
 

@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use heddle_tests::bed::Pod;
+use heddle_tests::peer::report::BulkReport;
 
-use crate::world::{World, connect, echoed, lines_to, probe, refused};
+use crate::world::{SOON, World, connect, echoed, failures, lines_to, probe, refused};
 
 #[test]
 fn the_server_sees_the_client_pods_address() -> Result<()> {
@@ -82,6 +83,24 @@ fn the_agents_own_ports_lead_nowhere() -> Result<()> {
 }
 
 #[test]
+fn many_connections_of_one_client_in_the_clear_do_not_get_in_each_others_way() -> Result<()> {
+    // The agent calls the application from the client's address: with a port that the client itself uses for another
+    // connection, the kernel could not tell the two apart.
+    let world = World::new("many-plain")?;
+    let stranger = world.stranger()?;
+    let _source = world.far.serve("--listen 8080 --mode source")?;
+    let line = format!("stall --to {} --bytes 100 --count 1200 --timeout 5", world.far.at(8080));
+    let mut open = stranger.peer(&line)?.start()?;
+    let opened = open.wait_line(SOON * 2, |line| line.contains("stalled"));
+    opened.with_context(|| failures(&[&world.b]).unwrap_or_default())?;
+    open.write_line("resume")?;
+    let open = open.wait(SOON * 2)?;
+    let report: BulkReport = serde_json::from_str(open.stdout.last().unwrap())?;
+    assert_eq!((report.verified, report.failures.len()), (1200, 0), "{:?}", report.failures.first());
+    Ok(())
+}
+
+#[test]
 fn plaintext_from_outside_is_accepted_and_counted_when_permissive() -> Result<()> {
     let mut world = World::new("permissive")?;
     let stranger = world.stranger()?;
@@ -111,7 +130,7 @@ fn plaintext_from_outside_is_refused_when_strict() -> Result<()> {
         assert!(refused(&report), "{to}: {report:?}");
     }
     let from_node = world.far.node().peer(&format!("probe --to {} --send hi", world.far.at(8080)))?;
-    let report = serde_json::from_str(from_node.output(crate::world::SOON)?.trim())?;
+    let report = serde_json::from_str(from_node.output(SOON)?.trim())?;
     assert!(refused(&report), "a process of the node itself: {report:?}");
     let line = lines_to(&world.log_of_b()?, world.far.at(8080), "inbound").pop().unwrap();
     assert_eq!(line["flag"], "DENY", "{line}");

@@ -1,12 +1,10 @@
 //! Rapid connections that go on while a test changes something, each verified.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Result, ensure};
 use heddle_tests::bed::{Agent, Pod, Process};
 use heddle_tests::peer::report::ConnectReport;
 
-use crate::world::SOON;
+use crate::world::{SOON, failures};
 
 /// Connections made by one process, four at a time, until told to end.
 pub(crate) struct Load {
@@ -37,21 +35,4 @@ impl Load {
         ensure!(report.all_good(report.attempted), "{report:?}\n{}", failures(agents)?);
         Ok(())
     }
-}
-
-/// What went wrong, each thing once with its count, as the agents saw it.
-fn failures(agents: &[&Agent]) -> Result<String> {
-    let mut counts = BTreeMap::<String, f64>::new();
-    for agent in agents {
-        for line in agent.access_log().iter().filter(|line| line["flag"] != "-") {
-            *counts.entry(format!("{} {} {}", line["direction"], line["flag"], line["error"])).or_default() += 1.0;
-        }
-        let metrics = agent.metrics()?;
-        for name in ["heddle_refused_connections_total", "heddle_kernel_events_total"] {
-            for sample in metrics.matching(name, &[]).filter(|sample| sample.value > 0.0) {
-                *counts.entry(format!("{name} {:?}", sample.labels)).or_default() += sample.value;
-            }
-        }
-    }
-    Ok(counts.into_iter().map(|(what, count)| format!("  {count} x {what}\n")).collect())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use heddle_tests::peer::report::{BulkReport, ConnectReport};
 
-use crate::world::{SOON, World, connect, echoed, eventually, hold, lines_to, probe};
+use crate::world::{SOON, World, connect, echoed, eventually, failures, hold, lines_to, probe};
 
 const MIB: u64 = 1 << 20;
 
@@ -53,6 +53,27 @@ fn many_connections_share_a_few_tunnels() -> Result<()> {
     assert!(report.all_good(50), "{report:?}");
     let handshakes = world.a.metrics()?.sum("heddle_handshakes_total", &[]);
     assert_eq!(handshakes, tunnels, "later connections use the tunnels that are there");
+    Ok(())
+}
+
+#[test]
+fn a_burst_of_connections_that_stay_gets_as_many_tunnels_as_it_needs() -> Result<()> {
+    let world = World::new("burst")?;
+    let _source = world.far.serve("--listen 8080 --mode source")?;
+    let line = format!("stall --to {} --bytes 100 --count 300", world.far.at(8080));
+    let mut bursts: Vec<_> = (0..4).map(|_| world.client.peer(&line)?.start()).collect::<Result<_>>()?;
+    for burst in &mut bursts {
+        burst.wait_line(SOON, |line| line.contains("stalled"))?;
+    }
+    world.b.wait_metrics("all connections reached the server", SOON, |metrics| {
+        metrics.sum("istio_tcp_connections_opened_total", &[("reporter", "destination")]) == 1200.0
+    })?;
+    for mut burst in bursts {
+        burst.write_line("resume")?;
+        let report: BulkReport = serde_json::from_str(burst.wait(SOON)?.stdout.last().unwrap())?;
+        let told = failures(&[&world.a, &world.b])?;
+        assert_eq!((report.verified, report.failures.len()), (300, 0), "{told}");
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Two nodes with an agent each; on the first a `client` and its neighbour `near`, on the second `far`; all enrolled.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -203,4 +204,21 @@ pub(crate) fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -
 /// `address:port` of several ports, for `connect --to`.
 pub(crate) fn list(addresses: impl IntoIterator<Item = SocketAddr>) -> String {
     addresses.into_iter().map(|address| address.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// What went wrong, each thing once with its count, as the agents saw it.
+pub(crate) fn failures(agents: &[&Agent]) -> Result<String> {
+    let mut counts = BTreeMap::<String, f64>::new();
+    for agent in agents {
+        for line in agent.access_log().iter().filter(|line| line["flag"] != "-") {
+            *counts.entry(format!("{} {} {}", line["direction"], line["flag"], line["error"])).or_default() += 1.0;
+        }
+        let metrics = agent.metrics()?;
+        for name in ["heddle_refused_connections_total", "heddle_kernel_events_total"] {
+            for sample in metrics.matching(name, &[]).filter(|sample| sample.value > 0.0) {
+                *counts.entry(format!("{name} {:?}", sample.labels)).or_default() += sample.value;
+            }
+        }
+    }
+    Ok(counts.into_iter().map(|(what, count)| format!("  {count} x {what}\n")).collect())
 }
