@@ -135,6 +135,7 @@ fn tunnel_flag(error: &TunnelError) -> ResponseFlag {
         TunnelError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => ResponseFlag::Denied,
         TunnelError::Refused { .. } | TunnelError::Request { .. } => ResponseFlag::ConnectRefused,
         TunnelError::Http { .. } => ResponseFlag::UpstreamReset,
+        TunnelError::Abandoned { .. } => ResponseFlag::Aborted,
     }
 }
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use heddle_common::{Address, AgentSocket, ConnectionTuple, FlowKey, KernelEvent};
+use heddle_common::{Address, AgentSocket, ConnectionTuple, FlowKey, KernelEvent, OUTBOUND_PORT};
 
 use crate::{context::read_ipv6, maps, socket};
 
@@ -52,6 +52,9 @@ fn connecting(context: &SockOpsContext) {
 /// A connection was accepted. If it is a captured one, the agent's new socket gets its destination.
 #[inline(always)]
 fn accepted(context: &SockOpsContext) {
+    if local_port(context) != OUTBOUND_PORT {
+        return;
+    }
     // Not only for pods that are enrolled still: one that is released now has connections on their way here.
     let key = FlowKey::new(socket::netns_cookie(context), remote_address(context), remote_port(context));
     #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]

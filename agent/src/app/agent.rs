@@ -69,8 +69,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
     tokio::select! {
-        () = pods.run(mesh) => {}
-        () = renewal.run() => {}
+        () = pods.run(mesh) => anyhow::bail!("the source of objects ended; connections cannot be decided without it"),
+        () = renewal.run() => anyhow::bail!("the renewal of certificates ended"),
         outcome = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
             info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
         }

@@ -16,7 +16,7 @@ use crate::{
     admin::Readiness,
     capture::{Enrolment, Released},
     identify::Certificates,
-    mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
+    mesh::{Membership, MeshState, SnapshotHandle, Workload, WorkloadUid},
     observe::{BypassReason, Observer},
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Pods {
     observer: Observer,
     readiness: Readiness,
     failing: HashMap<WorkloadUid, Failing>,
+    leftovers_released: bool,
     /// Identities held, by pod: a pod's service account never changes, but the pod goes.
     held: HashMap<WorkloadUid, Arc<Workload>>,
 }
@@ -56,36 +57,70 @@ impl Pods {
         observer: Observer,
         readiness: Readiness,
     ) -> Self {
-        Self { enrolment, certificates, snapshot, observer, readiness, failing: HashMap::new(), held: HashMap::new() }
+        Self {
+            enrolment,
+            certificates,
+            snapshot,
+            observer,
+            readiness,
+            failing: HashMap::new(),
+            leftovers_released: false,
+            held: HashMap::new(),
+        }
     }
 
     /// Follows the mesh for ever. Its first snapshot is published already: what an earlier agent enrolled and is not in
     /// it is released.
     pub(super) async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
-        self.reconcile().await;
-        match self.enrolment.release_leftovers() {
-            Ok(0) => {}
-            Ok(count) => info!(count, "released pods that an earlier agent had enrolled and that are gone"),
-            Err(error) => error!(%error, "release pods that an earlier agent had enrolled"),
-        }
         loop {
+            self.reconcile().await;
+            self.release_leftovers(&mesh);
             let retry = self.failing.values().map(|failing| failing.retry_at).min();
             tokio::select! {
                 changed = mesh.changed() => if changed.is_err() { return },
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
             }
-            self.reconcile().await;
+        }
+    }
+
+    /// Once, and only when everything is known: a pod that could not be enrolled yet, or whose document cannot be read, is
+    /// still captured from an earlier time, and to release it would set its traffic free.
+    fn release_leftovers(&mut self, mesh: &watch::Receiver<MeshState>) {
+        if self.leftovers_released || !self.failing.is_empty() || !mesh.borrow().source_problems.is_empty() {
+            return;
+        }
+        match self.enrolment.release_leftovers() {
+            Ok(count) => {
+                self.leftovers_released = true;
+                if count > 0 {
+                    info!(count, "released pods that an earlier agent had enrolled and that are gone");
+                }
+            }
+            Err(error) => error!(%error, "release pods that an earlier agent had enrolled; trying again"),
         }
     }
 
     async fn reconcile(&mut self) {
         let snapshot = self.snapshot.load();
         let wanted: HashSet<_> = snapshot.local_pods().iter().map(|workload| workload.uid.clone()).collect();
-        let gone: Vec<_> = self.held.keys().filter(|uid| !wanted.contains(*uid)).cloned().collect();
+        // A pod that is to be in the mesh, but lacks what enrolment needs, keeps what is in force.
+        let lacking: HashSet<_> = snapshot
+            .workloads()
+            .into_iter()
+            .filter(|workload| workload.membership == Membership::Enrolled)
+            .map(|workload| workload.uid.clone())
+            .collect();
+        let is_gone = |uid: &&WorkloadUid| !wanted.contains(*uid) && !lacking.contains(*uid);
+        let gone: Vec<_> = self.held.keys().filter(is_gone).cloned().collect();
         self.release_all(&gone).await;
         for workload in snapshot.local_pods() {
             let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());
-            if !waiting && !self.enrolment.is_current(workload) {
+            if self.enrolment.is_current(workload) {
+                // A mistake that was taken back leaves nothing to repair.
+                if self.failing.remove(&workload.uid).is_some() {
+                    self.readiness.met(&pod_name(workload));
+                }
+            } else if !waiting {
                 self.enrol(workload).await;
             }
         }

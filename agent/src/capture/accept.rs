@@ -2,7 +2,6 @@
 
 use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -76,8 +75,13 @@ pub(super) async fn accept(
             }
         }
     }
-    while let Some(Ok(connection)) = listener.accept().now_or_never() {
-        serve(connection);
+    // Asked of the kernel itself: the runtime answers "nothing" before it has looked.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, client)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            serve((stream, client));
+        }
     }
 }
 

@@ -29,6 +29,12 @@ pub enum EnrolmentError {
         /// What happened.
         source: io::Error,
     },
+    /// To capture the node's own traffic would cut the node off.
+    #[error("{path} is the node's own network namespace: a host-network pod cannot be enrolled, correct heddle.io/netns", path = path.display())]
+    NodeNamespace {
+        /// The path.
+        path: PathBuf,
+    },
     /// Something inside the namespace could not be set up.
     #[error("{what}: {source}")]
     Inside {
@@ -102,6 +108,9 @@ impl Enrolment {
         let local = workload.local.as_ref().ok_or(EnrolmentError::NotLocal)?;
         let netns = NetworkNamespace::open(&local.netns)
             .map_err(|source| EnrolmentError::Namespace { path: local.netns.clone(), source })?;
+        if netns.is_home().map_err(inside("compare it with the node's own network namespace"))? {
+            return Err(EnrolmentError::NodeNamespace { path: local.netns.clone() });
+        }
         match self.pods.get(&workload.uid) {
             Some(current) if current.pod.netns.cookie() == netns.cookie() => {
                 self.update(workload, local)?;
@@ -164,9 +173,13 @@ impl Enrolment {
         let survivors = survivors::count(&netns).map_err(inside("count open connections"))?;
         let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, _return_route: return_route });
 
+        // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
+        let adopted = self.kernel.tables.enrolled()?.contains(&cookie);
         if let Err(error) = self.capture(workload, local, &pod, &listeners) {
-            // The error that stopped the enrolment is the one to report.
-            let _ = self.remove_from_kernel(cookie);
+            if !adopted {
+                // The error that stopped the enrolment is the one to report.
+                let _ = self.remove_from_kernel(cookie);
+            }
             return Err(error.into());
         }
         let in_force = InForce {

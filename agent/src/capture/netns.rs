@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -33,6 +36,12 @@ impl NetworkNamespace {
             sys::netns_cookie(&socket)
         })??;
         Ok(Self { handle, path: path.to_owned(), cookie })
+    }
+
+    /// Whether it is the agent's own.
+    pub(super) fn is_home(&self) -> io::Result<bool> {
+        let (home, own) = (home()?.metadata()?, self.handle.metadata()?);
+        Ok((home.dev(), home.ino()) == (own.dev(), own.ino()))
     }
 
     /// The kernel's name for it: unique, and unforgeable from inside.

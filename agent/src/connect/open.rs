@@ -89,7 +89,7 @@ pub struct Opener<'a> {
     /// What the connections of this node share.
     pub node: &'a Arc<Node>,
     /// Tunnels of this data thread.
-    pub tunnels: &'a TunnelPool,
+    pub tunnels: &'a Arc<TunnelPool>,
     /// The pod to start from.
     pub pod: &'a Arc<EnrolledPod>,
     /// The same pod, as the snapshot has it.
@@ -208,6 +208,11 @@ fn dial_result(opened: &Result<Tunnel, TunnelError>) -> DialResult {
         Err(TunnelError::Connect { .. }) => DialResult::ConnectFailed,
         Err(TunnelError::Timeout { .. }) => DialResult::Timeout,
         Err(TunnelError::Tls { .. }) => DialResult::Tls,
-        Err(TunnelError::Http { .. } | TunnelError::Refused { .. } | TunnelError::Request { .. }) => DialResult::Http2,
+        Err(
+            TunnelError::Http { .. }
+            | TunnelError::Refused { .. }
+            | TunnelError::Request { .. }
+            | TunnelError::Abandoned { .. },
+        ) => DialResult::Http2,
     }
 }

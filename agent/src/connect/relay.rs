@@ -11,10 +11,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -59,24 +59,22 @@ pub enum Upstream {
 
 /// Relays between the client and the server until both directions have ended.
 pub async fn relay(mut client: TcpStream, server: Upstream, bytes: &ByteCounts) -> Result<(), RelayError> {
+    // Armed first: whatever ends the relay early, the end of the agent too, must not look like an orderly end.
+    reset_on_close(&client);
     match server {
         Upstream::Tcp(mut server) => {
-            let result = between_sockets(&mut client, &mut server, bytes).await;
-            if result.is_err() {
-                reset_on_close(&client);
-                reset_on_close(&server);
-            }
-            result
+            reset_on_close(&server);
+            between_sockets(&mut client, &mut server, bytes).await?;
+            close_orderly(&server);
         }
         Upstream::Tunnel(mut server) => {
-            let result = with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received).await;
-            if result.is_err() {
-                reset_on_close(&client);
-                server.reset();
-            }
-            result
+            with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received)
+                .await
+                .inspect_err(|_| server.reset())?;
         }
     }
+    close_orderly(&client);
+    Ok(())
 }
 
 /// Relays between a tunnel's stream, which is the client, and an application.
@@ -85,19 +83,30 @@ pub async fn relay_inbound(
     mut application: TcpStream,
     bytes: &ByteCounts,
 ) -> Result<(), RelayError> {
+    reset_on_close(&application);
     let result = with_tunnel(&mut application, &mut client, &bytes.received, &bytes.sent).await;
-    if result.is_err() {
-        reset_on_close(&application);
-        client.reset();
+    match result {
+        Ok(()) => {
+            close_orderly(&application);
+            Ok(())
+        }
+        Err(error) => {
+            client.reset();
+            // In the tunnel's function the socket is the client: here it is the server.
+            Err(RelayError { side: opposite(error.side), source: error.source })
+        }
     }
-    // In the tunnel's function the socket is the client: here it is the server.
-    result.map_err(|error| RelayError { side: opposite(error.side), source: error.source })
 }
 
 /// Makes the socket's end a reset, so that its peer does not take it for an orderly one.
 pub fn reset_on_close(socket: &TcpStream) {
     // A socket that is gone already has no end to give.
     let _ = socket2::SockRef::from(socket).set_linger(Some(std::time::Duration::ZERO));
+}
+
+/// Takes [`reset_on_close`] back.
+fn close_orderly(socket: &TcpStream) {
+    let _ = socket2::SockRef::from(socket).set_linger(None);
 }
 
 fn opposite(side: Side) -> Side {
@@ -158,13 +167,20 @@ async fn socket_to_tunnel(
             readable = reader.readable() => readable.map_err(at(Side::Client))?,
             reset = poll_fn(|context| send.poll_reset(context)) => return Err(at(Side::Server)(reset_error(reset))),
         }
-        let room = poll_fn(|context| poll_room(send, buffer.size(), context)).await.map_err(at(Side::Server))?;
+        let room = tokio::select! {
+            biased;
+            room = poll_fn(|context| poll_room(send, buffer.size(), context)) => room.map_err(at(Side::Server))?,
+            // The client broke off while the server takes nothing: nobody else would notice.
+            _ = reader.ready(Interest::ERROR) => return Err(at(Side::Client)(io::ErrorKind::ConnectionReset.into())),
+        };
         let data = buffer.read(reader, room).await.map_err(at(Side::Client))?;
         let (length, last) = (data.len(), data.is_empty());
         send.send_data(data, last).map_err(|error| at(Side::Server)(h2_error(error)))?;
         if last {
             return Ok(());
         }
+        // A quiet stream keeps no share of the tunnel's window.
+        send.reserve_capacity(0);
         count.fetch_add(length as u64, Ordering::Relaxed);
     }
 }
@@ -174,15 +190,51 @@ async fn tunnel_to_socket(
     writer: &mut WriteHalf<'_>,
     count: &AtomicU64,
 ) -> Result<(), RelayError> {
-    while let Some(data) = receive.data().await {
-        let mut data = data.map_err(|error| at(Side::Server)(h2_error(error)))?;
-        let length = data.len();
-        count.fetch_add(length as u64, Ordering::Relaxed);
-        writer.write_all_buf(&mut data).await.map_err(at(Side::Client))?;
-        // Only now may the peer send more: what waits for this application is never more than the stream's window.
-        receive.flow_control().release_capacity(length).map_err(|error| at(Side::Server)(h2_error(error)))?;
+    // What the socket does not take yet. It is never more than the stream's window, since the peer may send more only
+    // when something was written. It is taken out of h2, which would count many small frames against the whole tunnel.
+    let mut waiting = BytesMut::new();
+    let mut ended = false;
+    while !ended || !waiting.is_empty() {
+        let written = tokio::select! {
+            biased;
+            written = writer.write(&waiting), if !waiting.is_empty() => {
+                let written = written.map_err(at(Side::Client))?;
+                waiting.advance(written);
+                written
+            }
+            data = receive.data(), if !ended => match data {
+                Some(data) => {
+                    let data = data.map_err(|error| at(Side::Server)(h2_error(error)))?;
+                    count.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    let written = if waiting.is_empty() { try_write(writer, &data).map_err(at(Side::Client))? } else { 0 };
+                    waiting.extend_from_slice(&data[written..]);
+                    written
+                }
+                None => {
+                    ended = true;
+                    0
+                }
+            },
+        };
+        receive.flow_control().release_capacity(written).map_err(|error| at(Side::Server)(h2_error(error)))?;
+        if waiting.is_empty() {
+            waiting = BytesMut::new();
+        }
     }
     writer.shutdown().await.map_err(at(Side::Client))
+}
+
+/// Writes as much as the socket takes at once.
+fn try_write(writer: &WriteHalf<'_>, data: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < data.len() {
+        match writer.try_write(&data[written..]) {
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
 }
 
 /// Waits until the tunnel takes at least one byte; answers how many it takes now.

@@ -76,6 +76,12 @@ pub enum TunnelError {
         /// Its answer.
         status: StatusCode,
     },
+    /// The opening ended without a result: the agent is ending.
+    #[error("the tunnel to {to} was abandoned")]
+    Abandoned {
+        /// The tunnel's address.
+        to: SocketAddr,
+    },
     /// The request could not be made of its parts.
     #[error("CONNECT request to {to}: {reason}")]
     Request {
@@ -155,6 +161,11 @@ impl Tunnel {
         self.streams.load(Ordering::Relaxed)
     }
 
+    /// Streams that the peer takes at a time.
+    pub(super) fn peer_limit(&self) -> usize {
+        self.requests.current_max_send_streams()
+    }
+
     /// Whether it takes no more streams.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
@@ -183,10 +194,11 @@ impl Tunnel {
         let response = match response.await {
             Ok(response) => response,
             // The peer is going away and promises that it did not look at this stream (RFC 9113, 8.7).
-            Err(error) if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
-                self.closed.store(error.is_go_away(), Ordering::Relaxed);
+            Err(error) if error.is_remote() && error.is_go_away() => {
+                self.closed.store(true, Ordering::Relaxed);
                 return Ok(None);
             }
+            Err(error) if error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => return Ok(None),
             Err(error) => return Err(http_error(error)),
         };
         match response.status() {

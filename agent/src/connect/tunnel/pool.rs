@@ -30,7 +30,7 @@ use super::{ConnectHeaders, Tunnel, TunnelError, TunnelStream};
 const HOT: usize = 16;
 /// Tunnels of a pair on one data thread that [`HOT`] alone can ask for; more come only when these are full.
 const SPREAD: usize = 4;
-/// A tunnel without a stream is closed after this long.
+/// The tunnels of a pair are closed when none of them has had a stream for this long.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Who talks to whom. The source is a pod and not only an identity, since the tunnel starts from the pod's address.
@@ -46,7 +46,7 @@ pub struct TunnelKey {
     pub expected: SpiffeId,
 }
 
-type Opening = Shared<BoxFuture<'static, Result<Arc<Tunnel>, TunnelError>>>;
+type Opening = Shared<BoxFuture<'static, Result<(), TunnelError>>>;
 
 #[derive(Default)]
 struct Pair {
@@ -69,7 +69,7 @@ impl TunnelPool {
 
     /// Opens a stream in a tunnel of this pair. `open` makes a new tunnel where one is needed.
     pub async fn connect<F>(
-        &self,
+        self: &Arc<Self>,
         key: &TunnelKey,
         authority: &str,
         headers: &ConnectHeaders,
@@ -104,45 +104,57 @@ impl TunnelPool {
         });
     }
 
-    /// Tunnels that are open, and streams in them.
-    pub fn usage(&self) -> (usize, usize) {
-        let pairs = self.pairs.lock();
-        let open = pairs.values().flat_map(|pair| &pair.open);
-        open.fold((0, 0), |(tunnels, streams), tunnel| (tunnels + 1, streams + tunnel.streams()))
-    }
-
+    /// A tunnel with room for one more stream, an open one if there is one.
     async fn tunnel<F>(
-        &self,
+        self: &Arc<Self>,
         key: &TunnelKey,
         open: &impl Fn() -> F,
     ) -> Result<(Arc<Tunnel>, StreamPermit), TunnelError>
     where
         F: Future<Output = Result<Tunnel, TunnelError>> + Send + 'static,
     {
-        let opening = {
-            let mut pairs = self.pairs.lock();
-            let pair = pairs.entry(key.clone()).or_default();
-            if let Some(tunnel) = pair.pick(self.streams_per_tunnel) {
-                let permit = tunnel.permit();
-                return Ok((tunnel, permit));
-            }
-            pair.opening.get_or_insert_with(|| start(open())).clone()
-        };
-        let opened = opening.clone().await;
-        self.settle(key, &opening, opened.as_ref().ok());
-        let tunnel = opened?;
-        let permit = tunnel.permit();
-        Ok((tunnel, permit))
+        loop {
+            let opening = {
+                let mut pairs = self.pairs.lock();
+                let pair = pairs.entry(key.clone()).or_default();
+                let found = pair.pick(self.streams_per_tunnel);
+                if found.as_ref().is_none_or(|tunnel| pair.is_hot(tunnel)) {
+                    pair.opening.get_or_insert_with(|| self.start(key.clone(), open()));
+                }
+                match (found, &pair.opening) {
+                    (Some(tunnel), _) => {
+                        let permit = tunnel.permit();
+                        return Ok((tunnel, permit));
+                    }
+                    (None, Some(opening)) => opening.clone(),
+                    (None, None) => continue,
+                }
+            };
+            // All who wait fail together; where it succeeds, each looks again for room, since there are many of them.
+            opening.await?;
+        }
     }
 
-    /// The first who sees that a tunnel was opened, or not, makes it known.
-    fn settle(&self, key: &TunnelKey, opening: &Opening, opened: Option<&Arc<Tunnel>>) {
-        let mut pairs = self.pairs.lock();
-        let Some(pair) = pairs.get_mut(key) else { return };
-        if pair.opening.as_ref().is_some_and(|current| current.ptr_eq(opening)) {
-            pair.opening = None;
-            pair.open.extend(opened.cloned());
-        }
+    /// Opens a tunnel in a task of its own, which also makes it known: those who wait may give up before.
+    fn start(
+        self: &Arc<Self>,
+        key: TunnelKey,
+        open: impl Future<Output = Result<Tunnel, TunnelError>> + Send + 'static,
+    ) -> Opening {
+        let pool = Arc::downgrade(self);
+        let to = key.to;
+        // A task around the task: what it does at the end is done also if the opening panics.
+        let task = tokio::spawn(async move {
+            let opened = tokio::spawn(open).await.unwrap_or(Err(TunnelError::Abandoned { to })).map(Arc::new);
+            if let Some(pool) = pool.upgrade()
+                && let Some(pair) = pool.pairs.lock().get_mut(&key)
+            {
+                pair.opening = None;
+                pair.open.extend(opened.as_ref().ok().cloned());
+            }
+            opened.map(drop)
+        });
+        async move { task.await.unwrap_or(Err(TunnelError::Abandoned { to })) }.boxed().shared()
     }
 
     fn forget(&self, key: &TunnelKey, tunnel: &Arc<Tunnel>) {
@@ -152,27 +164,17 @@ impl TunnelPool {
     }
 }
 
-/// Opens a tunnel in a task of its own: it goes on, within its own bound, when those who wait for it give up.
-fn start(open: impl Future<Output = Result<Tunnel, TunnelError>> + Send + 'static) -> Opening {
-    let (done, opened) = tokio::sync::oneshot::channel();
-    tokio::spawn(async move {
-        // Without anybody waiting the tunnel is dropped, which closes it.
-        let _ = done.send(open.await.map(Arc::new));
-    });
-    let lost = || TunnelError::Request {
-        to: SocketAddr::from(([0, 0, 0, 0], 0)),
-        reason: "the agent is shutting down".to_owned(),
-    };
-    async move { opened.await.unwrap_or_else(|_| Err(lost())) }.boxed().shared()
-}
-
 impl Pair {
-    /// The least used tunnel; `None` if another should be opened.
+    /// The least used tunnel, if it has room.
     fn pick(&mut self, limit: usize) -> Option<Arc<Tunnel>> {
         self.open.retain(|tunnel| !tunnel.is_closed());
         let least = self.open.iter().min_by_key(|tunnel| tunnel.streams())?;
-        let wanted = if self.open.len() < SPREAD { HOT.min(limit) } else { limit };
-        (least.streams() < wanted).then(|| Arc::clone(least))
+        (least.streams() < limit.min(least.peer_limit())).then(|| Arc::clone(least))
+    }
+
+    /// Whether there should be one tunnel more, when this is the least used.
+    fn is_hot(&self, least: &Tunnel) -> bool {
+        self.open.len() < SPREAD && least.streams() >= HOT
     }
 }
 
