@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::Readiness,
-    capture::{Enrolment, Released},
+    capture::{EnrolledPod, Enrolment, Released},
     identify::Certificates,
     mesh::{Membership, MeshState, SnapshotHandle, Workload, WorkloadUid},
     observe::{BypassReason, Observer},
@@ -137,11 +137,14 @@ impl Pods {
             warn!(pod = %name, identity = %workload.identity, "no certificate yet; enrolling all the same, connections are refused until it comes");
         }
         match self.enrolment.enrol(workload) {
-            Ok(survivors) => {
+            Ok(new) => {
                 self.failing.remove(&workload.uid);
                 self.readiness.met(&name);
-                self.observer.metrics().bypassed(BypassReason::BeforeEnrolment, survivors);
-                info!(pod = %name, identity = %workload.identity, open_before = survivors, "enrolled");
+                info!(pod = %name, identity = %workload.identity, "enrolled");
+                if let Some(pod) = new {
+                    let observer = self.observer.clone();
+                    tokio::task::spawn_blocking(move || count_survivors(&pod, &observer));
+                }
             }
             Err(error) => {
                 let pause = self.failing.get(&workload.uid).map_or(FIRST_PAUSE, |f| (f.pause * 2).min(LONGEST_PAUSE));
@@ -187,6 +190,19 @@ impl Pods {
                 None
             }
         }
+    }
+}
+
+/// What was open before is counted afterwards: by then nothing new can look like it.
+fn count_survivors(pod: &EnrolledPod, observer: &Observer) {
+    let name = pod_name(&pod.workload);
+    match pod.survivors() {
+        Ok(0) => {}
+        Ok(count) => {
+            observer.metrics().bypassed(BypassReason::BeforeEnrolment, count);
+            info!(pod = %name, count, "connections that were open before the enrolment stay outside the mesh");
+        }
+        Err(error) => warn!(pod = %name, %error, "count the connections that were open before the enrolment"),
     }
 }
 

@@ -80,6 +80,14 @@ pub struct Enrolment {
     pods: HashMap<WorkloadUid, InForce>,
 }
 
+impl EnrolledPod {
+    /// How many connections it has that were open before it was enrolled and stay outside the mesh. Takes seconds where
+    /// thousands of connections come and go: not for a thread that others wait for.
+    pub fn survivors(&self) -> io::Result<usize> {
+        survivors::count(&self.netns)
+    }
+}
+
 impl Enrolment {
     /// Takes over the kernel's half.
     pub fn new(kernel: Kernel, data_path: Arc<dyn DataPath>) -> Self {
@@ -102,9 +110,8 @@ impl Enrolment {
         })
     }
 
-    /// Enrols a pod, or brings an enrolled one up to date. Returns how many connections of it were open before and
-    /// stay outside.
-    pub fn enrol(&mut self, workload: &Arc<Workload>) -> Result<usize, EnrolmentError> {
+    /// Enrols a pod, or brings an enrolled one up to date. Returns the pod if it is new.
+    pub fn enrol(&mut self, workload: &Arc<Workload>) -> Result<Option<Arc<EnrolledPod>>, EnrolmentError> {
         let local = workload.local.as_ref().ok_or(EnrolmentError::NotLocal)?;
         let netns = NetworkNamespace::open(&local.netns)
             .map_err(|source| EnrolmentError::Namespace { path: local.netns.clone(), source })?;
@@ -114,7 +121,7 @@ impl Enrolment {
         match self.pods.get(&workload.uid) {
             Some(current) if current.pod.netns.cookie() == netns.cookie() => {
                 self.update(workload, local)?;
-                return Ok(0);
+                return Ok(None);
             }
             // The same pod in another namespace: its sandbox was made anew.
             Some(_) => {
@@ -123,7 +130,7 @@ impl Enrolment {
             }
             None => {}
         }
-        self.enrol_new(workload, local, netns)
+        self.enrol_new(workload, local, netns).map(Some)
     }
 
     /// Releases a pod: its new connections go where they would without Heddle, open ones are served to their end. Those
@@ -164,13 +171,12 @@ impl Enrolment {
         workload: &Arc<Workload>,
         local: &LocalPod,
         netns: NetworkNamespace,
-    ) -> Result<usize, EnrolmentError> {
+    ) -> Result<Arc<EnrolledPod>, EnrolmentError> {
         let cookie = netns.cookie();
         let netns = Arc::new(netns);
         let return_route = ReturnRoute::install(Arc::clone(&netns))
             .map_err(inside("route the answers of applications back to the agent"))?;
         let listeners = PodListeners::open(&netns).map_err(inside("open the agent's listeners"))?;
-        let survivors = survivors::count(&netns).map_err(inside("count open connections"))?;
         let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, _return_route: return_route });
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
@@ -186,10 +192,10 @@ impl Enrolment {
             addresses: addresses(workload),
             rules: local.rules.clone(),
             _accepting: self.start_accepting(&pod, listeners),
-            pod,
+            pod: Arc::clone(&pod),
         };
         self.pods.insert(workload.uid.clone(), in_force);
-        Ok(survivors)
+        Ok(pod)
     }
 
     /// Turns the pod's new connections to the listeners: inbound first, so that no answer to a captured outbound

@@ -33,7 +33,10 @@ impl Agent {
         }
         // One thread: watches, the compiler and the endpoints must not take the data threads' CPUs.
         let control = Builder::new_current_thread().enable_all().build()?;
-        control.block_on(app::run(config))?;
+        let outcome = control.block_on(app::run(config));
+        // What still counts connections is not worth waiting for.
+        control.shutdown_background();
+        outcome?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -38,7 +38,9 @@ pub(super) fn until_interrupted(story: &mut Story, cast: &mut Cast<'_>, interrup
 fn look_around(story: &Story, cast: &mut Cast<'_>, enter: &Path) -> Result<()> {
     story.aside("");
     story.aside(&story.paint(Look::Strong, "Everything is left running. To look around, from another shell as root:"));
-    for (title, commands) in [pods(cast, enter), agents(cast, enter), objects(cast), kernel(cast), failure(cast, enter)?] {
+    for (title, commands) in
+        [pods(cast, enter), agents(cast, enter), objects(cast), kernel(cast), failure(cast, enter)?]
+    {
         story.aside("");
         story.aside(&format!("   {title}"));
         for command in commands {

@@ -39,9 +39,17 @@ impl Lines {
         self.both(story, "client", |line| text(&line["source_identity"]));
         self.both(story, "server", |line| text(&line["destination_identity"]));
         self.both(story, "protection", |line| format!("{}, {}", text(&line["tls_version"]), text(&line["tls_group"])));
-        self.both(story, "bytes", |line| format!("{} to the server, {} back", line["sent_bytes"], line["received_bytes"]));
-        story.fact("dialled", &format!("{} ({})", text(&self.outbound["destination_address"]), text(&self.outbound["service"])));
-        story.fact("endpoint", &format!("{} ({})", text(&self.outbound["endpoint"]), text(&self.outbound["destination_workload"])));
+        self.both(story, "bytes", |line| {
+            format!("{} to the server, {} back", line["sent_bytes"], line["received_bytes"])
+        });
+        story.fact(
+            "dialled",
+            &format!("{} ({})", text(&self.outbound["destination_address"]), text(&self.outbound["service"])),
+        );
+        story.fact(
+            "endpoint",
+            &format!("{} ({})", text(&self.outbound["endpoint"]), text(&self.outbound["destination_workload"])),
+        );
     }
 
     /// One value if the agents agree, else both.

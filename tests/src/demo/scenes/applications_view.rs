@@ -19,12 +19,16 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.fact("", &format!("getpeername() says {peername}"));
     story.fact(&answer.server, &format!("accept() from {}", answer.client));
     story.pause();
-    story.expect(call.peername == Some(service), "the client is connected to what it asked for, as far as it can tell", || {
-        format!("getpeername() says {peername} and not {service}")
-    });
+    story.expect(
+        call.peername == Some(service),
+        "the client is connected to what it asked for, as far as it can tell",
+        || format!("getpeername() says {peername} and not {service}"),
+    );
     let seen = answer.client.ip();
-    story.expect(seen == cast.client.v4(), "the server sees the address of the client's pod, and not an agent's", || {
-        format!("it saw {seen}; the client's pod has {}", cast.client.v4())
-    });
+    story.expect(
+        seen == cast.client.v4(),
+        "the server sees the address of the client's pod, and not an agent's",
+        || format!("it saw {seen}; the client's pod has {}", cast.client.v4()),
+    );
     Ok(())
 }

@@ -59,7 +59,9 @@ fn without_agent(story: &mut Story, cast: &Cast<'_>) -> Result<()> {
     let (begun, carried) = sent_by_client(&record, cast);
     story.fact("wire", &format!("from the client: {begun} connections begun, {carried} bytes of data"));
     story.pause();
-    story.expect(refused.iter().all(is_refused_at_once), "the client's connect() is refused at once", || format!("{refused:?}"));
+    story.expect(refused.iter().all(is_refused_at_once), "the client's connect() is refused at once", || {
+        format!("{refused:?}")
+    });
     story.expect((begun, carried) == (0, 0), "nothing of the client left its node", || {
         format!("{begun} connections begun, {carried} bytes of data")
     });

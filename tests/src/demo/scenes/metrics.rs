@@ -37,13 +37,17 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     let counted = [a.sum(OPENED, SOURCE), b.sum(OPENED, DESTINATION)];
     story.record("calls", calls);
     story.record("opened", counted);
-    story.expect(counted == [calls as f64; 2], &format!("node-a and node-b counted the client's {calls} calls"), || {
-        format!("node-a counted {}, node-b {}", counted[0], counted[1])
-    });
+    story.expect(
+        counted == [calls as f64; 2],
+        &format!("node-a and node-b counted the client's {calls} calls"),
+        || format!("node-a counted {}, node-b {}", counted[0], counted[1]),
+    );
     let bytes = [a.sum(SENT, SOURCE), b.sum(SENT, DESTINATION)];
     story.record("sent_bytes", bytes);
     let agree = bytes[0] == bytes[1] && bytes[0] > 0.0;
-    story.expect(agree, &format!("and agree on the bytes that it sent: {}", bytes[0]), || format!("node-a {}, node-b {}", bytes[0], bytes[1]));
+    story.expect(agree, &format!("and agree on the bytes that it sent: {}", bytes[0]), || {
+        format!("node-a {}, node-b {}", bytes[0], bytes[1])
+    });
     Ok(())
 }
 

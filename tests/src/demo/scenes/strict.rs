@@ -21,12 +21,17 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     let calls = cast.call(&cast.client, cast.service.at(SERVICE_PORT), "/", 4)?;
 
     story.fact("PERMISSIVE", &format!("outsider: {}", admitted.outcome()));
-    story.fact("", &format!("logged with identity {} and TLS {}", text(&before["source_identity"]), text(&before["tls_version"])));
+    story.fact(
+        "",
+        &format!("logged with identity {} and TLS {}", text(&before["source_identity"]), text(&before["tls_version"])),
+    );
     story.fact("restart", &format!("node-b's agent with mtls: {{mode: STRICT}}, ready in {:.2} s", took.as_secs_f64()));
     story.fact("STRICT", &format!("outsider: {}", refused.outcome()));
     story.fact("", &format!("logged with flag {}: {}", text(&after["flag"]), text(&after["error"])));
     story.pause();
-    story.expect(admitted.answer.is_some(), "PERMISSIVE admitted the outsider, who has no identity", || admitted.outcome());
+    story.expect(admitted.answer.is_some(), "PERMISSIVE admitted the outsider, who has no identity", || {
+        admitted.outcome()
+    });
     let denied = refused.answer.is_none() && after["flag"] == "DENY";
     story.expect(denied, "STRICT refused it, and the log says why", || format!("{}; {after}", refused.outcome()));
     let answered = calls.iter().filter(|call| call.answer.is_some()).count();

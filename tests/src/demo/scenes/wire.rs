@@ -45,7 +45,8 @@ fn show(story: &Story, record: &Capture, from: &Pod, words: &str) {
     story.fact(from.name(), &format!("asked for {words}"));
     for (to, bytes) in destinations(record, from.v4().into()) {
         let sent = |packet: &&Packet| packet.flow.source.ip() == from.v4() && packet.flow.destination == to;
-        let payload = record.packets().iter().filter(sent).map(|packet| packet.payload.as_slice()).find(|p| !p.is_empty());
+        let payload =
+            record.packets().iter().filter(sent).map(|packet| packet.payload.as_slice()).find(|p| !p.is_empty());
         story.fact("", &format!("{bytes} bytes to {to}"));
         story.fact("", &payload.map_or("nothing".to_owned(), begin));
     }
@@ -80,9 +81,11 @@ fn destinations(record: &Capture, from: IpAddr) -> BTreeMap<SocketAddr, usize> {
 
 fn judge(story: &mut Story, record: &Capture, client: &Pod, inside: &str, outside: &str) {
     let ports: BTreeSet<u16> = destinations(record, client.v4().into()).keys().map(SocketAddr::port).collect();
-    story.expect(ports == BTreeSet::from([HBONE]), "the client's pod sent to port 15008 alone, where agents speak TLS", || {
-        format!("they went to the ports {ports:?}")
-    });
+    story.expect(
+        ports == BTreeSet::from([HBONE]),
+        "the client's pod sent to port 15008 alone, where agents speak TLS",
+        || format!("they went to the ports {ports:?}"),
+    );
     let found = record.contains(inside.as_bytes());
     story.expect(!found, "the client's words are nowhere in the record", || format!("{inside} is in the record"));
     let found = record.contains(outside.as_bytes());
