@@ -81,7 +81,9 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
     }
 }
 
-/// A socket bound to a device would send its SYN for the loopback address out of that device.
+/// A socket bound to a device would send its SYN for the loopback address out of that device. It is unbound and not bound
+/// to `lo`: for connect() that would be another device than none, and the kernel could give a connection of each the same
+/// source port.
 #[inline(always)]
 fn leave_device(context: &SockAddrContext) {
     let own = socket_of(context);
@@ -91,11 +93,11 @@ fn leave_device(context: &SockAddrContext) {
     if read_field!(own, bound_dev_if) == 0 {
         return;
     }
-    let mut loopback = *b"lo\0";
+    let mut none = *b"\0";
     #[expect(unsafe_code, reason = "a helper call")]
-    // SAFETY: the kernel copies three bytes from the stack. Where it fails, the connection times out and nothing leaves.
+    // SAFETY: the kernel copies one byte from the stack. Where it fails, the connection times out and nothing leaves.
     unsafe {
-        bpf_setsockopt(context.sock_addr.cast(), SOL_SOCKET, SO_BINDTODEVICE, loopback.as_mut_ptr().cast(), 3);
+        bpf_setsockopt(context.sock_addr.cast(), SOL_SOCKET, SO_BINDTODEVICE, none.as_mut_ptr().cast(), 1);
     }
 }
 
