@@ -18,7 +18,12 @@ use aya::{
     },
 };
 
-use super::{AgentSockets, KernelCounters, NetworkNamespace, pins::Pins, sys, tables::Tables};
+use super::{
+    AgentSockets, KernelCounters, NetworkNamespace,
+    pins::{Pins, remove_link},
+    sys,
+    tables::Tables,
+};
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
@@ -160,12 +165,7 @@ impl Kernel {
 
     /// From now on new inbound connections of this namespace go where they would without Heddle.
     pub(super) fn detach_inbound(&self, netns: u64) -> Result<(), KernelError> {
-        let pin = self.pins.pod_link(netns);
-        let detach = || {
-            sys::detach_link(sys::open_link(&pin)?)?;
-            fs::remove_file(&pin)
-        };
-        match detach() {
+        match remove_link(&self.pins.pod_link(netns)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(KernelError::Link { program: "inbound", reason: error.to_string() })
             }

@@ -10,6 +10,8 @@ use std::{
 
 use heddle_common::LAYOUT_VERSION;
 
+use super::sys;
+
 /// Type number of a BPF file system, `BPF_FS_MAGIC` of linux/magic.h.
 const BPF_FS: u64 = 0xcafe_4a11;
 
@@ -70,7 +72,7 @@ impl Pins {
         for entry in fs::read_dir(self.root.join("links"))? {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().ends_with(&suffix) {
-                fs::remove_file(entry.path())?;
+                remove_link(&entry.path())?;
             }
         }
         Ok(())
@@ -96,11 +98,22 @@ impl Pins {
         for folder in ["links", "pods"] {
             let folder = Self::at(base).root.join(folder);
             if fs::exists(&folder)? {
-                remove_tree(&folder)?;
+                for entry in fs::read_dir(&folder)? {
+                    remove_link(&entry?.path())?;
+                }
             }
         }
         remove_tree(base)?;
         Ok(true)
+    }
+}
+
+/// Takes a link out of force, at once, and removes its pin.
+pub(super) fn remove_link(pin: &Path) -> io::Result<()> {
+    match sys::detach_link(sys::open_link(pin)?) {
+        // What it was attached to is gone, and the link with it.
+        Err(error) if error.raw_os_error() != Some(libc::ENOLINK) => Err(error),
+        _ => fs::remove_file(pin),
     }
 }
 
