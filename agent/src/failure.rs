@@ -1,8 +1,6 @@
 //! The one map from the steps' errors to what operators see. What the peer sees follows from where the error occurred:
 //! a captured application and a client without a tunnel get a reset, a tunnel's client gets [`Failed::status`].
 
-use std::io;
-
 use http::StatusCode;
 
 use crate::{
@@ -13,7 +11,6 @@ use crate::{
         tunnel::{AuthorityError, TunnelError},
     },
     identify::HandshakeError,
-    mesh::SpiffeId,
     observe::{Failure, ResponseFlag},
     route::NoRoute,
 };
@@ -21,12 +18,6 @@ use crate::{
 /// Why a connection did not come to a good end: one variant for each step.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// Capture: the socket could not be taken over.
-    #[error("take over the connection: {0}")]
-    Capture(io::Error),
-    /// Identify: this node holds no certificate of the pod.
-    #[error("no certificate for {0} yet: look at the agent's readiness and its certificate authority")]
-    Identify(SpiffeId),
     /// Authorize.
     #[error(transparent)]
     Authorize(#[from] Denied),
@@ -80,8 +71,7 @@ impl Failed {
     pub fn flag(&self) -> ResponseFlag {
         use ResponseFlag as Flag;
         match self {
-            Self::Capture(_) => Flag::DownstreamClosed,
-            Self::Identify(_) | Self::Connect(ConnectError::Identity { .. }) => Flag::IdentityError,
+            Self::Connect(ConnectError::Identity { .. }) => Flag::IdentityError,
             Self::Authorize(Denied::Plaintext) => Flag::Denied,
             Self::Request(BadRequest::Answer(_)) => Flag::DownstreamClosed,
             Self::Request(
@@ -108,12 +98,9 @@ impl Failed {
             Self::Authorize(Denied::Plaintext) => StatusCode::UNAUTHORIZED,
             Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) | Self::Route(_) => StatusCode::BAD_REQUEST,
-            Self::Capture(_)
-            | Self::Identify(_)
-            | Self::Balance(_)
-            | Self::Connect(_)
-            | Self::Application(_)
-            | Self::Relay(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Balance(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

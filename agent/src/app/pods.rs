@@ -103,15 +103,14 @@ impl Pods {
     async fn reconcile(&mut self) {
         let snapshot = self.snapshot.load();
         let wanted: HashSet<_> = snapshot.local_pods().iter().map(|workload| workload.uid.clone()).collect();
-        // A pod that is to be in the mesh, but lacks what enrolment needs, keeps what is in force.
-        let lacking: HashSet<_> = snapshot
-            .workloads()
-            .into_iter()
-            .filter(|workload| workload.membership == Membership::Enrolled)
-            .map(|workload| workload.uid.clone())
-            .collect();
-        let is_gone = |uid: &&WorkloadUid| !wanted.contains(*uid) && !lacking.contains(*uid);
-        let gone: Vec<_> = self.held.keys().filter(is_gone).cloned().collect();
+        let mut gone: Vec<_> = self.held.keys().filter(|uid| !wanted.contains(*uid)).cloned().collect();
+        if !gone.is_empty() {
+            // A pod that is to be in the mesh, but lacks what enrolment needs, keeps what is in force. The whole mesh is
+            // looked at only here: most changes release nobody.
+            let enrolled = |workload: &&&Arc<Workload>| workload.membership == Membership::Enrolled;
+            let lacking: HashSet<_> = snapshot.workloads().iter().filter(enrolled).map(|w| w.uid.clone()).collect();
+            gone.retain(|uid| !lacking.contains(uid));
+        }
         self.release_all(&gone).await;
         for workload in snapshot.local_pods() {
             let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use tokio::{io::BufWriter, net::TcpStream, time::timeout};
 use tokio_rustls::server::TlsStream;
 
@@ -109,11 +109,6 @@ impl IncomingStream {
         }
         let authority = self.request.uri().authority().map_or("", |authority| authority.as_str());
         Some(Authority::parse(authority))
-    }
-
-    /// The request's headers.
-    pub fn headers(&self) -> &HeaderMap {
-        self.request.headers()
     }
 
     /// Takes the stream, with the server's facts as baggage.
