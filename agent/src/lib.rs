@@ -19,3 +19,4 @@ pub mod node;
 pub mod objects;
 pub mod observe;
 pub mod route;
+pub mod rules;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::{MeshProblem, MeshSettings, Snapshot, SnapshotHandle, compile};
 use crate::{
     config::Problem,
-    objects::{Kind, ObjectSet, ObjectStream},
+    objects::{Changes, Kind, ObjectSet, ObjectStream},
 };
 
 /// What is in force, and what is wrong with its objects.
@@ -21,7 +21,7 @@ pub struct MeshState {
     /// When objects were last read and compiled, changed or not.
     pub compiled_at: Instant,
     /// How many objects of each kind.
-    pub objects: [(Kind, usize); 4],
+    pub objects: [(Kind, usize); Kind::ALL.len()],
     /// Documents that could not be read.
     pub source_problems: Arc<Vec<Problem>>,
     /// What the compiler could not honour.
@@ -58,12 +58,18 @@ fn log_new_problems(before: Option<&MeshState>, now: &MeshState) {
 struct Publisher {
     settings: MeshSettings,
     handle: SnapshotHandle,
+    objects: ObjectSet,
+    source_problems: Arc<Vec<Problem>>,
 }
 
 impl Publisher {
-    /// Publishes the snapshot of these objects if it differs from the one in force.
-    fn publish(&self, objects: &ObjectSet) -> MeshState {
-        let (mut snapshot, problems) = compile(objects, &self.settings);
+    /// Publishes the snapshot after these changes if it differs from the one in force.
+    fn publish(&mut self, changes: Changes) -> MeshState {
+        self.objects.apply(changes.objects);
+        if let Some(problems) = changes.problems {
+            self.source_problems = problems;
+        }
+        let (mut snapshot, problems) = compile(&self.objects, &self.settings);
         let current = self.handle.load();
         // Generation 0 is "nothing yet": even an empty first snapshot is an answer.
         if current.generation == 0 || !current.same_contents(&snapshot) {
@@ -73,25 +79,25 @@ impl Publisher {
         MeshState {
             snapshot: self.handle.load(),
             compiled_at: Instant::now(),
-            objects: objects.counts(),
-            source_problems: Arc::new(objects.problems.clone()),
+            objects: self.objects.counts(),
+            source_problems: Arc::clone(&self.source_problems),
             mesh_problems: Arc::new(problems),
         }
     }
 }
 
-/// Publishes the stream's first set before it returns, then every change from a task that ends with the stream.
+/// Publishes the stream's first batch before it returns, then every change from a task that ends with the stream.
 ///
-/// The receiver is marked changed with every set that was compiled; compare `snapshot.generation` to see whether
+/// The receiver is marked changed with every batch that was compiled; compare `snapshot.generation` to see whether
 /// the snapshot itself is new. Must be called within a tokio runtime.
 pub fn run(mut objects: ObjectStream, settings: MeshSettings, handle: SnapshotHandle) -> watch::Receiver<MeshState> {
-    let publisher = Publisher { settings, handle };
-    let first = publisher.publish(&objects.current());
+    let mut publisher = Publisher { settings, handle, objects: ObjectSet::default(), source_problems: Arc::default() };
+    let first = publisher.publish(objects.take());
     log_new_problems(None, &first);
     let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
-        while let Some(set) = objects.next().await {
-            let state = publisher.publish(&set);
+        while let Some(changes) = objects.next().await {
+            let state = publisher.publish(changes);
             log_new_problems(Some(&sender.borrow()), &state);
             sender.send_replace(state);
         }
@@ -106,55 +112,56 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::objects::{Namespace, Object, ObjectName, Service, ServiceKind};
+    use crate::objects::{Change, Namespace, Object, ObjectName, Service, ServiceKind, stream};
 
     fn settings() -> MeshSettings {
         MeshSettings { node: "node-a".into(), trust_domain: "cluster.local".parse().unwrap() }
     }
 
-    fn set_with_service(cluster_ip: &str) -> ObjectSet {
-        let mut set = ObjectSet::default();
-        set.insert(Object::Service(Arc::new(Service {
+    fn put(objects: impl IntoIterator<Item = Object>) -> Changes {
+        Changes { objects: objects.into_iter().map(Change::Put).collect(), problems: None }
+    }
+
+    fn service(cluster_ip: &str) -> Object {
+        Object::Service(Arc::new(Service {
             name: ObjectName::new("shop", "web"),
             kind: ServiceKind::ClusterIp,
             cluster_ips: vec![cluster_ip.parse().unwrap()],
             ports: Vec::new(),
             selector: Default::default(),
             publish_not_ready: false,
-        })));
-        set
+        }))
     }
 
     #[tokio::test]
     async fn generation_grows_only_with_the_contents() {
         let handle = SnapshotHandle::default();
         assert_eq!(handle.load().generation, 0);
-        let (sender, stream) = ObjectStream::new(ObjectSet::default());
+        let (feed, stream) = stream(Changes::default());
         let mut state = run(stream, settings(), handle.clone());
         assert_eq!(handle.load().generation, 1, "the first set is in force when run returns, empty or not");
 
-        let mut publish = async |set: ObjectSet| {
-            sender.send_replace(Arc::new(set));
+        let mut publish = async |object: Object| {
+            feed.send(put([object]));
             tokio::time::timeout(Duration::from_secs(10), state.changed()).await.unwrap().unwrap();
             let seen = state.borrow_and_update().clone();
             assert_eq!(seen.snapshot.generation, handle.load().generation);
             seen
         };
-        assert_eq!(publish(set_with_service("10.96.0.1")).await.snapshot.generation, 2);
-        let mut irrelevant = set_with_service("10.96.0.1");
-        irrelevant.insert(Object::Namespace(Arc::new(Namespace { name: "shop".into(), ..Default::default() })));
+        assert_eq!(publish(service("10.96.0.1")).await.snapshot.generation, 2);
+        let irrelevant = Object::Namespace(Arc::new(Namespace { name: "shop".into(), ..Default::default() }));
         let unchanged = publish(irrelevant).await;
         assert_eq!(unchanged.snapshot.generation, 2, "the objects differ, what they mean does not");
         assert_eq!(unchanged.objects[0].1, 1, "but they are counted");
-        assert_eq!(publish(set_with_service("10.96.0.2")).await.snapshot.generation, 3);
+        assert_eq!(publish(service("10.96.0.2")).await.snapshot.generation, 3);
     }
 
     #[tokio::test]
     async fn task_ends_with_the_stream_and_leaves_the_last_snapshot_in_force() {
         let handle = SnapshotHandle::default();
-        let (sender, stream) = ObjectStream::new(set_with_service("10.96.0.1"));
+        let (feed, stream) = stream(put([service("10.96.0.1")]));
         let mut state = run(stream, settings(), handle.clone());
-        drop(sender);
+        drop(feed);
         assert!(tokio::time::timeout(Duration::from_secs(10), state.changed()).await.unwrap().is_err());
         assert_eq!(handle.load().services().len(), 1);
     }

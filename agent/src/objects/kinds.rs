@@ -205,6 +205,44 @@ pub struct SliceEndpoint {
     pub zone: Option<Arc<str>>,
 }
 
+/// `v1` Node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Name.
+    pub name: Arc<str>,
+    /// `metadata.labels`: zone and region are among them.
+    pub labels: Map,
+    /// `status.addresses` of the types `InternalIP` and `ExternalIP`.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `v1` ServiceAccount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Namespace and name.
+    pub name: ObjectName,
+}
+
+/// `v1` ConfigMap with the label `heddle.io/config: "true"`, or a file of the same documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    /// Namespace and name; no namespace, and the path as the name, for a file.
+    pub name: ObjectName,
+    /// `metadata.uid`, to name it in an Event.
+    pub uid: Option<Arc<str>>,
+    /// `metadata.creationTimestamp`: of two that define one object, the older wins.
+    pub created: Option<SystemTime>,
+    /// `data`: YAML texts by key. A file has one text, under its name.
+    pub data: BTreeMap<String, Arc<str>>,
+}
+
+impl ConfigMap {
+    /// Whether it is a file, whose documents may be of any namespace: who may write the file governs the node.
+    pub fn is_file(&self) -> bool {
+        self.name.namespace.is_empty()
+    }
+}
+
 impl ObjectName {
     /// From its parts.
     pub fn new(namespace: &str, name: &str) -> Self {

@@ -1,7 +1,7 @@
-//! Where Kubernetes objects come from: one stream of complete [`ObjectSet`]s, whichever source produces them.
+//! Where Kubernetes objects come from: one stream of changes, whichever source produces them.
 //!
-//! In: a [`Source`] of the configuration. Out: an [`ObjectStream`] that always holds the newest set. Nothing
-//! downstream can tell which source it was. What the objects mean for the mesh is decided in `mesh::compile`.
+//! In: a [`Source`] of the configuration. Out: an [`ObjectStream`], whose first batch is everything that there is.
+//! Nothing downstream can tell which source it was. What the objects mean for the mesh is decided in `mesh::compile`.
 
 mod files;
 mod kinds;
@@ -13,11 +13,11 @@ use crate::config::Source;
 
 pub use files::FileSourceError;
 pub use kinds::{
-    AddressType, EndpointSlice, Map, Namespace, ObjectName, OwnerReference, Pod, PodPhase, Protocol, Service,
-    ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+    AddressType, ConfigMap, EndpointSlice, Map, Namespace, Node, ObjectName, OwnerReference, Pod, PodPhase, Protocol,
+    Service, ServiceAccount, ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
 };
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
-pub use stream::ObjectStream;
+pub use stream::{Change, Changes, ObjectFeed, ObjectStream, stream};
 
 /// The objects of a document, for tests that write theirs as YAML.
 #[cfg(test)]

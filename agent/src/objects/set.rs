@@ -1,11 +1,10 @@
-//! A complete, consistent set of objects: what a source delivers on each change.
+//! A complete, consistent set of objects, and the one enumeration of the kinds that the mesh reads.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{EndpointSlice, Namespace, ObjectName, Pod, Service};
-use crate::config::Problem;
+use super::{Change, ConfigMap, EndpointSlice, Namespace, Node, ObjectName, Pod, Service, ServiceAccount};
 
-/// All objects of one moment, ordered by name, and what could not be read.
+/// All objects of one moment, ordered by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectSet {
     /// Namespaces by name. Objects may be in namespaces that have no entry here.
@@ -16,10 +15,12 @@ pub struct ObjectSet {
     pub services: BTreeMap<ObjectName, Arc<Service>>,
     /// EndpointSlices.
     pub endpoint_slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
-    /// How many objects of kinds that the mesh does not read, by kind.
-    pub ignored: BTreeMap<String, usize>,
-    /// Documents and files that could not be read. The last good version of their objects is in the set.
-    pub problems: Vec<Problem>,
+    /// Nodes by name.
+    pub nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    /// ServiceAccounts.
+    pub service_accounts: BTreeMap<ObjectName, Arc<ServiceAccount>>,
+    /// ConfigMaps that hold mesh configuration, and files of the same.
+    pub config_maps: BTreeMap<ObjectName, Arc<ConfigMap>>,
 }
 
 /// One object of a kind that the mesh reads.
@@ -33,6 +34,12 @@ pub enum Object {
     Service(Arc<Service>),
     /// An EndpointSlice.
     EndpointSlice(Arc<EndpointSlice>),
+    /// A Node.
+    Node(Arc<Node>),
+    /// A ServiceAccount.
+    ServiceAccount(Arc<ServiceAccount>),
+    /// A ConfigMap of mesh configuration.
+    ConfigMap(Arc<ConfigMap>),
 }
 
 /// What tells two objects apart: kind, namespace (empty where the kind has none) and name.
@@ -55,9 +62,26 @@ pub enum Kind {
     Service,
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice,
+    /// `v1` Node.
+    Node,
+    /// `v1` ServiceAccount.
+    ServiceAccount,
+    /// `v1` ConfigMap with label `heddle.io/config: "true"`.
+    ConfigMap,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Namespace,
+        Self::Pod,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Node,
+        Self::ServiceAccount,
+        Self::ConfigMap,
+    ];
+
     /// As written in `kind:`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,15 +89,20 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
+            Self::Node => "Node",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 }
 
 impl std::fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.kind {
-            Kind::Namespace => write!(f, "Namespace {}", self.name.name),
-            kind => write!(f, "{} {}", kind.as_str(), self.name),
+        let kind = self.kind.as_str();
+        // Cluster-wide kinds and files have no namespace.
+        match self.name.namespace.is_empty() {
+            true => write!(f, "{kind} {}", self.name.name),
+            false => write!(f, "{kind} {}", self.name),
         }
     }
 }
@@ -88,6 +117,9 @@ impl Object {
             Self::Pod(pod) => ObjectKey { kind: Kind::Pod, name: pod.name.clone() },
             Self::Service(service) => ObjectKey { kind: Kind::Service, name: service.name.clone() },
             Self::EndpointSlice(slice) => ObjectKey { kind: Kind::EndpointSlice, name: slice.name.clone() },
+            Self::Node(node) => ObjectKey { kind: Kind::Node, name: ObjectName::new("", &node.name) },
+            Self::ServiceAccount(account) => ObjectKey { kind: Kind::ServiceAccount, name: account.name.clone() },
+            Self::ConfigMap(map) => ObjectKey { kind: Kind::ConfigMap, name: map.name.clone() },
         }
     }
 }
@@ -100,11 +132,15 @@ impl ObjectSet {
 
     /// The object of this key.
     pub fn get(&self, key: &ObjectKey) -> Option<Object> {
+        let name = &key.name;
         match key.kind {
-            Kind::Namespace => self.namespaces.get(&key.name.name).cloned().map(Object::Namespace),
-            Kind::Pod => self.pods.get(&key.name).cloned().map(Object::Pod),
-            Kind::Service => self.services.get(&key.name).cloned().map(Object::Service),
-            Kind::EndpointSlice => self.endpoint_slices.get(&key.name).cloned().map(Object::EndpointSlice),
+            Kind::Namespace => self.namespaces.get(&name.name).cloned().map(Object::Namespace),
+            Kind::Pod => self.pods.get(name).cloned().map(Object::Pod),
+            Kind::Service => self.services.get(name).cloned().map(Object::Service),
+            Kind::EndpointSlice => self.endpoint_slices.get(name).cloned().map(Object::EndpointSlice),
+            Kind::Node => self.nodes.get(&name.name).cloned().map(Object::Node),
+            Kind::ServiceAccount => self.service_accounts.get(name).cloned().map(Object::ServiceAccount),
+            Kind::ConfigMap => self.config_maps.get(name).cloned().map(Object::ConfigMap),
         }
     }
 
@@ -115,16 +151,68 @@ impl ObjectSet {
             Object::Pod(pod) => drop(self.pods.insert(pod.name.clone(), pod)),
             Object::Service(service) => drop(self.services.insert(service.name.clone(), service)),
             Object::EndpointSlice(slice) => drop(self.endpoint_slices.insert(slice.name.clone(), slice)),
+            Object::Node(node) => drop(self.nodes.insert(Arc::clone(&node.name), node)),
+            Object::ServiceAccount(account) => drop(self.service_accounts.insert(account.name.clone(), account)),
+            Object::ConfigMap(map) => drop(self.config_maps.insert(map.name.clone(), map)),
         }
     }
 
-    /// How many objects of each kind that the mesh reads.
-    pub fn counts(&self) -> [(Kind, usize); 4] {
-        [
-            (Kind::Namespace, self.namespaces.len()),
-            (Kind::Pod, self.pods.len()),
-            (Kind::Service, self.services.len()),
-            (Kind::EndpointSlice, self.endpoint_slices.len()),
-        ]
+    /// Takes an object out.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        let name = &key.name;
+        match key.kind {
+            Kind::Namespace => drop(self.namespaces.remove(&name.name)),
+            Kind::Pod => drop(self.pods.remove(name)),
+            Kind::Service => drop(self.services.remove(name)),
+            Kind::EndpointSlice => drop(self.endpoint_slices.remove(name)),
+            Kind::Node => drop(self.nodes.remove(&name.name)),
+            Kind::ServiceAccount => drop(self.service_accounts.remove(name)),
+            Kind::ConfigMap => drop(self.config_maps.remove(name)),
+        }
+    }
+
+    /// Brings the set up to date.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            match change {
+                Change::Put(object) => self.insert(object),
+                Change::Remove(key) => self.remove(&key),
+            }
+        }
+    }
+
+    /// All objects, in the order of their keys.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let namespaces = self.namespaces.values().cloned().map(Object::Namespace);
+        let pods = self.pods.values().cloned().map(Object::Pod);
+        let services = self.services.values().cloned().map(Object::Service);
+        let slices = self.endpoint_slices.values().cloned().map(Object::EndpointSlice);
+        let nodes = self.nodes.values().cloned().map(Object::Node);
+        let accounts = self.service_accounts.values().cloned().map(Object::ServiceAccount);
+        let maps = self.config_maps.values().cloned().map(Object::ConfigMap);
+        namespaces.chain(pods).chain(services).chain(slices).chain(nodes).chain(accounts).chain(maps)
+    }
+
+    /// What has to change for this set to become `newer`.
+    pub fn changes_to(&self, newer: &Self) -> Vec<Change> {
+        let put = newer.objects().filter(|object| self.get(&object.key()).as_ref() != Some(object)).map(Change::Put);
+        let gone = self.objects().map(|object| object.key()).filter(|key| !newer.contains(key)).map(Change::Remove);
+        put.chain(gone).collect()
+    }
+
+    /// How many objects of each kind.
+    pub fn counts(&self) -> [(Kind, usize); 7] {
+        Kind::ALL.map(|kind| {
+            let count = match kind {
+                Kind::Namespace => self.namespaces.len(),
+                Kind::Pod => self.pods.len(),
+                Kind::Service => self.services.len(),
+                Kind::EndpointSlice => self.endpoint_slices.len(),
+                Kind::Node => self.nodes.len(),
+                Kind::ServiceAccount => self.service_accounts.len(),
+                Kind::ConfigMap => self.config_maps.len(),
+            };
+            (kind, count)
+        })
     }
 }

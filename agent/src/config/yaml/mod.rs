@@ -9,4 +9,4 @@ mod reader;
 
 pub(crate) use document::{Document, split};
 pub(crate) use node::{Entry, Node, Value};
-pub(crate) use reader::{MapReader, Report};
+pub(crate) use reader::{MapReader, Report, nearest};

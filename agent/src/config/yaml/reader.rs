@@ -3,7 +3,7 @@
 //! A getter returns `None` both for an absent key and for a bad value, which it has reported by then; so callers fill
 //! in a default and look at the report once, at the end. The keys that were asked for are the keys that are allowed.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, fmt};
 
 use super::{Entry, Node, Value};
 use crate::config::{Position, Problem};
@@ -108,6 +108,13 @@ impl<'a> MapReader<'a> {
         self.report.map(self.node(key)?, self.path_of(key))
     }
 
+    /// A map of maps with keys of the writer's choice, such as one entry for each port.
+    pub(crate) fn children(&self) -> Vec<(&'a str, Self)> {
+        let reader =
+            |entry: &'a Entry| Some((entry.key.as_str(), self.report.map(&entry.node, self.path_of(&entry.key))?));
+        self.entries.iter().filter_map(reader).collect()
+    }
+
     /// The maps of the list under a key; an absent key reads as an empty list.
     pub(crate) fn maps(&self, key: &'static str) -> Vec<Self> {
         let items = self.list(key, "a list of maps");
@@ -205,6 +212,30 @@ impl<'a> MapReader<'a> {
             }
         }
         texts
+    }
+
+    /// Reports what is wrong with a value that was read, at its place or at that of the map.
+    pub(crate) fn complain(&self, key: &str, message: impl fmt::Display) {
+        self.report.add(self.position_of(key), format!("{}: {message}", self.path_of(key)));
+    }
+
+    /// Reports what is wrong with the map as a whole.
+    pub(crate) fn complain_here(&self, message: impl fmt::Display) {
+        let subject = if self.path.is_empty() { "document" } else { &self.path };
+        self.report.add(self.position, format!("{subject}: {message}"));
+    }
+
+    /// Lets keys be there whose values say nothing to us.
+    pub(crate) fn tolerate(&self, keys: &[&'static str]) {
+        self.known.borrow_mut().extend(keys);
+    }
+
+    /// Refuses keys that the schema knows and this build does not act on: ignoring them would be a lie.
+    pub(crate) fn not_enforced(&self, keys: &[&'static str]) {
+        self.tolerate(keys);
+        for key in keys.iter().filter(|key| self.has(key)) {
+            self.complain(key, "is not enforced by this build; remove it, since a document is accepted only whole");
+        }
     }
 
     /// Refuses every key that was not asked for. Not called where unknown keys are tolerated.

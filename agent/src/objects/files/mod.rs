@@ -11,10 +11,10 @@ mod watch;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{mpsc, watch as channel};
+use tokio::sync::mpsc;
 
-use self::{scan::Scanner, watch::Watches};
-use super::{ObjectSet, ObjectStream};
+use self::{assemble::Assembled, scan::Scanner, watch::Watches};
+use super::{Changes, ObjectFeed, ObjectStream, stream};
 
 /// Why a directory cannot serve as a source.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +68,10 @@ async fn open_with(path: PathBuf, timing: Timing) -> Result<ObjectStream, FileSo
     // One waiting signal says all there is to say: read again.
     let (signal, signals) = mpsc::channel(1);
     let mut directory = Directory { scanner: Scanner::new(path.clone()), watches: Watches::new(signal) };
-    let reading = tokio::task::spawn_blocking(move || directory.read().map(|set| (directory, set)));
+    let reading = tokio::task::spawn_blocking(move || directory.read().map(|first| (directory, first)));
     let (directory, first) = reading.await.map_err(|_| FileSourceError::Interrupted { path: path.clone() })??;
-    let (sender, stream) = ObjectStream::new(first);
-    tokio::spawn(follow(directory, signals, sender, timing));
+    let (feed, stream) = stream(changes(&Assembled::default(), &first));
+    tokio::spawn(follow(directory, first, signals, feed, timing));
     Ok(stream)
 }
 
@@ -84,7 +84,7 @@ struct Directory {
 
 impl Directory {
     /// Reads until all directories that were read are watched, so that no change falls between the two.
-    fn read(&mut self) -> Result<ObjectSet, FileSourceError> {
+    fn read(&mut self) -> Result<Assembled, FileSourceError> {
         /// Directories that appear faster than they are watched are left to the rescan.
         const PASSES: usize = 5;
         let mut scan = self.scanner.scan()?;
@@ -94,14 +94,14 @@ impl Directory {
             }
             scan = self.scanner.scan()?;
         }
-        scan.set.problems.extend(self.watches.problem());
-        Ok(scan.set)
+        scan.contents.problems.extend(self.watches.problem());
+        Ok(scan.contents)
     }
 
     /// Like `read`; a directory that cannot be read any more leaves the last state in force.
-    fn reread(&mut self) -> (ObjectSet, bool) {
+    fn reread(&mut self) -> (Assembled, bool) {
         match self.read() {
-            Ok(set) => (set, true),
+            Ok(contents) => (contents, true),
             Err(error) => (self.scanner.last_state(&error), false),
         }
     }
@@ -109,37 +109,40 @@ impl Directory {
 
 async fn follow(
     mut directory: Directory,
+    mut current: Assembled,
     mut signals: mpsc::Receiver<()>,
-    sender: channel::Sender<Arc<ObjectSet>>,
+    feed: ObjectFeed,
     timing: Timing,
 ) {
     let mut readable = true;
     loop {
         let pause = if readable { timing.rescan } else { timing.retry };
         tokio::select! {
-            () = sender.closed() => return,
+            () = feed.closed() => return,
             _ = signals.recv() => settle(&mut signals, timing).await,
             () = tokio::time::sleep(pause) => {}
         }
         let reading = tokio::task::spawn_blocking(move || {
-            let (set, readable) = directory.reread();
-            (directory, set, readable)
+            let (contents, readable) = directory.reread();
+            let changes = changes(&current, &contents);
+            (directory, contents, readable, changes)
         });
-        let Ok((back, set, now_readable)) = reading.await else {
+        let Ok((back, contents, now_readable, changes)) = reading.await else {
             tracing::error!(
                 "reading the directory of objects was interrupted, changes are not seen any more; restart the agent"
             );
             return;
         };
-        (directory, readable) = (back, now_readable);
-        sender.send_if_modified(|current| {
-            let changed = **current != set;
-            if changed {
-                *current = Arc::new(set);
-            }
-            changed
-        });
+        (directory, current, readable) = (back, contents, now_readable);
+        if changes != Changes::default() {
+            feed.send(changes);
+        }
     }
+}
+
+fn changes(before: &Assembled, now: &Assembled) -> Changes {
+    let problems = (before.problems != now.problems).then(|| Arc::new(now.problems.clone()));
+    Changes { objects: before.set.changes_to(&now.set), problems }
 }
 
 /// Waits until a burst of changes is over, or has gone on for too long.

@@ -1,9 +1,11 @@
 //! The text of one file to what its documents define.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use crate::{
-    config::{Problem, yaml},
+    config::{Position, Problem, yaml},
     objects::{
-        Object,
+        ConfigMap, Object, ObjectName,
         read::{self, Outcome},
     },
 };
@@ -25,7 +27,20 @@ pub(super) fn parse(file: &str, text: &str) -> ParsedFile {
         Ok(node) => read::read(file, text, &node),
         Err(problem) => vec![Outcome::Broken(None, vec![problem])],
     });
-    ParsedFile { outcomes: outcomes.collect(), held: Vec::new() }
+    let mut outcomes: Vec<_> = outcomes.collect();
+    if outcomes.contains(&Outcome::MeshDocument) {
+        outcomes.push(Outcome::Read(Object::ConfigMap(Arc::new(as_config_map(file, text))), START));
+    }
+    ParsedFile { outcomes, held: Vec::new() }
+}
+
+const START: Position = Position { line: 1, column: 1 };
+
+/// A file with mesh documents, such as a key of a mounted ConfigMap: to the mesh it is a ConfigMap with one text. The
+/// reader of mesh documents passes over the other documents in it.
+fn as_config_map(file: &str, text: &str) -> ConfigMap {
+    let data = BTreeMap::from([(String::new(), text.into())]);
+    ConfigMap { name: ObjectName::new("", file), uid: None, created: None, data }
 }
 
 /// A file whose text cannot be had.
@@ -40,7 +55,7 @@ impl ParsedFile {
         if let Some(earlier) = earlier.filter(|_| unknown_part) {
             let objects = earlier.outcomes.into_iter().filter_map(|outcome| match outcome {
                 Outcome::Read(object, _) => Some(object),
-                Outcome::Ignored(_) | Outcome::Broken(..) => None,
+                Outcome::MeshDocument | Outcome::Ignored | Outcome::Broken(..) => None,
             });
             self.held = objects.chain(earlier.held).collect();
         }

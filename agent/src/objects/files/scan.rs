@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     FileSourceError,
-    assemble::assemble,
+    assemble::{Assembled, assemble},
     parse::{self, ParsedFile},
     walk::{Inode, walk},
 };
@@ -27,7 +27,7 @@ pub(super) struct Scanner {
 /// One reading of a directory.
 #[derive(Debug)]
 pub(super) struct Scan {
-    pub(super) set: ObjectSet,
+    pub(super) contents: Assembled,
     /// Every directory that was listed, by real path.
     pub(super) directories: BTreeMap<PathBuf, Inode>,
 }
@@ -54,18 +54,17 @@ impl Scanner {
             self.refresh(path);
         }
         let files = self.files.values().map(|state| (state.name.as_str(), &state.parsed));
-        let mut set = assemble(files, &self.last);
-        set.problems.extend(listing.problems);
-        self.last = set.clone();
-        Ok(Scan { set, directories: listing.directories })
+        let mut contents = assemble(files, &self.last);
+        contents.problems.extend(listing.problems);
+        self.last = contents.set.clone();
+        Ok(Scan { contents, directories: listing.directories })
     }
 
-    /// The set as last read, with the reason why there is no newer one.
-    pub(super) fn last_state(&self, error: &FileSourceError) -> ObjectSet {
-        let mut set = self.last.clone();
+    /// What was read last, with the reason why there is nothing newer.
+    pub(super) fn last_state(&self, error: &FileSourceError) -> Assembled {
         let message = format!("{error}; the last state stays in force");
-        set.problems.push(Problem::of_file(&self.root.display().to_string(), message));
-        set
+        let problem = Problem::of_file(&self.root.display().to_string(), message);
+        Assembled { set: self.last.clone(), problems: vec![problem] }
     }
 
     fn refresh(&mut self, path: PathBuf) {

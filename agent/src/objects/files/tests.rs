@@ -21,34 +21,55 @@ fn namespace(name: &str, label: &str) -> String {
     format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{l: {label}}}}}\n")
 }
 
-fn scan(scanner: &mut Scanner) -> ObjectSet {
-    scanner.scan().unwrap().set
+fn scan(scanner: &mut Scanner) -> Assembled {
+    scanner.scan().unwrap().contents
 }
 
 /// The namespaces of a set, as `NAME=LABEL`.
-fn namespaces(set: &ObjectSet) -> Vec<String> {
-    set.namespaces.values().map(|ns| format!("{}={}", ns.name, ns.labels["l"])).collect()
+fn namespaces(contents: &Assembled) -> Vec<String> {
+    contents.set.namespaces.values().map(|ns| format!("{}={}", ns.name, ns.labels["l"])).collect()
 }
 
-fn messages(set: &ObjectSet, root: &Path) -> Vec<String> {
+fn messages(contents: &Assembled, root: &Path) -> Vec<String> {
     let prefix = format!("{}/", root.display());
-    set.problems.iter().map(|p| p.to_string().lines().next().unwrap().replace(&prefix, "")).collect()
+    contents.problems.iter().map(|p| p.to_string().lines().next().unwrap().replace(&prefix, "")).collect()
 }
 
-/// Waits for a set that satisfies the condition; fails with the last one after ten seconds, for
-/// the sake of busy machines.
-async fn until(stream: &mut ObjectStream, what: &str, condition: impl Fn(&ObjectSet) -> bool) -> Arc<ObjectSet> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut set = stream.current();
-    while !condition(&set) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match tokio::time::timeout(left, stream.next()).await {
-            Ok(Some(next)) => set = next,
-            Ok(None) => panic!("{what}: the stream ended"),
-            Err(_) => panic!("{what}: not seen, last state {set:?}"),
+/// A reader of the stream, as the compiler is one.
+struct Reader {
+    stream: ObjectStream,
+    contents: Assembled,
+}
+
+impl Reader {
+    async fn open(path: &Path, timing: Timing) -> Self {
+        let mut reader = Self { stream: open_with(path.into(), timing).await.unwrap(), contents: Assembled::default() };
+        let first = reader.stream.take();
+        reader.apply(first);
+        reader
+    }
+
+    fn apply(&mut self, changes: Changes) {
+        self.contents.set.apply(changes.objects);
+        if let Some(problems) = changes.problems {
+            self.contents.problems = problems.to_vec();
         }
     }
-    set
+
+    /// Waits for contents that satisfy the condition; fails with the last ones after ten seconds, for the sake of busy
+    /// machines.
+    async fn until(&mut self, what: &str, condition: impl Fn(&Assembled) -> bool) -> &Assembled {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !condition(&self.contents) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.stream.next()).await {
+                Ok(Some(changes)) => self.apply(changes),
+                Ok(None) => panic!("{what}: the stream ended"),
+                Err(_) => panic!("{what}: not seen, last state {:?}", self.contents),
+            }
+        }
+        &self.contents
+    }
 }
 
 #[test]
@@ -136,11 +157,11 @@ fn unreadable_document_keeps_what_its_file_defined_and_spares_the_others() {
 }
 
 #[test]
-fn other_kinds_are_counted() {
+fn other_kinds_are_passed_over() {
     let dir = TempDir::new().unwrap();
     let deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n";
     fs::write(dir.path().join("a.yaml"), format!("{deployment}---\n{deployment}")).unwrap();
-    assert_eq!(scan(&mut Scanner::new(dir.path().into())).ignored, [("Deployment".to_owned(), 2)].into());
+    assert_eq!(scan(&mut Scanner::new(dir.path().into())), Assembled::default());
 }
 
 #[tokio::test]
@@ -155,27 +176,27 @@ async fn every_way_of_changing_a_file_is_seen() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("a.yaml");
     fs::write(&file, namespace("x", "one")).unwrap();
-    let mut stream = open_with(dir.path().into(), WATCH_ONLY).await.unwrap();
-    assert_eq!(namespaces(&stream.current()), ["x=one"]);
+    let mut reader = Reader::open(dir.path(), WATCH_ONLY).await;
+    assert_eq!(namespaces(&reader.contents), ["x=one"]);
 
     fs::write(&file, namespace("x", "written")).unwrap();
-    until(&mut stream, "write in place", |set| namespaces(set) == ["x=written"]).await;
+    reader.until("write in place", |contents| namespaces(contents) == ["x=written"]).await;
 
     let temporary = dir.path().join(".a.yaml.tmp");
     fs::write(&temporary, namespace("x", "renamed")).unwrap();
     fs::rename(&temporary, &file).unwrap();
-    until(&mut stream, "editor's rename", |set| namespaces(set) == ["x=renamed"]).await;
+    reader.until("editor's rename", |contents| namespaces(contents) == ["x=renamed"]).await;
 
     fs::create_dir_all(dir.path().join("new/deep")).unwrap();
     fs::write(dir.path().join("new/deep/b.yaml"), namespace("y", "nested")).unwrap();
-    until(&mut stream, "new directory", |set| namespaces(set) == ["x=renamed", "y=nested"]).await;
+    reader.until("new directory", |contents| namespaces(contents) == ["x=renamed", "y=nested"]).await;
     fs::write(dir.path().join("new/deep/b.yaml"), namespace("y", "again")).unwrap();
-    until(&mut stream, "write in the new directory", |set| namespaces(set) == ["x=renamed", "y=again"]).await;
+    reader.until("write in the new directory", |contents| namespaces(contents) == ["x=renamed", "y=again"]).await;
 
     fs::remove_file(&file).unwrap();
-    until(&mut stream, "removal", |set| namespaces(set) == ["y=again"]).await;
+    reader.until("removal", |contents| namespaces(contents) == ["y=again"]).await;
     fs::rename(dir.path().join("new"), dir.path().join(".gone")).unwrap();
-    until(&mut stream, "removal of a directory", |set| set.namespaces.is_empty()).await;
+    reader.until("removal of a directory", |contents| contents.set.namespaces.is_empty()).await;
 }
 
 #[tokio::test]
@@ -189,11 +210,11 @@ async fn mounted_configmap_is_followed_through_its_data_link() {
     };
     version("..2025_1", "one");
     symlink("..data/a.yaml", dir.path().join("a.yaml")).unwrap();
-    let mut stream = open_with(dir.path().into(), WATCH_ONLY).await.unwrap();
-    assert_eq!(namespaces(&stream.current()), ["x=one"]);
+    let mut reader = Reader::open(dir.path(), WATCH_ONLY).await;
+    assert_eq!(namespaces(&reader.contents), ["x=one"]);
     for label in ["two", "three"] {
         version(&format!("..2025_{label}"), label);
-        let set = until(&mut stream, "swap", |set| namespaces(set) == [format!("x={label}")]).await;
+        let set = reader.until("swap", |contents| namespaces(contents) == [format!("x={label}")]).await;
         assert_eq!(set.problems, []);
     }
 }
@@ -208,13 +229,13 @@ async fn directory_behind_a_link_is_followed_to_its_new_target() {
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
     symlink("../v1", root.join("current")).unwrap();
-    let mut stream = open_with(root.clone(), WATCH_ONLY).await.unwrap();
-    assert_eq!(namespaces(&stream.current()), ["x=one"]);
+    let mut reader = Reader::open(&root, WATCH_ONLY).await;
+    assert_eq!(namespaces(&reader.contents), ["x=one"]);
     symlink("../v2", root.join(".next")).unwrap();
     fs::rename(root.join(".next"), root.join("current")).unwrap();
-    until(&mut stream, "new target", |set| namespaces(set) == ["x=two"]).await;
+    reader.until("new target", |contents| namespaces(contents) == ["x=two"]).await;
     fs::write(dir.path().join("v2/a.yaml"), namespace("x", "three")).unwrap();
-    until(&mut stream, "change in the new target", |set| namespaces(set) == ["x=three"]).await;
+    reader.until("change in the new target", |contents| namespaces(contents) == ["x=three"]).await;
 }
 
 #[tokio::test]
@@ -224,16 +245,16 @@ async fn vanished_directory_keeps_the_last_state_and_is_reported_until_it_is_bac
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), namespace("x", "one")).unwrap();
     let timing = Timing { retry: Duration::from_millis(20), ..WATCH_ONLY };
-    let mut stream = open_with(root.clone(), timing).await.unwrap();
+    let mut reader = Reader::open(&root, timing).await;
     fs::rename(&root, dir.path().join("away")).unwrap();
-    let set = until(&mut stream, "vanished", |set| !set.problems.is_empty()).await;
+    let set = reader.until("vanished", |contents| !contents.problems.is_empty()).await;
     assert_eq!(namespaces(&set), ["x=one"]);
     assert!(set.problems[0].message.ends_with("the last state stays in force"), "{:?}", set.problems);
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), namespace("x", "back")).unwrap();
-    until(&mut stream, "back", |set| namespaces(set) == ["x=back"] && set.problems.is_empty()).await;
+    reader.until("back", |contents| namespaces(contents) == ["x=back"] && contents.problems.is_empty()).await;
     fs::write(root.join("a.yaml"), namespace("x", "watched")).unwrap();
-    until(&mut stream, "watched again", |set| namespaces(set) == ["x=watched"]).await;
+    reader.until("watched again", |contents| namespaces(contents) == ["x=watched"]).await;
 }
 
 #[tokio::test]
@@ -242,9 +263,9 @@ async fn rescan_sees_what_no_watch_can() {
     fs::write(elsewhere.path().join("target"), namespace("x", "one")).unwrap();
     symlink(elsewhere.path().join("target"), dir.path().join("a.yaml")).unwrap();
     let timing = Timing { rescan: Duration::from_millis(20), ..TIMING };
-    let mut stream = open_with(dir.path().into(), timing).await.unwrap();
+    let mut reader = Reader::open(dir.path(), timing).await;
     fs::write(elsewhere.path().join("target"), namespace("x", "two")).unwrap();
-    until(&mut stream, "rescan", |set| namespaces(set) == ["x=two"]).await;
+    reader.until("rescan", |contents| namespaces(contents) == ["x=two"]).await;
 }
 
 #[tokio::test]
@@ -276,14 +297,14 @@ proptest! {
             scan(&mut scanner);
         }
         let set = scan(&mut scanner);
-        prop_assert_eq!(&set.namespaces["same"].labels["l"], "l0");
-        prop_assert_eq!(set.namespaces.len(), 7);
+        prop_assert_eq!(&set.set.namespaces["same"].labels["l"], "l0");
+        prop_assert_eq!(set.set.namespaces.len(), 7);
         prop_assert_eq!(&set, &scan(&mut Scanner::new(dir.path().into())));
     }
 
     #[test]
     fn no_file_panics(text in "([a-z&*!|>\\[\\]{}:,\"'#%@`\\-? \n\t0-9]|kind|apiVersion|metadata|---\n|<<: ){0,60}") {
         let parsed = parse::parse("f", &text);
-        let _ = assemble::assemble([("f", &parsed)].into_iter(), &ObjectSet::default());
+        let _ = assemble::assemble([("f", &parsed)].into_iter(), &crate::objects::ObjectSet::default());
     }
 }

@@ -3,16 +3,21 @@
 //! Full Kubernetes objects are the input, so unknown fields are tolerated; a known field of the wrong shape breaks its
 //! object, which is then reported whole and with all its problems.
 
+mod config_map;
+mod node;
 mod pod;
 mod service;
 mod slice;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
-use super::{Kind, Map, Namespace, Object, ObjectKey, ObjectName, Protocol};
-use crate::config::{
-    Position, Problem,
-    yaml::{MapReader, Node, Report, Value},
+use super::{Kind, Map, Namespace, Object, ObjectKey, ObjectName, Protocol, ServiceAccount};
+use crate::{
+    config::{
+        Position, Problem,
+        yaml::{MapReader, Node, Report, Value},
+    },
+    rules,
 };
 
 const PORT: &str = "a port number from 1 to 65535";
@@ -22,8 +27,10 @@ const PORT: &str = "a port number from 1 to 65535";
 pub(super) enum Outcome {
     /// An object, and where it begins.
     Read(Object, Position),
+    /// A document of mesh configuration, in a file of its own instead of a ConfigMap.
+    MeshDocument,
     /// A kind that the mesh does not read.
-    Ignored(String),
+    Ignored,
     /// Not usable; the key is known where kind and name could be read.
     Broken(Option<ObjectKey>, Vec<Problem>),
 }
@@ -51,7 +58,11 @@ fn read_object(file: &str, text: &str, node: &Node) -> Outcome {
         ("v1", "Pod") => pod::read,
         ("v1", "Service") => service::read,
         ("discovery.k8s.io/v1", "EndpointSlice") => slice::read,
-        _ => return Outcome::Ignored(kind.to_owned()),
+        ("v1", "Node") => node::read,
+        ("v1", "ServiceAccount") => service_account,
+        ("v1", "ConfigMap") if config_map::is_mesh_configuration(node) => config_map::read,
+        _ if rules::is_rule(version) => return Outcome::MeshDocument,
+        _ => return Outcome::Ignored,
     };
     let (key, object) = read(&root);
     let position = root.position();
@@ -76,6 +87,12 @@ fn namespace(root: &MapReader<'_>) -> ReadObject {
     (Some(key), Some(Object::Namespace(Arc::new(namespace))))
 }
 
+fn service_account(root: &MapReader<'_>) -> ReadObject {
+    let Some((_, name)) = namespaced(root) else { return (None, None) };
+    let key = ObjectKey { kind: Kind::ServiceAccount, name: name.clone() };
+    (Some(key), Some(Object::ServiceAccount(Arc::new(ServiceAccount { name }))))
+}
+
 fn metadata<'a>(root: &MapReader<'a>) -> Option<MapReader<'a>> {
     let metadata = root.map("metadata");
     if !root.has("metadata") {
@@ -98,6 +115,16 @@ fn namespaced<'a>(root: &MapReader<'a>) -> Option<(MapReader<'a>, ObjectName)> {
     let name = name_in(&metadata)?;
     let name = ObjectName::new(metadata.text("namespace").unwrap_or("default"), name);
     Some((metadata, name))
+}
+
+const TIME: &str = "a UTC time such as 2025-01-31T12:00:00Z";
+
+fn time(metadata: &MapReader<'_>, key: &'static str) -> Option<SystemTime> {
+    metadata.parsed(key, TIME, |text| humantime::parse_rfc3339(text).ok())
+}
+
+fn ip(text: &str) -> Option<IpAddr> {
+    text.parse().ok()
 }
 
 fn map_of(parent: &MapReader<'_>, key: &'static str) -> Map {

@@ -1,15 +1,14 @@
 //! Reads a Pod.
 
-use std::{net::IpAddr, sync::Arc, time::SystemTime};
+use std::{net::IpAddr, sync::Arc};
 
-use super::{ReadObject, map_of, namespaced};
+use super::{ReadObject, ip, map_of, namespaced, time};
 use crate::{
     config::yaml::MapReader,
     objects::{Kind, Object, ObjectKey, ObjectName, OwnerReference, Pod, PodPhase},
 };
 
 const IP_ADDRESS: &str = "an IP address";
-const TIME: &str = "a UTC time such as 2025-01-31T12:00:00Z";
 
 /// A `v1` Pod.
 pub(super) fn read(root: &MapReader<'_>) -> ReadObject {
@@ -27,8 +26,8 @@ fn pod_of(root: &MapReader<'_>, metadata: &MapReader<'_>, name: ObjectName) -> O
         labels: map_of(metadata, "labels"),
         annotations: map_of(metadata, "annotations"),
         owner: owner(metadata),
-        created: metadata.parsed("creationTimestamp", TIME, time),
-        deleting: metadata.parsed("deletionTimestamp", TIME, time).is_some(),
+        created: time(metadata, "creationTimestamp"),
+        deleting: time(metadata, "deletionTimestamp").is_some(),
         node: spec.text("nodeName").filter(|node| !node.is_empty()).map(Into::into),
         service_account: spec.text("serviceAccountName").filter(|name| !name.is_empty()).map(Into::into),
         host_network: spec.boolean("hostNetwork").unwrap_or(false),
@@ -76,12 +75,4 @@ fn pod_addresses(status: &MapReader<'_>) -> Vec<IpAddr> {
 fn has_condition(status: &MapReader<'_>, kind: &str) -> bool {
     let conditions = status.maps("conditions");
     conditions.iter().any(|condition| condition.text("type") == Some(kind) && condition.text("status") == Some("True"))
-}
-
-fn time(text: &str) -> Option<SystemTime> {
-    humantime::parse_rfc3339(text).ok()
-}
-
-fn ip(text: &str) -> Option<IpAddr> {
-    text.parse().ok()
 }

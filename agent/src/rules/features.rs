@@ -1,0 +1,67 @@
+//! The one table of what this build enforces. A document of a kind that it does not enforce is checked whole, and then
+//! refused: accepting it would be a promise that nobody keeps.
+
+use super::RuleKind;
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// The kind of document.
+    pub kind: RuleKind,
+    /// Whether the data path acts on it.
+    pub enforced: bool,
+    /// What it is good for, in a few words.
+    pub effect: &'static str,
+}
+
+const fn feature(kind: RuleKind, enforced: bool, effect: &'static str) -> Feature {
+    Feature { kind, enforced, effect }
+}
+
+/// Every kind of document, and whether this build enforces it.
+pub const FEATURES: [Feature; 15] = [
+    feature(RuleKind::HttpRoute, false, "routes of HTTP requests to Services"),
+    feature(RuleKind::GrpcRoute, false, "routes of gRPC calls to Services"),
+    feature(RuleKind::TlsRoute, false, "routes of TLS connections by server name"),
+    feature(RuleKind::TcpRoute, false, "routes of TCP connections to Services"),
+    feature(RuleKind::ReferenceGrant, true, "nothing: mesh routes refer across namespaces without it"),
+    feature(RuleKind::BackendTrafficPolicy, false, "retry budgets and session persistence"),
+    feature(RuleKind::AuthorizationPolicy, false, "who may do what"),
+    feature(RuleKind::PeerAuthentication, false, "who may come in plaintext"),
+    feature(RuleKind::RequestAuthentication, false, "JSON Web Tokens"),
+    feature(RuleKind::DestinationRule, false, "balancing, connection limits, ejection of bad endpoints"),
+    feature(RuleKind::ServiceEntry, true, "destinations outside the cluster"),
+    feature(RuleKind::RateLimit, false, "limits of requests"),
+    feature(RuleKind::FaultInjection, false, "delays and errors on purpose"),
+    feature(RuleKind::Telemetry, false, "logs and traces"),
+    feature(RuleKind::Capture, true, "ports and networks that stay out of the mesh"),
+];
+
+/// Which kinds a build enforces.
+#[derive(Clone, Copy, Debug)]
+pub struct Enforced(fn(RuleKind) -> bool);
+
+impl Enforced {
+    /// What this build enforces.
+    pub const THIS_BUILD: Self = Self(|kind| FEATURES.iter().any(|feature| feature.kind == kind && feature.enforced));
+
+    /// Everything: for tests of documents that are to be enforced later.
+    #[cfg(test)]
+    pub(crate) const EVERYTHING: Self = Self(|_| true);
+
+    /// Whether documents of this kind are enforced.
+    pub fn has(self, kind: RuleKind) -> bool {
+        (self.0)(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_each_kind_once() {
+        let kinds: Vec<RuleKind> = FEATURES.iter().map(|feature| feature.kind).collect();
+        assert_eq!(kinds, RuleKind::ALL);
+    }
+}
