@@ -3,6 +3,7 @@
 //! A snapshot is built aside and published whole; a connection reads one snapshot from start to end.
 
 mod compile;
+mod documents;
 mod problem;
 mod publish;
 mod service;
@@ -12,6 +13,7 @@ mod view;
 mod workload;
 
 pub use compile::{MeshSettings, compile};
+pub use documents::{DocumentSettings, DocumentState, DocumentStatus, Documents};
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
 pub use service::{AddressFamily, Endpoint, Service, ServiceName, ServicePort};
