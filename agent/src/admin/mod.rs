@@ -8,6 +8,7 @@ mod listener;
 mod readiness;
 mod routes;
 mod server;
+pub mod status;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,7 @@ use axum::{Router, middleware};
 use tokio::{sync::watch, task::JoinSet};
 
 pub use readiness::{Missing, Readiness, ReadinessReport};
-pub use routes::{ConfigView, Sources};
+pub use routes::{ConfigView, Sources, StatusView};
 
 use listener::SocketFile;
 use server::{BOUNDS, Bounds, Listener};

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The registry of conditions. Cloning gives another handle to the same one.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct ReadinessReport {
 }
 
 /// One thing that is missing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
     /// The condition, as its part named it: `certificate spiffe://...`.
     pub condition: String,

@@ -10,11 +10,14 @@ use axum::{
     routing::get,
 };
 
-use super::Readiness;
+use super::{Readiness, status::Status};
 use crate::observe::{Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
 pub type ConfigView = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// What `/status` shows.
+pub type StatusView = Arc<dyn Fn() -> Status + Send + Sync>;
 
 /// Where the answers come from.
 #[derive(Clone)]
@@ -25,6 +28,8 @@ pub struct Sources {
     pub readiness: Readiness,
     /// The text of `/config`. Called on the control runtime.
     pub config: ConfigView,
+    /// The answer of `/status`. Called on the control runtime.
+    pub status: StatusView,
 }
 
 type Page = (&'static str, &'static str);
@@ -33,6 +38,7 @@ const METRICS: Page = ("/metrics", "metrics, Prometheus text format");
 const READY: Page = ("/healthz/ready", "200 when ready for traffic, else 503 and what is missing");
 const LIVE: Page = ("/healthz/live", "200 while the agent answers at all");
 const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapshot in force, JSON");
+const STATUS: Page = ("/status", "readiness, pods, certificates, documents and problems, JSON");
 
 /// The metrics listener: `/metrics` and nothing else.
 pub(super) fn metrics(sources: &Sources) -> Router {
@@ -52,6 +58,7 @@ pub(super) fn health(sources: &Sources) -> Router {
 pub(super) fn admin(sources: &Sources) -> Router {
     Router::new()
         .route("/", get(|| async { index(&ADMIN_PAGES) }))
+        .route(STATUS.0, get(status))
         .route(CONFIG.0, get(config))
         .route(METRICS.0, get(render_metrics))
         .route(READY.0, get(ready))
@@ -60,7 +67,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 4] = [CONFIG, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 5] = [STATUS, CONFIG, METRICS, READY, LIVE];
 
 async fn render_metrics(State(sources): State<Sources>) -> Response {
     match sources.observer.render_metrics() {
@@ -85,6 +92,10 @@ async fn live() -> &'static str {
 
 async fn config(State(sources): State<Sources>) -> Response {
     Json((sources.config)()).into_response()
+}
+
+async fn status(State(sources): State<Sources>) -> Response {
+    Json((sources.status)()).into_response()
 }
 
 async fn not_found(pages: &'static [Page]) -> Response {

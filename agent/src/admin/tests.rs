@@ -21,6 +21,21 @@ use crate::observe::Observer;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+fn status_of_nothing() -> status::Status {
+    status::Status {
+        node: "node-a".into(),
+        version: "1".into(),
+        ready: true,
+        missing: vec![],
+        generation: 7,
+        objects: Default::default(),
+        problems: vec![],
+        documents: vec![],
+        pods: vec![],
+        certificates: vec![],
+    }
+}
+
 struct Bed {
     endpoints: Endpoints,
     readiness: Readiness,
@@ -36,7 +51,8 @@ impl Bed {
         let readiness = Readiness::new(["programs attached"]);
         let (stop, stopped) = watch::channel(false);
         let config: ConfigView = Arc::new(|| serde_json::json!({"agent": {"node": "node-a"}}));
-        let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config };
+        let status = Arc::new(status_of_nothing);
+        let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config, status };
         let socket = Some(directory.path().join("run/admin.sock"));
         let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
         let endpoints = serve_within(bounds, addresses, &sources, &stopped).await.unwrap();

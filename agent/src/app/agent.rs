@@ -11,14 +11,14 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{data_threads::DataThreads, kernel_log, metrics, pods::Pods};
+use super::{data_threads::DataThreads, kernel_log, metrics, pods::Pods, status::StatusSources};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     ca::{LocalCa, LocalCaSettings},
     capture::{Enrolment, Kernel},
     config::{CaConfig, Config, LogFormat},
     identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
-    mesh::{self, MeshSettings, MeshState, SnapshotHandle},
+    mesh::{self, MeshSettings, SnapshotHandle},
     node::Node,
     objects,
     observe::{self, AccessLogOutput, Observer},
@@ -47,7 +47,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.met(PROGRAMS);
 
     let snapshot = SnapshotHandle::default();
-    let settings = MeshSettings { node: Arc::clone(&config.node), trust_domain: config.trust_domain.clone() };
+    let settings = MeshSettings {
+        node: Arc::clone(&config.node),
+        trust_domain: config.trust_domain.clone(),
+        root_namespace: Arc::clone(&config.root_namespace),
+    };
     let mesh = mesh::run(objects, settings, snapshot.clone());
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone());
@@ -64,7 +68,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     let enrolment = Enrolment::new(kernel, Arc::clone(&threads) as _);
-    let endpoints = serve_admin(&config, &observer, &readiness, &mesh, stopped).await?;
+    let status = StatusSources {
+        node: Arc::clone(&config.node),
+        readiness: readiness.clone(),
+        mesh: mesh.clone(),
+        certificates: certificates.clone(),
+    };
+    let endpoints = serve_admin(&config, &observer, status, stopped).await?;
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
@@ -111,8 +121,7 @@ fn certificates(config: &Config) -> anyhow::Result<(Certificates, Renewal)> {
 async fn serve_admin(
     config: &Config,
     observer: &Observer,
-    readiness: &Readiness,
-    mesh: &watch::Receiver<MeshState>,
+    status: StatusSources,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<admin::Endpoints> {
     let addresses = Addresses {
@@ -121,12 +130,13 @@ async fn serve_admin(
         admin: config.admin.address,
         socket: config.admin.socket.clone(),
     };
-    let (shown, mesh) = (config.clone(), mesh.clone());
+    let (shown, mesh, readiness) = (config.clone(), status.mesh.clone(), status.readiness.clone());
     let view = move || {
         let state = mesh.borrow();
         serde_json::json!({"agent": shown, "mesh": *state.snapshot, "problems": state.problems()})
     };
-    let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config: Arc::new(view) };
+    let (observer, config) = (observer.clone(), Arc::new(view));
+    let sources = Sources { observer, readiness, config, status: Arc::new(move || status.status()) };
     Ok(admin::serve(addresses, sources, stopped).await?)
 }
 

@@ -9,7 +9,7 @@ use crate::{
     capture::KernelCounters,
     identify::{self, Certificates},
     mesh::MeshState,
-    observe::{BypassReason, CertificateState, ClosedLabel, Metrics, Observer},
+    observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer},
 };
 
 /// Registers what is to be read before each scrape.
@@ -62,5 +62,10 @@ fn objects(metrics: &Metrics, mesh: &MeshState) {
         metrics.set_objects(kind.as_str(), count);
     }
     metrics.set_object_problems(mesh.problem_count());
+    for state in DocumentLabel::ALL {
+        let count = mesh.documents.iter().filter(|document| document.state.as_str() == state.as_str()).count();
+        metrics.set_documents(*state, count);
+    }
+    metrics.set_open_workloads(mesh.documents.iter().filter(|document| document.leaves_workloads_open()).count());
     metrics.snapshot_published(mesh.snapshot.generation);
 }

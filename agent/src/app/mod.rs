@@ -5,5 +5,6 @@ mod data_threads;
 mod kernel_log;
 mod metrics;
 mod pods;
+mod status;
 
 pub use agent::run;

@@ -205,6 +205,7 @@ fn count_survivors(pod: &EnrolledPod, observer: &Observer) {
     }
 }
 
-fn pod_name(workload: &Workload) -> String {
+/// The name of a pod, as a condition of readiness and in logs.
+pub(super) fn pod_name(workload: &Workload) -> String {
     format!("pod {}/{}", workload.namespace, workload.name)
 }

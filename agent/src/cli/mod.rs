@@ -1,6 +1,9 @@
 //! The command line: one file per command. Each returns its exit code, or an error that `main` prints.
 
 mod agent;
+mod ask;
+mod status;
+mod table;
 mod uninstall;
 mod version;
 
@@ -19,6 +22,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Agent),
+    Status(status::ShowStatus),
     Uninstall(uninstall::Uninstall),
     Version(version::Version),
 }
@@ -28,6 +32,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Agent(command) => command.run(),
+            Command::Status(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),
         }
@@ -38,4 +43,11 @@ impl Cli {
 fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write;
     writeln!(std::io::stdout(), "{text}")
+}
+
+/// Prints an error as `main` does, and ends with an exit code of its own.
+fn failed(code: u8, error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "heddle: {error:#}")?;
+    Ok(ExitCode::from(code))
 }

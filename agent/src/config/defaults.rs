@@ -14,6 +14,9 @@ pub(super) const CLUSTER: &str = "Kubernetes";
 /// Kubernetes' and Istio's default, so that identities agree with what other tools expect.
 pub(super) const TRUST_DOMAIN: &str = "cluster.local";
 
+/// Where Heddle itself is installed: who may write there governs the mesh already.
+pub(super) const ROOT_NAMESPACE: &str = "heddle-system";
+
 /// What is not enrolled yet must still reach what is, or the first enrolled pod is an outage.
 pub(super) const MTLS_MODE: MtlsMode = MtlsMode::Permissive;
 

@@ -68,6 +68,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     });
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
     let trust_domain = trust_domain(&root);
+    let root_namespace = root.parsed("rootNamespace", "the name of a namespace", |text| is_label(text).then_some(text));
     let source = source(&root);
     let ca = ca(&root);
     let mtls = mtls(&root);
@@ -81,6 +82,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         node: node?,
         cluster: cluster.unwrap_or(defaults::CLUSTER).into(),
         trust_domain: trust_domain?,
+        root_namespace: root_namespace.unwrap_or(defaults::ROOT_NAMESPACE).into(),
         source: source?,
         ca: ca?,
         mtls: mtls?,
@@ -247,6 +249,12 @@ fn required<'a, T>(
 fn is_node_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     (1..=253).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// A DNS label (RFC 1123), as Kubernetes demands of namespaces.
+fn is_label(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn non_empty_path(text: &str) -> Option<PathBuf> {

@@ -22,6 +22,9 @@ pub struct Config {
     /// The domain of all identities.
     #[serde(serialize_with = "as_text")]
     pub trust_domain: TrustDomain,
+    /// The namespace whose mesh documents concern the whole mesh.
+    #[serde(serialize_with = "as_text")]
+    pub root_namespace: Arc<str>,
     /// Where Kubernetes objects come from.
     pub source: Source,
     /// Who signs this node's certificates.

@@ -38,6 +38,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(&*config.node, "node-a");
     assert_eq!(&*config.cluster, "Kubernetes");
     assert_eq!(config.trust_domain.as_str(), "cluster.local");
+    assert_eq!(&*config.root_namespace, "heddle-system");
     assert_eq!(config.source, Source::Files { path: "/etc/heddle/objects".into() });
     assert_eq!(config.ca, CaConfig::LocalMemory);
     assert_eq!(config.mtls, MtlsMode::Permissive);
@@ -60,6 +61,7 @@ const FULL: &str = r#"
 node: node-b
 cluster: east
 trustDomain: prod.example
+rootNamespace: mesh
 source:
   files: {path: objects}
 ca:
@@ -87,6 +89,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
     let shown = serde_json::to_value(&config).unwrap();
     let expected = serde_json::json!({
         "node": "node-b", "cluster": "east", "trustDomain": "prod.example",
+        "rootNamespace": "mesh",
         "source": {"files": {"path": "objects"}},
         "ca": {"local": {"path": "/var/lib/heddle/ca"}},
         "mtls": {"mode": "STRICT"},

@@ -7,10 +7,14 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{MeshProblem, MeshSettings, Snapshot, SnapshotHandle, compile};
+use super::{
+    DocumentSettings, DocumentState, DocumentStatus, Documents, MeshProblem, MeshSettings, Snapshot, SnapshotHandle,
+    compile,
+};
 use crate::{
     config::Problem,
-    objects::{Changes, Kind, ObjectSet, ObjectStream},
+    objects::{Change, Changes, Kind, Object, ObjectSet, ObjectStream},
+    rules::Enforced,
 };
 
 /// What is in force, and what is wrong with its objects.
@@ -26,6 +30,8 @@ pub struct MeshState {
     pub source_problems: Arc<Vec<Problem>>,
     /// What the compiler could not honour.
     pub mesh_problems: Arc<Vec<MeshProblem>>,
+    /// What became of each mesh document.
+    pub documents: Arc<Vec<DocumentStatus>>,
 }
 
 impl MeshState {
@@ -51,6 +57,14 @@ fn log_new_problems(before: Option<&MeshState>, now: &MeshState) {
     for problem in now.mesh_problems.iter().filter(is_new_mesh) {
         tracing::warn!("{problem}");
     }
+    let is_new_document = |document: &&DocumentStatus| before.is_none_or(|state| !state.documents.contains(document));
+    let refused = now.documents.iter().filter(|document| document.state != DocumentState::Accepted);
+    for document in refused.filter(is_new_document) {
+        match document.leaves_workloads_open() {
+            true => tracing::error!("{document}"),
+            false => tracing::warn!("{document}"),
+        }
+    }
 }
 
 /// Compiles and publishes.
@@ -60,11 +74,14 @@ struct Publisher {
     handle: SnapshotHandle,
     objects: ObjectSet,
     source_problems: Arc<Vec<Problem>>,
+    documents: Documents,
+    document_status: Arc<Vec<DocumentStatus>>,
 }
 
 impl Publisher {
     /// Publishes the snapshot after these changes if it differs from the one in force.
     fn publish(&mut self, changes: Changes) -> MeshState {
+        self.judge_documents(&changes.objects);
         self.objects.apply(changes.objects);
         if let Some(problems) = changes.problems {
             self.source_problems = problems;
@@ -82,6 +99,22 @@ impl Publisher {
             objects: self.objects.counts(),
             source_problems: Arc::clone(&self.source_problems),
             mesh_problems: Arc::new(problems),
+            documents: Arc::clone(&self.document_status),
+        }
+    }
+
+    fn judge_documents(&mut self, changes: &[Change]) {
+        let mut any = false;
+        for change in changes {
+            match change {
+                Change::Put(Object::ConfigMap(map)) => drop(self.documents.put(map)),
+                Change::Remove(key) if key.kind == Kind::ConfigMap => drop(self.documents.remove(&key.name)),
+                Change::Put(_) | Change::Remove(_) => continue,
+            }
+            any = true;
+        }
+        if any {
+            self.document_status = Arc::new(self.documents.status());
         }
     }
 }
@@ -91,7 +124,16 @@ impl Publisher {
 /// The receiver is marked changed with every batch that was compiled; compare `snapshot.generation` to see whether
 /// the snapshot itself is new. Must be called within a tokio runtime.
 pub fn run(mut objects: ObjectStream, settings: MeshSettings, handle: SnapshotHandle) -> watch::Receiver<MeshState> {
-    let mut publisher = Publisher { settings, handle, objects: ObjectSet::default(), source_problems: Arc::default() };
+    let document_settings =
+        DocumentSettings { root_namespace: Arc::clone(&settings.root_namespace), enforced: Enforced::THIS_BUILD };
+    let mut publisher = Publisher {
+        settings,
+        handle,
+        objects: ObjectSet::default(),
+        source_problems: Arc::default(),
+        documents: Documents::new(document_settings),
+        document_status: Arc::default(),
+    };
     let first = publisher.publish(objects.take());
     log_new_problems(None, &first);
     let (sender, receiver) = watch::channel(first);
@@ -115,7 +157,11 @@ mod tests {
     use crate::objects::{Change, Namespace, Object, ObjectName, Service, ServiceKind, stream};
 
     fn settings() -> MeshSettings {
-        MeshSettings { node: "node-a".into(), trust_domain: "cluster.local".parse().unwrap() }
+        MeshSettings {
+            node: "node-a".into(),
+            trust_domain: "cluster.local".parse().unwrap(),
+            root_namespace: "heddle-system".into(),
+        }
     }
 
     fn put(objects: impl IntoIterator<Item = Object>) -> Changes {

@@ -6,7 +6,7 @@ use super::{Enforced, Rule, RuleKey, RuleKind, Spec, reference_grant};
 use crate::{
     config::{
         Position, Problem,
-        yaml::{MapReader, Node, Report, Value, nearest},
+        yaml::{MapReader, Node, Report, nearest},
     },
     objects::{Map, ObjectName},
 };

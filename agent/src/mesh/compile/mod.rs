@@ -21,6 +21,8 @@ pub struct MeshSettings {
     pub node: Arc<str>,
     /// The domain of all identities.
     pub trust_domain: TrustDomain,
+    /// The namespace of mesh documents that concern the whole mesh.
+    pub root_namespace: Arc<str>,
 }
 
 /// Objects in; the contents of a snapshot (generation 0) and everything that could not be honoured out. Pure.

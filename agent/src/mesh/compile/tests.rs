@@ -25,7 +25,11 @@ fn set(text: &str) -> ObjectSet {
 }
 
 fn settings() -> MeshSettings {
-    MeshSettings { node: "node-a".into(), trust_domain: "cluster.local".parse().unwrap() }
+    MeshSettings {
+        node: "node-a".into(),
+        trust_domain: "cluster.local".parse().unwrap(),
+        root_namespace: "heddle-system".into(),
+    }
 }
 
 fn compiled(text: &str) -> (Snapshot, Vec<String>) {

@@ -54,6 +54,11 @@ impl DocumentState {
 }
 
 impl DocumentStatus {
+    /// Where it is, in words.
+    pub fn place(&self) -> String {
+        super::text::label(&self.config_map, &self.data_key)
+    }
+
     /// Whether a workload may be open to more clients than its owner wrote: a refused AuthorizationPolicy without an
     /// earlier version in force.
     pub fn leaves_workloads_open(&self) -> bool {
@@ -65,7 +70,7 @@ impl DocumentStatus {
 /// What to say about a document that is not in force as written; one line for each problem.
 impl fmt::Display for DocumentStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = super::text::label(&self.config_map, &self.data_key);
+        let place = self.place();
         match &self.rule {
             Some(rule) => write!(f, "{rule} ({place}, line {}) ", self.position.line)?,
             None => write!(f, "document at line {} of {place} ", self.position.line)?,

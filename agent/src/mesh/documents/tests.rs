@@ -113,7 +113,7 @@ fn of_two_config_maps_the_older_wins_in_whatever_order_they_come() {
     let (old, new) = (map("z-old", 9, &[("a", &grant("x", "old"))]), map("a-new", 1, &[("a", &grant("x", "new"))]));
     for order in [[&old, &new], [&new, &old]] {
         let mut documents = documents();
-        order.map(|map| documents.put(map));
+        order.into_iter().for_each(|map| drop(documents.put(map)));
         assert_eq!(in_force(&documents), ["shop/x=old"]);
         assert_eq!(fates(&documents), ["a-new a:2 conflict", "z-old a:2 accepted"]);
         documents.remove(&old.name);

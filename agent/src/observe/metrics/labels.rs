@@ -108,6 +108,18 @@ closed_label! {
 }
 
 closed_label! {
+    /// What became of a mesh document.
+    DocumentLabel {
+        /// In force.
+        Accepted = "accepted",
+        /// Not in force as it is; an earlier version may be.
+        Rejected = "rejected",
+        /// Another document defines the same object and came first.
+        Conflict = "conflict",
+    }
+}
+
+closed_label! {
     /// State of a certificate that this node holds.
     CertificateState {
         /// In use.

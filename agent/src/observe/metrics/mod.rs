@@ -15,7 +15,9 @@ mod traffic;
 mod traffic_labels;
 
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
-pub use labels::{BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, Side};
+pub use labels::{
+    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, HandshakeResult, RefusedReason, Side,
+};
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
 pub(super) use traffic::{Series, Traffic};
@@ -60,6 +62,16 @@ impl Metrics {
     /// Documents that were not accepted, or not whole.
     pub fn set_object_problems(&self, count: usize) {
         self.object_problems.set(gauge_value(count));
+    }
+
+    /// Mesh documents that are in a state now.
+    pub fn set_documents(&self, state: DocumentLabel, count: usize) {
+        self.documents.of(state).set(gauge_value(count));
+    }
+
+    /// AuthorizationPolicies that are rejected and leave workloads open.
+    pub fn set_open_workloads(&self, count: usize) {
+        self.open_workloads.set(gauge_value(count));
     }
 
     /// Pods that are enrolled now.

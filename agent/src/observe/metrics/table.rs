@@ -8,7 +8,7 @@ use prometheus::{Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVe
 use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
-    labels::{BypassReason, CertificateState, DialResult, RefusedReason, Side},
+    labels::{BypassReason, CertificateState, DialResult, DocumentLabel, RefusedReason, Side},
     traffic::TCP_LABELS,
 };
 
@@ -84,6 +84,10 @@ metrics! {
         "Accepted Kubernetes objects by kind.";
     pub object_problems: IntGauge = "heddle_object_problems" ["problems"] &[],
         "Problems in the objects read last; each is in the agent's log.";
+    pub(super) documents: ByLabel<DocumentLabel, IntGauge> = "heddle_documents" ["documents"] &["state"],
+        "Mesh documents by what became of them.";
+    pub(super) open_workloads: IntGauge = "heddle_rejected_authorization_policies" ["documents"] &[],
+        "AuthorizationPolicies that are rejected and have no earlier version in force: workloads may be open to more clients than their owners wrote.";
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],

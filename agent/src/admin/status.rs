@@ -1,0 +1,142 @@
+//! The shape of `/status`: what an operator asks first, in one answer. `heddle status` reads it too.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Missing;
+
+/// How an agent stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The node's name.
+    pub node: String,
+    /// The running build.
+    pub version: String,
+    /// Whether new traffic should come.
+    pub ready: bool,
+    /// What is missing for that.
+    pub missing: Vec<Missing>,
+    /// Generation of the snapshot in force.
+    pub generation: u64,
+    /// Objects by kind.
+    pub objects: BTreeMap<String, usize>,
+    /// What is wrong with objects, each in words.
+    pub problems: Vec<String>,
+    /// Mesh documents.
+    pub documents: Vec<Document>,
+    /// The pods of this node that are in the mesh.
+    pub pods: Vec<Pod>,
+    /// The certificates that this node holds.
+    pub certificates: Vec<Certificate>,
+}
+
+/// A mesh document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document {
+    /// What it defines, as `HTTPRoute shop/web`; absent where that cannot be read.
+    pub rule: Option<String>,
+    /// `ConfigMap shop/routes, key a.yaml`, or a file.
+    pub place: String,
+    /// Line of that text, from 1.
+    pub line: usize,
+    /// `accepted`, `rejected` or `conflict`.
+    pub state: String,
+    /// What is the matter; absent where nothing is.
+    pub message: Option<String>,
+    /// A workload may be open to more clients than its owner wrote.
+    pub leaves_workloads_open: bool,
+}
+
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pod {
+    /// `namespace/name`.
+    pub name: String,
+    /// Its SPIFFE identity.
+    pub identity: String,
+    /// Why it is not enrolled; absent where it is.
+    pub missing: Option<String>,
+}
+
+/// A certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    /// Whose.
+    pub identity: String,
+    /// `valid`, `pending`, `renewal_failing`, `failing` or `expired`.
+    pub state: String,
+    /// Until it ends; negative when it has; absent while there is none.
+    pub expires_in_seconds: Option<i64>,
+    /// Why the last request failed.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// What an operator has to do something about, each in one line. Empty when all is well.
+    pub fn concerns(&self) -> Vec<String> {
+        let missing = self.missing.iter().map(|missing| format!("{}: {}", missing.condition, missing.reason));
+        let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        let problems = self.problems.iter().map(|problem| first_line(problem));
+        let documents = self.documents.iter().filter_map(|document| document.message.as_deref()).map(first_line);
+        let unusable = |state: &str| !matches!(state, "valid" | "pending");
+        let certificates = self.certificates.iter().filter(|certificate| unusable(&certificate.state));
+        let certificates = certificates.map(|certificate| {
+            let why = certificate.last_error.as_deref().unwrap_or("see the agent's log");
+            format!("certificate {}: {}: {why}", certificate.identity, certificate.state)
+        });
+        missing.chain(problems).chain(documents).chain(certificates).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> Status {
+        let certificate = Certificate {
+            identity: "spiffe://t/ns/a/sa/b".into(),
+            state: "valid".into(),
+            expires_in_seconds: Some(7),
+            last_error: None,
+        };
+        Status {
+            node: "a".into(),
+            version: "1".into(),
+            ready: true,
+            missing: vec![],
+            generation: 1,
+            objects: BTreeMap::new(),
+            problems: vec![],
+            documents: vec![],
+            pods: vec![],
+            certificates: vec![certificate],
+        }
+    }
+
+    #[test]
+    fn what_is_well_is_no_concern_and_everything_else_is_one_line() {
+        assert_eq!(well().concerns(), [""; 0]);
+        let mut status = well();
+        status.missing.push(Missing { condition: "pod shop/web".into(), reason: "not enrolled yet".into() });
+        status.problems.push("a.yaml:1:2: is wrong\n  1 | x\n".into());
+        status.certificates[0].state = "expired".into();
+        let place = "ConfigMap shop/m, key a".to_owned();
+        let message = Some("HTTPRoute shop/web is rejected\nmore".to_owned());
+        let (rule, line, state) = (None, 1, "rejected".to_owned());
+        status.documents.push(Document { rule, place, line, state, message, leaves_workloads_open: false });
+        assert_eq!(
+            status.concerns(),
+            [
+                "pod shop/web: not enrolled yet",
+                "a.yaml:1:2: is wrong",
+                "HTTPRoute shop/web is rejected",
+                "certificate spiffe://t/ns/a/sa/b: expired: see the agent's log",
+            ]
+        );
+    }
+}

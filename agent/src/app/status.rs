@@ -1,0 +1,85 @@
+//! Puts together what `/status` shows.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use super::pods::pod_name;
+use crate::{
+    admin::{Readiness, ReadinessReport, status},
+    identify::{CertificateStatus, Certificates},
+    mesh::{DocumentState, DocumentStatus, MeshState, Workload},
+};
+
+/// Where the facts are.
+pub(super) struct StatusSources {
+    pub(super) node: Arc<str>,
+    pub(super) readiness: Readiness,
+    pub(super) mesh: watch::Receiver<MeshState>,
+    pub(super) certificates: Certificates,
+}
+
+impl StatusSources {
+    /// As of now.
+    pub(super) fn status(&self) -> status::Status {
+        let mesh = self.mesh.borrow().clone();
+        let report = self.readiness.report();
+        status::Status {
+            node: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: report.ready,
+            generation: mesh.snapshot.generation,
+            objects: mesh.objects.iter().map(|(kind, count)| (kind.as_str().to_owned(), *count)).collect(),
+            problems: mesh.problems(),
+            documents: mesh.documents.iter().map(document).collect(),
+            pods: pods(mesh.snapshot.local_pods(), &report),
+            certificates: self.certificates.status().into_iter().map(certificate).collect(),
+            missing: report.missing,
+        }
+    }
+}
+
+fn document(document: &DocumentStatus) -> status::Document {
+    let is_accepted = document.state == DocumentState::Accepted;
+    status::Document {
+        rule: document.rule.as_ref().map(ToString::to_string),
+        place: document.place(),
+        line: document.position.line,
+        state: document.state.as_str().to_owned(),
+        message: (!is_accepted).then(|| document.to_string()),
+        leaves_workloads_open: document.leaves_workloads_open(),
+    }
+}
+
+/// A pod is a condition of readiness under its name.
+fn pods(local: &[Arc<Workload>], report: &ReadinessReport) -> Vec<status::Pod> {
+    let missing: HashMap<&str, &str> =
+        report.missing.iter().map(|missing| (missing.condition.as_str(), missing.reason.as_str())).collect();
+    let pod = |workload: &Arc<Workload>| status::Pod {
+        name: format!("{}/{}", workload.namespace, workload.name),
+        identity: workload.identity.to_string(),
+        missing: missing.get(pod_name(workload).as_str()).map(|reason| (*reason).to_owned()),
+    };
+    local.iter().map(pod).collect()
+}
+
+fn certificate(held: CertificateStatus) -> status::Certificate {
+    status::Certificate {
+        identity: held.id.to_string(),
+        state: held.state.as_str().to_owned(),
+        expires_in_seconds: held.not_after.map(seconds_until),
+        last_error: held.last_error,
+    }
+}
+
+fn seconds_until(end: SystemTime) -> i64 {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match end.duration_since(SystemTime::now()) {
+        Ok(left) => seconds(left),
+        Err(past) => -seconds(past.duration()),
+    }
+}

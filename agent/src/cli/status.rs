@@ -1,0 +1,96 @@
+//! `heddle status`.
+
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use super::{ask::ask, table::Table};
+use crate::{admin::status::Status, cli};
+
+/// Tell how this node's agent stands: readiness, pods, certificates, mesh documents, problems.
+///
+/// Asks the running agent by its admin socket, so it needs to run on the node, as the socket's owner.
+///
+/// Exit codes: 0 all is well, 1 something needs attention (said last, one line each), 2 the agent does not answer or
+/// wrong usage.
+#[derive(Debug, Args)]
+pub(super) struct ShowStatus {
+    /// The agent's admin.socket.
+    #[arg(long, value_name = "PATH", default_value = "/run/heddle/admin.sock")]
+    socket: PathBuf,
+    /// For people, or as the agent gave it.
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+impl ShowStatus {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let body = match ask(&self.socket, "/status") {
+            Ok(body) => body,
+            Err(error) => return cli::failed(2, &error),
+        };
+        let status: Status = serde_json::from_slice(&body).context("the agent's answer is not understood")?;
+        let text = match self.output {
+            Output::Json => serde_json::to_string_pretty(&status)?,
+            Output::Text => text(&status),
+        };
+        cli::print(text.trim_end())?;
+        Ok(ExitCode::from(u8::from(!status.concerns().is_empty())))
+    }
+}
+
+fn text(status: &Status) -> String {
+    let mut text = String::new();
+    let ready = if status.ready { "ready" } else { "not ready" };
+    let objects: Vec<String> = status.objects.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let mut facts = Table::default();
+    facts.row(["node", &status.node]);
+    facts.row(["version", &status.version]);
+    facts.row(["agent", ready]);
+    facts.row(["generation", &status.generation.to_string()]);
+    facts.row(["objects", &objects.join(", ")]);
+    section(&mut text, "", &facts);
+
+    let mut pods = Table::default();
+    for pod in &status.pods {
+        pods.row([&pod.name, pod.missing.as_deref().unwrap_or("enrolled"), &pod.identity]);
+    }
+    section(&mut text, "pods", &pods);
+
+    let mut certificates = Table::default();
+    for held in &status.certificates {
+        let left = held.expires_in_seconds.map_or_else(String::new, |seconds| format!("{} h left", seconds / 3600));
+        certificates.row([&held.identity, &held.state, &left]);
+    }
+    section(&mut text, "certificates", &certificates);
+
+    let mut documents = Table::default();
+    for document in &status.documents {
+        let rule = document.rule.as_deref().unwrap_or("(not readable)");
+        documents.row([rule, &document.state, &format!("{}, line {}", document.place, document.line)]);
+    }
+    section(&mut text, "documents", &documents);
+
+    let concerns = status.concerns();
+    if !concerns.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "needs attention");
+        concerns.iter().for_each(|concern| drop(writeln!(text, "  {concern}")));
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, table: &Table) {
+    if table.is_empty() {
+        return;
+    }
+    let title = if title.is_empty() { String::new() } else { format!("{title}\n") };
+    let _ = writeln!(text, "{title}{table}");
+}

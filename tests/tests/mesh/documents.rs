@@ -1,0 +1,97 @@
+//! Mesh documents: what is accepted, rejected and kept, as `heddle status` and the metrics tell it.
+
+use anyhow::Result;
+use heddle_tests::bed::{Bed, Metrics, Node, binary};
+use serde_json::{Value, json};
+
+use crate::world::{SOON, eventually};
+
+/// A ReferenceGrant, the document with the least in it.
+fn grant(name: &str, from: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {{name: {name}}}\n\
+         spec: {{from: [{{group: g, kind: k, namespace: {from}}}], to: [{{group: g, kind: k}}]}}\n"
+    )
+}
+
+fn config_map(name: &str, text: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "default", "labels": {"heddle.io/config": "true"}},
+        "data": {"mesh.yaml": text},
+    })
+}
+
+/// What `heddle status` says, and its exit code.
+fn status(node: &Node) -> Result<(Value, Option<i32>)> {
+    let socket = node.directory().join("admin.sock");
+    let heddle = binary("heddle")?.display().to_string();
+    let finished = node.command(&heddle)?.words("status --output json --socket").arg(socket).finish(SOON)?;
+    Ok((serde_json::from_str(&finished.stdout.join("\n")).unwrap_or_default(), finished.status.code()))
+}
+
+#[test]
+fn documents_are_judged_as_they_change_and_status_says_what_became_of_them() -> Result<()> {
+    let bed = Bed::new("documents")?;
+    let node = bed.node("a")?;
+    let agent = node.agent().start()?;
+    assert_eq!(status(&node)?.1, Some(0), "all is well: {}", status(&node)?.0);
+
+    let objects = bed.objects();
+    objects.put(&config_map("grants", &grant("x", "one")))?;
+    agent.wait_metrics("the document is in force", SOON, in_state("accepted", 1.0))?;
+    assert_eq!(status(&node)?.1, Some(0));
+
+    objects.put(&config_map("grants", &(grant("x", "7") + &grant("y", "one"))))?;
+    agent.wait_metrics("the bad version is rejected", SOON, in_state("rejected", 1.0))?;
+    let (said, code) = status(&node)?;
+    assert_eq!(code, Some(1), "{said}");
+    let [x, y] = said["documents"].as_array().unwrap().as_slice() else { panic!("{said}") };
+    assert_eq!((&x["rule"], &x["state"], &x["line"]), (&json!("ReferenceGrant default/x"), &json!("rejected"), &json!(2)));
+    assert_eq!((&y["state"], &y["message"]), (&json!("accepted"), &Value::Null));
+    let message = x["message"].as_str().unwrap();
+    assert!(message.contains("its last accepted version stays in force"), "{message}");
+    assert!(message.contains("key mesh.yaml:5:46: spec.from[0].namespace: found the number 7"), "{message}");
+
+    // A file of documents, as a mounted ConfigMap has them, beside the Kubernetes objects.
+    objects.put_text("routes.yaml", &grant("z", "one"))?;
+    agent.wait_metrics("the file's document is in force", SOON, in_state("accepted", 2.0))?;
+    objects.remove("ConfigMap", "default", "grants")?;
+    agent.wait_metrics("the ConfigMap's documents are gone", SOON, in_state("accepted", 1.0))?;
+    let (said, code) = status(&node)?;
+    assert_eq!((code, &said["documents"][0]["rule"]), (Some(0), &json!("ReferenceGrant heddle-system/z")), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_rejected_authorization_policy_is_loud() -> Result<()> {
+    let bed = Bed::new("loud")?;
+    let node = bed.node("a")?;
+    let mut agent = node.agent().start()?;
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny}\nspec: {}\n";
+    bed.objects().put(&config_map("policies", policy))?;
+    agent.wait_metrics("the policy is counted", SOON, |metrics| {
+        metrics.get("heddle_rejected_authorization_policies", &[]) == Some(1.0)
+    })?;
+    let said = agent.process().wait_stderr(SOON, |line| line.contains("AuthorizationPolicy default/deny"))?;
+    assert!(said.contains("ERROR") && said.contains("not enforced by this build"), "{said}");
+    let (said, code) = status(&node)?;
+    assert_eq!((code, &said["documents"][0]["leavesWorkloadsOpen"]), (Some(1), &json!(true)), "{said}");
+    Ok(())
+}
+
+#[test]
+fn status_of_an_agent_that_does_not_run_says_so_and_ends_with_2() -> Result<()> {
+    let bed = Bed::new("absent")?;
+    let node = bed.node("a")?;
+    assert_eq!(status(&node)?.1, Some(2));
+    let mut agent = node.agent().start()?;
+    eventually("an agent that runs answers", SOON, || Ok(status(&node)?.1 == Some(0)))?;
+    agent.kill()?;
+    assert_eq!(status(&node)?.1, Some(2));
+    Ok(())
+}
+
+fn in_state(state: &'static str, count: f64) -> impl Fn(&Metrics) -> bool {
+    move |metrics| metrics.get("heddle_documents", &[("state", state)]) == Some(count)
+}
