@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod balance;
 pub mod ca;
 pub mod capture;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod connect;

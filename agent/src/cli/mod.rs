@@ -2,6 +2,7 @@
 
 mod agent;
 mod ask;
+mod check;
 mod status;
 mod table;
 mod uninstall;
@@ -22,6 +23,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Agent),
+    Check(check::Check),
     Status(status::ShowStatus),
     Uninstall(uninstall::Uninstall),
     Version(version::Version),
@@ -32,6 +34,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Agent(command) => command.run(),
+            Command::Check(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),

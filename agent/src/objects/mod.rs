@@ -9,7 +9,9 @@ mod read;
 mod set;
 mod stream;
 
-use crate::config::Source;
+use std::path::PathBuf;
+
+use crate::config::{Problem, Source};
 
 pub use files::FileSourceError;
 pub use kinds::{
@@ -28,6 +30,14 @@ pub(crate) fn objects_of(file: &str, text: &str, node: &crate::config::yaml::Nod
         other => panic!("not an object: {other:?}"),
     };
     outcomes.map(object).collect()
+}
+
+/// All objects in files and directories as they are now, and what of them cannot be read.
+///
+/// # Errors
+/// A path does not exist or cannot be read.
+pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSourceError> {
+    files::read_once(paths)
 }
 
 /// Opens the source that the configuration names; the stream already holds its first complete set.

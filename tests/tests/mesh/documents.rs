@@ -47,7 +47,10 @@ fn documents_are_judged_as_they_change_and_status_says_what_became_of_them() -> 
     let (said, code) = status(&node)?;
     assert_eq!(code, Some(1), "{said}");
     let [x, y] = said["documents"].as_array().unwrap().as_slice() else { panic!("{said}") };
-    assert_eq!((&x["rule"], &x["state"], &x["line"]), (&json!("ReferenceGrant default/x"), &json!("rejected"), &json!(2)));
+    assert_eq!(
+        (&x["rule"], &x["state"], &x["line"]),
+        (&json!("ReferenceGrant default/x"), &json!("rejected"), &json!(2))
+    );
     assert_eq!((&y["state"], &y["message"]), (&json!("accepted"), &Value::Null));
     let message = x["message"].as_str().unwrap();
     assert!(message.contains("its last accepted version stays in force"), "{message}");

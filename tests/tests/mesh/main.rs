@@ -7,6 +7,7 @@
 mod bed;
 mod capture;
 mod config;
+mod demo;
 mod documents;
 mod endpoints;
 mod enrolment;

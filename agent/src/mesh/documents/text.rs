@@ -57,25 +57,22 @@ impl Text {
 
     fn read_new(origin: &Origin<'_>, source: &Arc<str>, before: Option<Self>) -> Self {
         let label = label(&origin.map.name, origin.data_key);
-        let documents: Vec<Document> = yaml::split(source)
-            .iter()
-            .enumerate()
-            .filter_map(|(index, document)| {
-                let start = Position { line: document.first_line + 1, column: 1 };
-                match document.parse(&label, source) {
-                    Ok(node) => origin.document(&label, source, &node).map(|(key, outcome)| Document {
-                        index,
-                        position: node.position,
-                        key,
-                        outcome,
-                    }),
-                    Err(problem) => {
-                        Some(Document { index, position: start, key: None, outcome: Err([problem].into()) })
-                    }
-                }
-            })
-            .collect();
-        let is_whole = documents.iter().all(|document| document.key.is_some());
+        let (mut documents, mut is_whole) = (Vec::new(), true);
+        for (index, document) in yaml::split(source).iter().enumerate() {
+            let start = Position { line: document.first_line + 1, column: 1 };
+            let (position, key, outcome) = match document.parse(&label, source) {
+                Ok(node) => match origin.document(&label, source, &node) {
+                    Some((key, outcome)) => (node.position, key, outcome),
+                    None => continue,
+                },
+                Err(problem) => (start, None, Err([problem].into())),
+            };
+            is_whole &= key.is_some();
+            // The reader of the file's Kubernetes objects has reported what is no YAML at all.
+            if key.is_some() || !origin.map.is_file() {
+                documents.push(Document { index, position, key, outcome });
+            }
+        }
         let held = match before {
             Some(before) if !is_whole => before.into_keys().filter(|key| !defines(&documents, key)).collect(),
             _ => BTreeSet::new(),

@@ -4,6 +4,7 @@
 //! watching the directories; a slow rescan catches what a watch missed. Nothing is written.
 
 mod assemble;
+mod once;
 mod parse;
 mod scan;
 mod walk;
@@ -14,6 +15,8 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use self::{assemble::Assembled, scan::Scanner, watch::Watches};
+pub(super) use once::read_once;
+
 use super::{Changes, ObjectFeed, ObjectStream, stream};
 
 /// Why a directory cannot serve as a source.
@@ -23,6 +26,14 @@ pub enum FileSourceError {
     #[error("cannot read the directory of objects {}: {source}; create it or correct source.files.path", path.display())]
     Directory {
         /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A path that a command was given cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Path {
+        /// The path.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

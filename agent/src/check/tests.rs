@@ -1,0 +1,72 @@
+//! Tests of the findings: objects in, what is said about them out.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::objects::read_once;
+
+fn settings() -> MeshSettings {
+    MeshSettings {
+        node: "".into(),
+        trust_domain: "cluster.local".parse().unwrap(),
+        root_namespace: "heddle-system".into(),
+    }
+}
+
+/// What is said about one file, without its directory.
+fn said_about(text: &str) -> Vec<String> {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("a.yaml"), text).unwrap();
+    let (objects, unreadable) = read_once(&[directory.path().to_owned()]).unwrap();
+    let report = check(&objects, &unreadable, &settings());
+    let prefix = format!("{}/", directory.path().display());
+    report.findings.iter().map(|finding| finding.to_string().replace(&prefix, "")).collect()
+}
+
+const GRANT: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: ReferenceGrant
+metadata: {name: g}
+spec: {from: [{group: g, kind: k, namespace: n}], to: [{group: g, kind: k}]}
+";
+
+#[test]
+fn what_an_agent_would_accept_is_not_mentioned() {
+    assert_eq!(said_about(GRANT), [""; 0]);
+    assert_eq!(said_about("{apiVersion: apps/v1, kind: Deployment, metadata: {name: x}}\n"), [""; 0]);
+}
+
+#[test]
+fn a_refused_document_is_shown_with_its_line_and_a_caret() {
+    assert_eq!(
+        said_about(&GRANT.replace("namespace: n", "namespaec: n")),
+        [
+            "error: ReferenceGrant heddle-system/g: spec.from[0].namespace: missing, must be text\n  --> a.yaml:4:15\n   \
+             4 | spec: {from: [{group: g, kind: k, namespaec: n}], to: [{group: g, kind: k}]}\n     |               ^\n",
+            "error: ReferenceGrant heddle-system/g: unknown key \"namespaec\" in spec.from[0]; did you mean \
+             \"namespace\"?\n  --> a.yaml:4:35\n   \
+             4 | spec: {from: [{group: g, kind: k, namespaec: n}], to: [{group: g, kind: k}]}\n     |                                   ^\n",
+        ]
+    );
+}
+
+#[test]
+fn broken_objects_conflicts_and_bad_labels_are_errors_too() {
+    let said = said_about("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: 7}\n");
+    assert!(said.len() == 1 && said[0].starts_with("error: spec.nodeName: found the number 7"), "{said:?}");
+    let said = said_about(&format!("{GRANT}---\n{GRANT}"));
+    assert!(said.len() == 1 && said[0].contains("is not in force: a.yaml defines the same object"), "{said:?}");
+    let said =
+        said_about("{apiVersion: v1, kind: Namespace, metadata: {name: n, labels: {heddle.io/mesh: \"yes\"}}}\n");
+    assert!(said.len() == 1 && said[0].starts_with("error: Namespace n: label heddle.io/mesh"), "{said:?}");
+}
+
+#[test]
+fn what_is_no_yaml_is_said_once() {
+    let said = said_about(&format!("{GRANT}---\n{{ not: yaml\n"));
+    assert!(said.len() == 1 && said[0].contains("cannot be read as YAML"), "{said:?}");
+}

@@ -1,0 +1,104 @@
+//! `heddle check`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+
+use super::table::Table;
+use crate::{
+    check::{Report, Severity, check},
+    cli,
+    mesh::MeshSettings,
+    objects,
+    rules::FEATURES,
+};
+
+/// Check mesh documents and Kubernetes objects as an agent would read them, without one.
+///
+/// PATH is a file or a directory of Kubernetes YAML: ConfigMaps with the label heddle.io/config: "true", mesh documents
+/// (HTTPRoute, AuthorizationPolicy, ...), and the Namespaces, Pods, Services and EndpointSlices that they refer to. What
+/// an agent would reject is an error, with its place; what it would accept and is surely not meant is a warning.
+///
+/// Exit codes: 0 everything would be accepted, 1 something would be rejected, 2 the call itself is wrong.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Files and directories to read.
+    #[arg(value_name = "PATH", required_unless_present = "features")]
+    paths: Vec<PathBuf>,
+    /// List what this build enforces, and end.
+    #[arg(long)]
+    features: bool,
+    /// For people, or JSON for programs.
+    #[arg(long, short, value_enum, default_value = "text")]
+    output: Output,
+    /// The namespace whose documents concern the whole mesh, as in agent.yaml.
+    #[arg(long, value_name = "NAME", default_value = "heddle-system")]
+    root_namespace: String,
+    /// The domain of all identities, as in agent.yaml.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    trust_domain: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+impl Check {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.features {
+            return features(self.output);
+        }
+        let trust_domain = match self.trust_domain.parse() {
+            Ok(domain) => domain,
+            Err(error) => return cli::failed(2, &anyhow!("--trust-domain {}: {error}", self.trust_domain)),
+        };
+        let (set, unreadable) = match objects::read_once(&self.paths) {
+            Ok(read) => read,
+            Err(error) => return cli::failed(2, &error.into()),
+        };
+        // No node: what concerns one node alone, such as a pod's network namespace, is not looked at.
+        let settings = MeshSettings { node: "".into(), trust_domain, root_namespace: self.root_namespace.into() };
+        let report = check(&set, &unreadable, &settings);
+        match self.output {
+            Output::Json => cli::print(&serde_json::to_string_pretty(&report)?)?,
+            Output::Text => cli::print(&text(&report))?,
+        }
+        Ok(ExitCode::from(u8::from(report.count(Severity::Error) > 0)))
+    }
+}
+
+fn text(report: &Report) -> String {
+    let findings: String = report.findings.iter().map(|finding| format!("{finding}\n")).collect();
+    let read: Vec<String> =
+        report.objects.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| format!("{count} {kind}")).collect();
+    let read = if read.is_empty() { "no object of a kind that the mesh reads".to_owned() } else { read.join(", ") };
+    let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
+    format!("{findings}read {read}; {} documents accepted, {errors} errors, {warnings} warnings", report.accepted)
+}
+
+fn features(output: Output) -> anyhow::Result<ExitCode> {
+    let text = match output {
+        Output::Json => {
+            let rows = FEATURES.iter().map(|feature| {
+                serde_json::json!({
+                    "kind": feature.kind.as_str(), "apiVersions": feature.kind.api_versions(),
+                    "enforced": feature.enforced, "effect": feature.effect,
+                })
+            });
+            serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?
+        }
+        Output::Text => {
+            let mut table = Table::default();
+            for feature in FEATURES {
+                let enforced = if feature.enforced { "enforced" } else { "not enforced" };
+                table.row([feature.kind.as_str(), enforced, feature.effect, &feature.kind.api_versions().join(" ")]);
+            }
+            table.to_string()
+        }
+    };
+    cli::print(text.trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,44 @@
+//! Files and directories read once, for commands that look at them and do not follow.
+
+use std::{fs, path::PathBuf};
+
+use super::{
+    FileSourceError,
+    assemble::{Assembled, assemble},
+    parse::{self, ParsedFile},
+    walk::walk,
+};
+use crate::{config::Problem, objects::ObjectSet};
+
+/// Reads files, whatever their names, and directories with all the object files below them.
+///
+/// # Errors
+/// A path does not exist or cannot be read.
+pub(in crate::objects) fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSourceError> {
+    let mut files: Vec<(String, ParsedFile)> = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        let unreadable = |source| FileSourceError::Path { path: path.clone(), source };
+        if fs::metadata(path).map_err(unreadable)?.is_dir() {
+            let listing = walk(path).map_err(unreadable)?;
+            problems.extend(listing.problems);
+            files.extend(listing.files.iter().map(|file| (file.display().to_string(), read(file))));
+        } else {
+            let text = fs::read_to_string(path).map_err(unreadable)?;
+            let name = path.display().to_string();
+            let parsed = parse::parse(&name, &text);
+            files.push((name, parsed));
+        }
+    }
+    let named = files.iter().map(|(name, parsed)| (name.as_str(), parsed));
+    let Assembled { set, problems: of_documents } = assemble(named, &ObjectSet::default());
+    Ok((set, of_documents.into_iter().chain(problems).collect()))
+}
+
+fn read(file: &std::path::Path) -> ParsedFile {
+    let name = file.display().to_string();
+    match fs::read_to_string(file) {
+        Ok(text) => parse::parse(&name, &text),
+        Err(error) => parse::unreadable(Problem::of_file(&name, format!("cannot read this file: {error}"))),
+    }
+}
