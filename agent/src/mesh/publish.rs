@@ -1,16 +1,16 @@
-//! The one owner of the generation: compiles each set of objects and publishes what changed.
+//! The one owner of the generation: has each batch of changes compiled and publishes what came of it.
 //!
 //! In: an [`ObjectStream`]. Out: the [`SnapshotHandle`] that connections read, and a [`MeshState`] for those who react
 //! to changes (enrolment, certificates, metrics, `/config`).
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{MeshProblem, MeshSettings, Snapshot, SnapshotHandle, compile};
+use super::{Compiler, MeshProblem, MeshSettings, Snapshot, SnapshotHandle};
 use crate::{
     config::Problem,
-    objects::{Changes, Kind, ObjectSet, ObjectStream},
+    objects::{Changes, Kind, ObjectStream},
 };
 
 /// What is in force, and what is wrong with its objects.
@@ -41,48 +41,48 @@ impl MeshState {
     }
 }
 
-/// Says each problem once, when it appears, and not with every set that still has it.
-fn log_new_problems(before: Option<&MeshState>, now: &MeshState) {
-    let is_new_source = |problem: &&Problem| before.is_none_or(|state| !state.source_problems.contains(problem));
-    let is_new_mesh = |problem: &&MeshProblem| before.is_none_or(|state| !state.mesh_problems.contains(problem));
-    for problem in now.source_problems.iter().filter(is_new_source) {
-        tracing::warn!("{problem}");
-    }
-    for problem in now.mesh_problems.iter().filter(is_new_mesh) {
-        tracing::warn!("{problem}");
-    }
-}
-
 /// Compiles and publishes.
 #[derive(Debug)]
 struct Publisher {
-    settings: MeshSettings,
     handle: SnapshotHandle,
-    objects: ObjectSet,
+    compiler: Compiler,
     source_problems: Arc<Vec<Problem>>,
+    mesh_problems: Arc<Vec<MeshProblem>>,
 }
 
 impl Publisher {
     /// Publishes the snapshot after these changes if it differs from the one in force.
     fn publish(&mut self, changes: Changes) -> MeshState {
-        self.objects.apply(changes.objects);
         if let Some(problems) = changes.problems {
+            log_new_problems(&self.source_problems, &problems);
             self.source_problems = problems;
         }
-        let (mut snapshot, problems) = compile(&self.objects, &self.settings);
-        let current = self.handle.load();
+        let outcome = self.compiler.apply(changes.objects);
+        outcome.new_problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        if let Some(problems) = outcome.problems {
+            self.mesh_problems = Arc::new(problems);
+        }
+        let generation = self.handle.load().generation;
         // Generation 0 is "nothing yet": even an empty first snapshot is an answer.
-        if current.generation == 0 || !current.same_contents(&snapshot) {
-            snapshot.generation = current.generation + 1;
-            self.handle.publish(snapshot);
+        let first = (generation == 0).then(Snapshot::default);
+        if let Some(snapshot) = outcome.snapshot.or(first) {
+            self.handle.publish(Snapshot { generation: generation + 1, ..snapshot });
         }
         MeshState {
             snapshot: self.handle.load(),
             compiled_at: Instant::now(),
-            objects: self.objects.counts(),
+            objects: self.compiler.objects().counts(),
             source_problems: Arc::clone(&self.source_problems),
-            mesh_problems: Arc::new(problems),
+            mesh_problems: Arc::clone(&self.mesh_problems),
         }
+    }
+}
+
+/// Says each problem once, when it appears, and not with every batch that still has it.
+fn log_new_problems(before: &[Problem], now: &[Problem]) {
+    let known: BTreeSet<String> = before.iter().map(ToString::to_string).collect();
+    for problem in now.iter().map(ToString::to_string).filter(|problem| !known.contains(problem)) {
+        tracing::warn!("{problem}");
     }
 }
 
@@ -91,14 +91,13 @@ impl Publisher {
 /// The receiver is marked changed with every batch that was compiled; compare `snapshot.generation` to see whether
 /// the snapshot itself is new. Must be called within a tokio runtime.
 pub fn run(mut objects: ObjectStream, settings: MeshSettings, handle: SnapshotHandle) -> watch::Receiver<MeshState> {
-    let mut publisher = Publisher { settings, handle, objects: ObjectSet::default(), source_problems: Arc::default() };
+    let compiler = Compiler::new(settings);
+    let mut publisher = Publisher { handle, compiler, source_problems: Arc::default(), mesh_problems: Arc::default() };
     let first = publisher.publish(objects.take());
-    log_new_problems(None, &first);
     let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
         while let Some(changes) = objects.next().await {
             let state = publisher.publish(changes);
-            log_new_problems(Some(&sender.borrow()), &state);
             sender.send_replace(state);
         }
     });
@@ -112,7 +111,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::objects::{Change, Namespace, Object, ObjectName, Service, ServiceKind, stream};
+    use crate::objects::{Change, Namespace, Object, ObjectName, Service, stream};
 
     fn settings() -> MeshSettings {
         MeshSettings { node: "node-a".into(), trust_domain: "cluster.local".parse().unwrap() }
@@ -125,11 +124,8 @@ mod tests {
     fn service(cluster_ip: &str) -> Object {
         Object::Service(Arc::new(Service {
             name: ObjectName::new("shop", "web"),
-            kind: ServiceKind::ClusterIp,
             cluster_ips: vec![cluster_ip.parse().unwrap()],
-            ports: Vec::new(),
-            selector: Default::default(),
-            publish_not_ready: false,
+            ..Service::default()
         }))
     }
 
