@@ -128,7 +128,7 @@ impl Outbound<'_> {
         if let Some(service) = route.service() {
             record.set_service(service.clone());
         }
-        let candidates = balance::candidates(&route, &self.source)?;
+        let candidates = balance::candidates(snapshot, &route, &self.source, self.client.ip())?;
         record.set_server(Self::party(&candidates.first, None));
         let headers = self.headers(&route);
         let node = &self.thread.node;

@@ -3,29 +3,21 @@
 
 mod report;
 
-use std::sync::Arc;
-
 use crate::{
     config::Problem,
-    mesh::{self, DocumentSettings, DocumentState, Documents, MeshSettings},
+    mesh::{self, DocumentState, MeshSettings},
     objects::ObjectSet,
-    rules::Enforced,
 };
 
 pub use report::{Finding, Report, Severity};
 
 /// Checks a set. `unreadable` are the documents that are not in it, since they cannot be read.
 pub fn check(objects: &ObjectSet, unreadable: &[Problem], settings: &MeshSettings) -> Report {
-    let document_settings =
-        DocumentSettings { root_namespace: Arc::clone(&settings.root_namespace), enforced: Enforced::THIS_BUILD };
-    let mut documents = Documents::new(document_settings);
-    objects.config_maps.values().for_each(|map| drop(documents.put(map)));
-    let (_, mesh_problems) = mesh::compile(objects, settings);
-
+    let compiled = mesh::compile(objects, settings);
     let mut report = Report::new(objects);
     report.extend(unreadable.iter().map(Finding::unreadable));
-    report.extend(mesh_problems.iter().map(Finding::of_object));
-    for status in documents.status() {
+    report.extend(compiled.problems.iter().map(Finding::of_object));
+    for status in compiled.documents {
         match &status.state {
             DocumentState::Accepted => report.accepted += 1,
             DocumentState::Rejected { problems, .. } => {

@@ -2,8 +2,10 @@
 //!
 //! A snapshot is built aside and published whole; a connection reads one snapshot from start to end.
 
+mod address_map;
 mod compile;
 mod documents;
+mod endpoints;
 mod problem;
 mod publish;
 mod service;
@@ -12,11 +14,12 @@ mod spiffe;
 mod view;
 mod workload;
 
-pub use compile::{MeshSettings, compile};
-pub use documents::{DocumentSettings, DocumentState, DocumentStatus, Documents};
+pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
+pub use documents::{DocumentState, DocumentStatus, Rules};
+pub use endpoints::{Choice, Endpoint, Endpoints};
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
-pub use service::{AddressFamily, Endpoint, Service, ServiceName, ServicePort};
+pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use workload::{CaptureRules, LocalPod, Membership, Workload, WorkloadUid};

@@ -1,20 +1,16 @@
-//! The one owner of the generation: compiles each set of objects and publishes what changed.
+//! The one owner of the generation: has each batch of changes compiled and publishes what came of it.
 //!
 //! In: an [`ObjectStream`]. Out: the [`SnapshotHandle`] that connections read, and a [`MeshState`] for those who react
 //! to changes (enrolment, certificates, metrics, `/config`).
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{
-    DocumentSettings, DocumentState, DocumentStatus, Documents, MeshProblem, MeshSettings, Snapshot, SnapshotHandle,
-    compile,
-};
+use super::{Compiler, DocumentState, DocumentStatus, MeshProblem, MeshSettings, Snapshot, SnapshotHandle};
 use crate::{
     config::Problem,
-    objects::{Change, Changes, Kind, Object, ObjectSet, ObjectStream},
-    rules::Enforced,
+    objects::{Changes, Kind, ObjectStream},
 };
 
 /// What is in force, and what is wrong with its objects.
@@ -35,7 +31,7 @@ pub struct MeshState {
 }
 
 impl MeshState {
-    /// How many problems there are in all.
+    /// How many problems there are in all, those of mesh documents apart.
     pub fn problem_count(&self) -> usize {
         self.source_problems.len() + self.mesh_problems.len()
     }
@@ -47,74 +43,71 @@ impl MeshState {
     }
 }
 
-/// Says each problem once, when it appears, and not with every set that still has it.
-fn log_new_problems(before: Option<&MeshState>, now: &MeshState) {
-    let is_new_source = |problem: &&Problem| before.is_none_or(|state| !state.source_problems.contains(problem));
-    let is_new_mesh = |problem: &&MeshProblem| before.is_none_or(|state| !state.mesh_problems.contains(problem));
-    for problem in now.source_problems.iter().filter(is_new_source) {
-        tracing::warn!("{problem}");
-    }
-    for problem in now.mesh_problems.iter().filter(is_new_mesh) {
-        tracing::warn!("{problem}");
-    }
-    let is_new_document = |document: &&DocumentStatus| before.is_none_or(|state| !state.documents.contains(document));
-    let refused = now.documents.iter().filter(|document| document.state != DocumentState::Accepted);
-    for document in refused.filter(is_new_document) {
-        match document.leaves_workloads_open() {
-            true => tracing::error!("{document}"),
-            false => tracing::warn!("{document}"),
-        }
-    }
-}
-
 /// Compiles and publishes.
 #[derive(Debug)]
 struct Publisher {
-    settings: MeshSettings,
     handle: SnapshotHandle,
-    objects: ObjectSet,
+    compiler: Compiler,
     source_problems: Arc<Vec<Problem>>,
-    documents: Documents,
-    document_status: Arc<Vec<DocumentStatus>>,
+    mesh_problems: Arc<Vec<MeshProblem>>,
+    documents: Arc<Vec<DocumentStatus>>,
 }
 
 impl Publisher {
+    fn new(settings: MeshSettings, handle: SnapshotHandle) -> Self {
+        let compiler = Compiler::new(settings);
+        let (source_problems, mesh_problems, documents) = Default::default();
+        Self { handle, compiler, source_problems, mesh_problems, documents }
+    }
+
     /// Publishes the snapshot after these changes if it differs from the one in force.
     fn publish(&mut self, changes: Changes) -> MeshState {
-        self.judge_documents(&changes.objects);
-        self.objects.apply(changes.objects);
         if let Some(problems) = changes.problems {
+            log_new_problems(&self.source_problems, &problems);
             self.source_problems = problems;
         }
-        let (mut snapshot, problems) = compile(&self.objects, &self.settings);
-        let current = self.handle.load();
+        let outcome = self.compiler.apply(changes.objects);
+        outcome.new_problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        if let Some(problems) = outcome.problems {
+            self.mesh_problems = Arc::new(problems);
+        }
+        if let Some(documents) = outcome.documents {
+            log_refused_documents(&self.documents, &documents);
+            self.documents = Arc::new(documents);
+        }
+        let generation = self.handle.load().generation;
         // Generation 0 is "nothing yet": even an empty first snapshot is an answer.
-        if current.generation == 0 || !current.same_contents(&snapshot) {
-            snapshot.generation = current.generation + 1;
-            self.handle.publish(snapshot);
+        let first = (generation == 0).then(Snapshot::default);
+        if let Some(snapshot) = outcome.snapshot.or(first) {
+            self.handle.publish(Snapshot { generation: generation + 1, ..snapshot });
         }
         MeshState {
             snapshot: self.handle.load(),
             compiled_at: Instant::now(),
-            objects: self.objects.counts(),
+            objects: self.compiler.objects().counts(),
             source_problems: Arc::clone(&self.source_problems),
-            mesh_problems: Arc::new(problems),
-            documents: Arc::clone(&self.document_status),
+            mesh_problems: Arc::clone(&self.mesh_problems),
+            documents: Arc::clone(&self.documents),
         }
     }
+}
 
-    fn judge_documents(&mut self, changes: &[Change]) {
-        let mut any = false;
-        for change in changes {
-            match change {
-                Change::Put(Object::ConfigMap(map)) => drop(self.documents.put(map)),
-                Change::Remove(key) if key.kind == Kind::ConfigMap => drop(self.documents.remove(&key.name)),
-                Change::Put(_) | Change::Remove(_) => continue,
-            }
-            any = true;
-        }
-        if any {
-            self.document_status = Arc::new(self.documents.status());
+/// Says each problem once, when it appears, and not with every batch that still has it.
+fn log_new_problems(before: &[Problem], now: &[Problem]) {
+    let known: BTreeSet<String> = before.iter().map(ToString::to_string).collect();
+    for problem in now.iter().map(ToString::to_string).filter(|problem| !known.contains(problem)) {
+        tracing::warn!("{problem}");
+    }
+}
+
+/// The same for documents that are not in force as they are written.
+fn log_refused_documents(before: &[DocumentStatus], now: &[DocumentStatus]) {
+    let is_new = |document: &&DocumentStatus| !before.contains(document);
+    let refused = now.iter().filter(|document| document.state != DocumentState::Accepted);
+    for document in refused.filter(is_new) {
+        match document.leaves_workloads_open() {
+            true => tracing::error!("{document}"),
+            false => tracing::warn!("{document}"),
         }
     }
 }
@@ -124,23 +117,12 @@ impl Publisher {
 /// The receiver is marked changed with every batch that was compiled; compare `snapshot.generation` to see whether
 /// the snapshot itself is new. Must be called within a tokio runtime.
 pub fn run(mut objects: ObjectStream, settings: MeshSettings, handle: SnapshotHandle) -> watch::Receiver<MeshState> {
-    let document_settings =
-        DocumentSettings { root_namespace: Arc::clone(&settings.root_namespace), enforced: Enforced::THIS_BUILD };
-    let mut publisher = Publisher {
-        settings,
-        handle,
-        objects: ObjectSet::default(),
-        source_problems: Arc::default(),
-        documents: Documents::new(document_settings),
-        document_status: Arc::default(),
-    };
+    let mut publisher = Publisher::new(settings, handle);
     let first = publisher.publish(objects.take());
-    log_new_problems(None, &first);
     let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
         while let Some(changes) = objects.next().await {
             let state = publisher.publish(changes);
-            log_new_problems(Some(&sender.borrow()), &state);
             sender.send_replace(state);
         }
     });
@@ -154,7 +136,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::objects::{Change, Namespace, Object, ObjectName, Service, ServiceKind, stream};
+    use crate::objects::{Change, Namespace, Object, ObjectName, Service, stream};
 
     fn settings() -> MeshSettings {
         MeshSettings {
@@ -171,11 +153,8 @@ mod tests {
     fn service(cluster_ip: &str) -> Object {
         Object::Service(Arc::new(Service {
             name: ObjectName::new("shop", "web"),
-            kind: ServiceKind::ClusterIp,
             cluster_ips: vec![cluster_ip.parse().unwrap()],
-            ports: Vec::new(),
-            selector: Default::default(),
-            publish_not_ready: false,
+            ..Service::default()
         }))
     }
 

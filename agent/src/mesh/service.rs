@@ -1,12 +1,13 @@
-//! A Kubernetes Service with the endpoints behind each of its ports.
+//! A Kubernetes Service and its ports.
 
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
-use super::Workload;
+use super::Endpoints;
 use crate::objects::AddressType;
 
 /// A Service's namespace and name.
@@ -42,6 +43,11 @@ impl AddressFamily {
 }
 
 impl Service {
+    /// The port with this number in the family of a cluster IP.
+    pub fn port(&self, address: SocketAddr) -> Option<&Arc<ServicePort>> {
+        self.ports_of_family(address.ip()).find(|port| port.port == address.port())
+    }
+
     /// The ports that a cluster IP of this address's family has.
     pub fn ports_of_family(&self, address: IpAddr) -> impl Iterator<Item = &Arc<ServicePort>> {
         let family = AddressFamily::of(address);
@@ -60,10 +66,23 @@ impl fmt::Display for ServiceName {
 pub struct Service {
     /// Namespace and name.
     pub name: ServiceName,
-    /// Cluster IPs, empty for a headless Service.
+    /// How it is reached.
+    pub kind: ServiceKind,
+    /// Cluster IPs, empty unless it is of the kind that has them.
     pub addresses: Vec<IpAddr>,
     /// Ports, TCP only; once per family where the Service has both.
     pub ports: Vec<Arc<ServicePort>>,
+}
+
+/// How a Service is reached, and so what it can be in a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// By its cluster IPs.
+    ClusterIp,
+    /// By its pods' addresses: it has none of its own, and cannot be the parent of a route.
+    Headless,
+    /// By another name: it has neither addresses nor endpoints, and cannot be the parent of a route.
+    ExternalName,
 }
 
 /// IPv4 or IPv6. A connection to a cluster IP of one family goes to endpoints of the same.
@@ -86,15 +105,11 @@ pub struct ServicePort {
     pub port: u16,
     /// Port name, empty where the Service has only one unnamed port.
     pub name: Arc<str>,
-    /// Endpoints that accept connections now (ready, or all where the Service publishes not-ready addresses).
-    pub ready: Vec<Endpoint>,
-}
-
-/// One address behind a Service port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Address and target port.
-    pub address: SocketAddr,
-    /// The pod there, if the mesh knows one.
-    pub workload: Option<Arc<Workload>>,
+    /// `appProtocol`, what is spoken there.
+    pub app_protocol: Option<Arc<str>>,
+    /// Connections of one client address go to one endpoint. How long Kubernetes would keep it so after the last
+    /// connection; the mesh keeps it as long as the endpoints stay.
+    pub client_affinity: Option<Duration>,
+    /// Endpoints that accept connections from this node now.
+    pub ready: Endpoints,
 }

@@ -1,25 +1,24 @@
 //! The immutable state that every decision reads, and the handle that swaps it.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use arc_swap::ArcSwap;
 
-use super::{Service, ServicePort, Workload};
+use super::{Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap};
 
-/// Everything a decision reads, of one generation.
-#[derive(Debug, Default)]
+/// Everything a decision reads, of one generation. A copy shares all that is the same.
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Grows by one with each published snapshot; 0 is "nothing yet".
     pub generation: u64,
-    pub(super) workloads: HashMap<IpAddr, Arc<Workload>>,
-    pub(super) local: Vec<Arc<Workload>>,
-    pub(super) services: Vec<Arc<Service>>,
-    pub(super) virtual_ports: HashMap<SocketAddr, Arc<ServicePort>>,
-    pub(super) virtual_addresses: HashMap<IpAddr, Arc<Service>>,
+    pub(super) workloads: AddressMap<Arc<Workload>>,
+    pub(super) local: Arc<[Arc<Workload>]>,
+    pub(super) services: imbl::OrdMap<ServiceName, Arc<Service>>,
+    pub(super) virtual_addresses: AddressMap<Arc<Service>>,
+    pub(super) rules: Rules,
 }
 
 /// What an address that a pod dialled stands for.
@@ -38,35 +37,48 @@ pub enum Destination {
 impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
-        // Exhaustive, so that a new field cannot be forgotten here. Virtual addresses and ports come from `services`.
-        let Self { generation: _, workloads, local, services, virtual_ports: _, virtual_addresses: _ } = self;
-        *workloads == other.workloads && *local == other.local && *services == other.services
+        // Exhaustive, so that a new field cannot be forgotten here.
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules } = self;
+        *workloads == other.workloads
+            && *local == other.local
+            && *services == other.services
+            && *virtual_addresses == other.virtual_addresses
+            && *rules == other.rules
     }
 
     /// The pod that has this address.
     pub fn workload(&self, address: IpAddr) -> Option<&Arc<Workload>> {
-        self.workloads.get(&address)
+        self.workloads.get(address)
     }
 
     /// What a dialled address stands for. IPv4-mapped addresses must have been made IPv4 before.
     pub fn destination(&self, address: SocketAddr) -> Destination {
-        if let Some(port) = self.virtual_ports.get(&address) {
-            return Destination::Service(Arc::clone(port));
+        if let Some(service) = self.virtual_addresses.get(address.ip()) {
+            return match service.port(address) {
+                Some(port) => Destination::Service(Arc::clone(port)),
+                None => Destination::UnknownServicePort(Arc::clone(service)),
+            };
         }
-        if let Some(service) = self.virtual_addresses.get(&address.ip()) {
-            return Destination::UnknownServicePort(Arc::clone(service));
-        }
-        match self.workloads.get(&address.ip()) {
+        match self.workloads.get(address.ip()) {
             Some(workload) => Destination::Workload(Arc::clone(workload)),
             None => Destination::External,
         }
     }
 
+    /// The Service of this name.
+    pub fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
     /// Where connections to a Service port go on one of its endpoints' addresses.
     pub fn service_endpoint(&self, namespace: &str, name: &str, port: u16, address: IpAddr) -> Option<SocketAddr> {
-        let service = self.services.iter().find(|s| *s.name.namespace == *namespace && *s.name.name == *name)?;
-        let ports = service.ports.iter().filter(|candidate| candidate.port == port);
-        ports.flat_map(|port| &port.ready).map(|endpoint| endpoint.address).find(|found| found.ip() == address)
+        let service = self.service(&ServiceName { namespace: namespace.into(), name: name.into() })?;
+        service.port(SocketAddr::new(address, port))?.ready.on(address)
+    }
+
+    /// The mesh documents in force, ordered by kind, namespace and name.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The enrolled pods of this node, ordered by uid.
@@ -75,8 +87,8 @@ impl Snapshot {
     }
 
     /// All services, ordered by name.
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
+    pub fn services(&self) -> impl ExactSizeIterator<Item = &Arc<Service>> {
+        self.services.values()
     }
 
     /// All workloads, ordered by namespace and name.

@@ -1,17 +1,30 @@
 //! A snapshot as JSON, for `/config`: the shape that people and scripts read, apart from the types that decide.
 
-use std::{net::IpAddr, net::SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::{Endpoint, LocalPod, Membership, Service, ServicePort, Snapshot, Workload};
+use super::{Endpoint, LocalPod, Membership, Service, ServiceKind, ServicePort, Snapshot, Workload};
+use crate::rules::{Rule, RuleKey, Spec};
 
 #[derive(Serialize)]
 struct SnapshotView<'a> {
     generation: u64,
     workloads: Vec<WorkloadView<'a>>,
     services: Vec<ServiceView<'a>>,
+    rules: Vec<RuleView<'a>>,
+}
+
+#[derive(Serialize)]
+struct RuleView<'a> {
+    kind: &'static str,
+    namespace: &'a str,
+    name: &'a str,
+    spec: &'a Spec,
 }
 
 #[derive(Serialize)]
@@ -47,15 +60,22 @@ struct LocalView<'a> {
 struct ServiceView<'a> {
     namespace: &'a str,
     name: &'a str,
+    kind: &'static str,
     addresses: &'a [IpAddr],
     ports: Vec<PortView<'a>>,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct PortView<'a> {
     port: u16,
     name: &'a str,
     family: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_protocol: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_affinity_seconds: Option<u64>,
+    endpoints: &'static str,
     ready: Vec<EndpointView>,
 }
 
@@ -71,10 +91,16 @@ impl Serialize for Snapshot {
         let view = SnapshotView {
             generation: self.generation,
             workloads: self.workloads().into_iter().map(|workload| workload_view(workload)).collect(),
-            services: self.services().iter().map(|service| service_view(service)).collect(),
+            services: self.services().map(|service| service_view(self, service)).collect(),
+            rules: self.rules().values().map(|rule| rule_view(rule)).collect(),
         };
         view.serialize(serializer)
     }
+}
+
+fn rule_view(rule: &Rule) -> RuleView<'_> {
+    let RuleKey { kind, name } = &rule.key;
+    RuleView { kind: kind.as_str(), namespace: &name.namespace, name: &name.name, spec: &rule.spec }
 }
 
 fn workload_view(workload: &Workload) -> WorkloadView<'_> {
@@ -95,7 +121,7 @@ fn workload_view(workload: &Workload) -> WorkloadView<'_> {
         version: &workload.version,
         canonical_service: &workload.canonical_service,
         canonical_revision: &workload.canonical_revision,
-        local: workload.local.as_ref().map(local_view),
+        local: workload.local.as_deref().map(local_view),
     }
 }
 
@@ -108,16 +134,21 @@ fn local_view(local: &LocalPod) -> LocalView<'_> {
     }
 }
 
-fn service_view(service: &Service) -> ServiceView<'_> {
+fn service_view<'a>(snapshot: &Snapshot, service: &'a Service) -> ServiceView<'a> {
     ServiceView {
         namespace: &service.name.namespace,
         name: &service.name.name,
+        kind: match service.kind {
+            ServiceKind::ClusterIp => "ClusterIP",
+            ServiceKind::Headless => "headless",
+            ServiceKind::ExternalName => "ExternalName",
+        },
         addresses: &service.addresses,
-        ports: service.ports.iter().map(|port| port_view(port)).collect(),
+        ports: service.ports.iter().map(|port| port_view(snapshot, port)).collect(),
     }
 }
 
-fn port_view(port: &ServicePort) -> PortView<'_> {
+fn port_view<'a>(snapshot: &Snapshot, port: &'a ServicePort) -> PortView<'a> {
     PortView {
         port: port.port,
         name: &port.name,
@@ -125,11 +156,14 @@ fn port_view(port: &ServicePort) -> PortView<'_> {
             super::AddressFamily::V4 => "IPv4",
             super::AddressFamily::V6 => "IPv6",
         },
-        ready: port.ready.iter().map(endpoint_view).collect(),
+        app_protocol: port.app_protocol.as_deref(),
+        client_affinity_seconds: port.client_affinity.map(|timeout| timeout.as_secs()),
+        endpoints: port.ready.choice().as_str(),
+        ready: port.ready.iter().map(|endpoint| endpoint_view(snapshot, endpoint)).collect(),
     }
 }
 
-fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
-    let name = |workload: &Workload| format!("{}/{}", workload.namespace, workload.name);
-    EndpointView { address: endpoint.address, workload: endpoint.workload.as_deref().map(name) }
+fn endpoint_view(snapshot: &Snapshot, endpoint: Endpoint) -> EndpointView {
+    let name = |workload: &Arc<Workload>| format!("{}/{}", workload.namespace, workload.name);
+    EndpointView { address: endpoint.address, workload: snapshot.workload(endpoint.address.ip()).map(name) }
 }

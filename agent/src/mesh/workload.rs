@@ -35,7 +35,7 @@ pub struct Workload {
     /// The identity that its certificate must carry.
     pub identity: SpiffeId,
     /// The pod's addresses, at most one of each family in plain Kubernetes.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
     /// Whether peers reach it by a tunnel.
     pub membership: Membership,
     /// Name of what owns the pod (Deployment, StatefulSet, ...), derived from `ownerReferences`
@@ -50,7 +50,7 @@ pub struct Workload {
     /// `service.istio.io/canonical-revision`, else version, else `latest`.
     pub canonical_revision: Arc<str>,
     /// What enrolment needs, for enrolled pods of this node only.
-    pub local: Option<LocalPod>,
+    pub local: Option<Box<LocalPod>>,
 }
 
 /// What capture needs of a pod that runs on this node.

@@ -3,13 +3,19 @@
 //! Kubernetes' own defaults are applied here (absent `protocol` is TCP, absent `ready` is true), so that readers see
 //! plain values. Fields that are left out are tolerated in the input and dropped.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// Labels or annotations.
 pub type Map = BTreeMap<String, String>;
 
 /// Namespace and name of an object of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName {
     /// Kubernetes namespace.
     pub namespace: Arc<str>,
@@ -27,18 +33,18 @@ pub struct Namespace {
 }
 
 /// `v1` Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
     /// `metadata.uid`, absent in hand-written files.
     pub uid: Option<Arc<str>>,
-    /// `metadata.labels`.
-    pub labels: Map,
+    /// `metadata.labels`, shared by the pods of one owner.
+    pub labels: Arc<Map>,
     /// `metadata.annotations`.
-    pub annotations: Map,
+    pub annotations: Arc<Map>,
     /// The entry of `metadata.ownerReferences` with `controller: true`, else the first.
-    pub owner: Option<OwnerReference>,
+    pub owner: Option<Arc<OwnerReference>>,
     /// `metadata.creationTimestamp`.
     pub created: Option<SystemTime>,
     /// `metadata.deletionTimestamp` is set: the pod is being stopped, and still serves.
@@ -52,13 +58,13 @@ pub struct Pod {
     /// `status.phase`.
     pub phase: PodPhase,
     /// `status.podIPs`, else `status.podIP`.
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Arc<[IpAddr]>,
     /// Condition `Ready` is `True`.
     pub ready: bool,
 }
 
 /// What controls a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnerReference {
     /// `ReplicaSet`, `StatefulSet`, ...
     pub kind: String,
@@ -83,7 +89,7 @@ pub enum PodPhase {
 }
 
 /// `v1` Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
@@ -97,6 +103,24 @@ pub struct Service {
     pub selector: Map,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
+    /// `spec.sessionAffinity: ClientIP`, with `spec.sessionAffinityConfig.clientIP.timeoutSeconds`.
+    pub client_affinity: Option<Duration>,
+    /// `spec.internalTrafficPolicy: Local`: connections stay on the node that they start from.
+    pub local_only: bool,
+    /// `spec.trafficDistribution`.
+    pub distribution: TrafficDistribution,
+}
+
+/// `spec.trafficDistribution` of a Service: which endpoints are preferred.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficDistribution {
+    /// None is.
+    #[default]
+    Any,
+    /// `PreferSameZone`, and `PreferClose`, its older name.
+    SameZone,
+    /// `PreferSameNode`: those of the node, else those of its zone.
+    SameNode,
 }
 
 /// `spec.type` of a Service.
@@ -125,7 +149,7 @@ pub struct ServicePort {
     /// Transport.
     pub protocol: Protocol,
     /// `appProtocol`.
-    pub app_protocol: Option<String>,
+    pub app_protocol: Option<Arc<str>>,
 }
 
 /// A Service's `targetPort`.
@@ -189,20 +213,29 @@ pub struct SlicePort {
 /// One entry of an EndpointSlice's `endpoints`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
-    /// Usually one; all reach the same pod.
-    pub addresses: Vec<IpAddr>,
+    /// One address; an entry that lists several counts as several.
+    pub address: IpAddr,
     /// `conditions.ready`; absent means true.
     pub ready: bool,
     /// `conditions.serving`; absent means the same as `ready`.
     pub serving: bool,
     /// `conditions.terminating`.
     pub terminating: bool,
-    /// The pod of `targetRef`, where it is one.
-    pub pod: Option<ObjectName>,
+    /// Where it is and whom it is for, shared by all endpoints of which that is true.
+    pub place: Arc<Place>,
+}
+
+/// Where an endpoint is, and whom its hints say that it is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
     /// `nodeName`.
     pub node: Option<Arc<str>>,
     /// `zone`.
     pub zone: Option<Arc<str>>,
+    /// `hints.forZones`.
+    pub hinted_zones: Vec<Arc<str>>,
+    /// `hints.forNodes`.
+    pub hinted_nodes: Vec<Arc<str>>,
 }
 
 /// `v1` Node.

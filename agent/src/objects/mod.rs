@@ -4,6 +4,7 @@
 //! Nothing downstream can tell which source it was. What the objects mean for the mesh is decided in `mesh::compile`.
 
 mod files;
+pub mod intern;
 mod kinds;
 mod read;
 mod set;
@@ -15,8 +16,9 @@ use crate::config::{Problem, Source};
 
 pub use files::FileSourceError;
 pub use kinds::{
-    AddressType, ConfigMap, EndpointSlice, Map, Namespace, Node, ObjectName, OwnerReference, Pod, PodPhase, Protocol,
-    Service, ServiceAccount, ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+    AddressType, ConfigMap, EndpointSlice, Map, Namespace, Node, ObjectName, OwnerReference, Place, Pod, PodPhase,
+    Protocol, Service, ServiceAccount, ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+    TrafficDistribution,
 };
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
 pub use stream::{Change, Changes, ObjectFeed, ObjectStream, stream};

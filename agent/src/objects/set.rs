@@ -144,30 +144,30 @@ impl ObjectSet {
         }
     }
 
-    /// Adds an object, in place of one of the same key.
-    pub fn insert(&mut self, object: Object) {
+    /// Adds an object, in place of one of the same key, which is returned.
+    pub fn insert(&mut self, object: Object) -> Option<Object> {
         match object {
-            Object::Namespace(namespace) => drop(self.namespaces.insert(Arc::clone(&namespace.name), namespace)),
-            Object::Pod(pod) => drop(self.pods.insert(pod.name.clone(), pod)),
-            Object::Service(service) => drop(self.services.insert(service.name.clone(), service)),
-            Object::EndpointSlice(slice) => drop(self.endpoint_slices.insert(slice.name.clone(), slice)),
-            Object::Node(node) => drop(self.nodes.insert(Arc::clone(&node.name), node)),
-            Object::ServiceAccount(account) => drop(self.service_accounts.insert(account.name.clone(), account)),
-            Object::ConfigMap(map) => drop(self.config_maps.insert(map.name.clone(), map)),
+            Object::Namespace(it) => self.namespaces.insert(Arc::clone(&it.name), it).map(Object::Namespace),
+            Object::Pod(it) => self.pods.insert(it.name.clone(), it).map(Object::Pod),
+            Object::Service(it) => self.services.insert(it.name.clone(), it).map(Object::Service),
+            Object::EndpointSlice(it) => self.endpoint_slices.insert(it.name.clone(), it).map(Object::EndpointSlice),
+            Object::Node(it) => self.nodes.insert(Arc::clone(&it.name), it).map(Object::Node),
+            Object::ServiceAccount(it) => self.service_accounts.insert(it.name.clone(), it).map(Object::ServiceAccount),
+            Object::ConfigMap(it) => self.config_maps.insert(it.name.clone(), it).map(Object::ConfigMap),
         }
     }
 
-    /// Takes an object out.
-    pub fn remove(&mut self, key: &ObjectKey) {
+    /// Takes an object out and returns it.
+    pub fn remove(&mut self, key: &ObjectKey) -> Option<Object> {
         let name = &key.name;
         match key.kind {
-            Kind::Namespace => drop(self.namespaces.remove(&name.name)),
-            Kind::Pod => drop(self.pods.remove(name)),
-            Kind::Service => drop(self.services.remove(name)),
-            Kind::EndpointSlice => drop(self.endpoint_slices.remove(name)),
-            Kind::Node => drop(self.nodes.remove(&name.name)),
-            Kind::ServiceAccount => drop(self.service_accounts.remove(name)),
-            Kind::ConfigMap => drop(self.config_maps.remove(name)),
+            Kind::Namespace => self.namespaces.remove(&name.name).map(Object::Namespace),
+            Kind::Pod => self.pods.remove(name).map(Object::Pod),
+            Kind::Service => self.services.remove(name).map(Object::Service),
+            Kind::EndpointSlice => self.endpoint_slices.remove(name).map(Object::EndpointSlice),
+            Kind::Node => self.nodes.remove(&name.name).map(Object::Node),
+            Kind::ServiceAccount => self.service_accounts.remove(name).map(Object::ServiceAccount),
+            Kind::ConfigMap => self.config_maps.remove(name).map(Object::ConfigMap),
         }
     }
 
@@ -177,7 +177,7 @@ impl ObjectSet {
             match change {
                 Change::Put(object) => self.insert(object),
                 Change::Remove(key) => self.remove(&key),
-            }
+            };
         }
     }
 

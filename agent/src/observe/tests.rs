@@ -23,14 +23,14 @@ pub(super) fn workload(name: &str, version: &str) -> Arc<Workload> {
         service_account: name.into(),
         node: "node-a".into(),
         identity,
-        addresses: vec!["10.0.0.1".parse().unwrap()],
+        addresses: ["10.0.0.1".parse().unwrap()].into(),
         membership: Membership::Enrolled,
         owner: name.into(),
         app: name.into(),
         version: version.into(),
         canonical_service: name.into(),
         canonical_revision: if version.is_empty() { "latest".into() } else { version.into() },
-        local: Some(LocalPod { netns: PathBuf::from("/run/netns/x"), rules: Default::default() }),
+        local: Some(Box::new(LocalPod { netns: PathBuf::from("/run/netns/x"), rules: Default::default() })),
     })
 }
 

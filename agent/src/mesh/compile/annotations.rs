@@ -4,10 +4,9 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::Problems;
 use crate::{
     mesh::{CaptureRules, LocalPod},
-    objects::{Kind, Pod},
+    objects::Pod,
 };
 
 const NETNS: &str = "heddle.io/netns";
@@ -19,7 +18,7 @@ const PORTS: &str = "port numbers from 1 to 65535, separated by commas";
 const CIDRS: &str = "networks such as 10.0.0.0/8 or fd00::/8, separated by commas";
 
 /// What capture needs of an enrolled pod of this node. `None` if its network namespace is not known.
-pub(super) fn local_pod(pod: &Pod, problems: &mut Problems) -> Option<LocalPod> {
+pub(super) fn local_pod(pod: &Pod, problems: &mut Vec<String>) -> Option<LocalPod> {
     let netns = match pod.annotations.get(NETNS) {
         Some(path) if path.starts_with('/') => PathBuf::from(path),
         found => {
@@ -28,7 +27,7 @@ pub(super) fn local_pod(pod: &Pod, problems: &mut Problems) -> Option<LocalPod> 
                 "annotation {NETNS}: found {found}, allowed: an absolute path such as /run/netns/NAME; \
                  until then the pod is not captured and its peers cannot reach it"
             );
-            problems.add(Kind::Pod, &pod.name, message);
+            problems.push(message);
             return None;
         }
     };
@@ -40,13 +39,13 @@ pub(super) fn local_pod(pod: &Pod, problems: &mut Problems) -> Option<LocalPod> 
     Some(LocalPod { netns, rules })
 }
 
-fn ports(pod: &Pod, annotation: &str, problems: &mut Problems) -> Vec<u16> {
+fn ports(pod: &Pod, annotation: &str, problems: &mut Vec<String>) -> Vec<u16> {
     let ports: Vec<std::num::NonZeroU16> = list(pod, annotation, PORTS, problems);
     ports.into_iter().map(std::num::NonZeroU16::get).collect()
 }
 
 /// One bad item spoils the whole value: half an exclusion was never meant.
-fn list<T: FromStr + Ord>(pod: &Pod, annotation: &str, allowed: &str, problems: &mut Problems) -> Vec<T> {
+fn list<T: FromStr + Ord>(pod: &Pod, annotation: &str, allowed: &str, problems: &mut Vec<String>) -> Vec<T> {
     let Some(text) = pod.annotations.get(annotation) else { return Vec::new() };
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     let mut values = Vec::new();
@@ -55,7 +54,7 @@ fn list<T: FromStr + Ord>(pod: &Pod, annotation: &str, allowed: &str, problems: 
             let message = format!(
                 "annotation {annotation}: found {item:?} in {text:?}, allowed: {allowed}; until then nothing is excluded by it"
             );
-            problems.add(Kind::Pod, &pod.name, message);
+            problems.push(message);
             return Vec::new();
         };
         values.push(value);

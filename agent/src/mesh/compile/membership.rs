@@ -1,9 +1,9 @@
 //! Which pods are in the mesh.
 
-use super::Problems;
+use super::{batch::Batch, problems::Problems};
 use crate::{
     mesh::Membership,
-    objects::{Kind, Map, ObjectName, ObjectSet, Pod},
+    objects::{Kind, Map, ObjectKey, ObjectName, ObjectSet, Pod},
 };
 
 /// The label on a Namespace or a Pod.
@@ -17,10 +17,10 @@ enum Wish {
 }
 
 /// The pod's own label decides; without one, its namespace's.
-pub(super) fn of(pod: &Pod, objects: &ObjectSet, problems: &mut Problems) -> Membership {
+pub(super) fn of(pod: &Pod, objects: &ObjectSet, problems: &mut Vec<String>) -> Membership {
     let own = wish(&pod.labels);
     if let Err(found) = own {
-        problems.add(Kind::Pod, &pod.name, bad_label(found, "the namespace's label decides"));
+        problems.push(bad_label(found, "the namespace's label decides"));
     }
     let inherited = || objects.namespaces.get(&pod.name.namespace).and_then(|ns| wish(&ns.labels).ok().flatten());
     match own.ok().flatten().or_else(inherited) {
@@ -30,20 +30,19 @@ pub(super) fn of(pod: &Pod, objects: &ObjectSet, problems: &mut Problems) -> Mem
 }
 
 /// Reports namespaces whose label is not understood: once each, not with each of their pods.
-pub(super) fn check_namespaces(objects: &ObjectSet, problems: &mut Problems) {
-    for (name, namespace) in &objects.namespaces {
-        if let Err(found) = wish(&namespace.labels) {
-            let message = bad_label(found, "only pods with a label of their own are enrolled");
-            problems.add(Kind::Namespace, &ObjectName::new("", name), message);
-        }
+pub(super) fn check_namespaces(batch: &Batch, objects: &ObjectSet, problems: &mut Problems) {
+    for name in batch.namespaces.keys() {
+        let found = objects.namespaces.get(name).and_then(|namespace| wish(&namespace.labels).err());
+        let message = found.map(|found| bad_label(found, "only pods with a label of their own are enrolled"));
+        let object = ObjectKey { kind: Kind::Namespace, name: ObjectName::new("", name) };
+        problems.set(object, message.into_iter().collect());
     }
 }
 
 /// Host-network pods share the node's network namespace, which is not captured; one that asks for it is told so.
-pub(super) fn check_host_network(pod: &Pod, problems: &mut Problems) {
+pub(super) fn check_host_network(pod: &Pod, problems: &mut Vec<String>) {
     if wish(&pod.labels) == Ok(Some(Wish::Enabled)) {
-        let message = format!("label {LABEL}: enabled has no effect on a host-network pod; remove the label");
-        problems.add(Kind::Pod, &pod.name, message);
+        problems.push(format!("label {LABEL}: enabled has no effect on a host-network pod; remove the label"));
     }
 }
 

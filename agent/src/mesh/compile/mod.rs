@@ -1,18 +1,29 @@
 //! Objects to snapshot: a pure function that the agent and every offline command call alike.
 //!
-//! In: a complete set of objects and whose node this is. Out: the contents of a snapshot, and what could not be
-//! honoured. It neither reads nor waits for anything, and the order in which objects arrived plays no part.
+//! In: changes of objects, and whose node this is. Out: the contents of a snapshot, and what could not be honoured. It
+//! neither reads nor waits for anything. What comes out depends on the objects that there are and on nothing else: not
+//! on the order in which they came, nor on how they were before. The work of a change grows with what it touches and
+//! not with the size of the mesh.
 
 mod annotations;
+mod batch;
+mod claims;
 mod membership;
+mod pods;
+mod problems;
+mod service;
 mod services;
-mod workloads;
+mod slice;
+mod workload;
 
 use std::sync::Arc;
 
-use self::workloads::Workloads;
-use super::{MeshProblem, ObjectRef, Snapshot, TrustDomain};
-use crate::objects::{Kind, ObjectKey, ObjectName, ObjectSet};
+use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
+use super::{DocumentStatus, MeshProblem, Snapshot, TrustDomain, documents::Documents};
+use crate::{
+    objects::{Change, ObjectSet},
+    rules::Enforced,
+};
 
 /// What the compiler needs to know besides the objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,26 +36,92 @@ pub struct MeshSettings {
     pub root_namespace: Arc<str>,
 }
 
-/// Objects in; the contents of a snapshot (generation 0) and everything that could not be honoured out. Pure.
-pub fn compile(objects: &ObjectSet, settings: &MeshSettings) -> (Snapshot, Vec<MeshProblem>) {
-    let mut problems = Problems::default();
-    let Workloads { by_address, local } = workloads::compile(objects, settings, &mut problems);
-    let services = services::compile(objects, &by_address, &mut problems);
-    let (virtual_ports, virtual_addresses) = services::virtual_addresses(&services, &mut problems);
-    let snapshot = Snapshot { generation: 0, workloads: by_address, local, services, virtual_ports, virtual_addresses };
-    (snapshot, problems.0)
+/// All objects, and what they mean.
+#[derive(Debug)]
+pub struct Compiler {
+    settings: MeshSettings,
+    objects: ObjectSet,
+    documents: Documents,
+    pods: Pods,
+    services: Services,
+    problems: Problems,
+    snapshot: Snapshot,
 }
 
-/// Collects what could not be honoured.
-#[derive(Debug, Default)]
-struct Problems(Vec<MeshProblem>);
+/// What became of a batch of changes.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The contents of the snapshot (generation 0), where something that decides has changed.
+    pub snapshot: Option<Snapshot>,
+    /// Everything that cannot be honoured, ordered by object, where that has changed.
+    pub problems: Option<Vec<MeshProblem>>,
+    /// Those among the problems that were not there before.
+    pub new_problems: Vec<MeshProblem>,
+    /// What became of every mesh document, where any has changed.
+    pub documents: Option<Vec<DocumentStatus>>,
+}
 
-impl Problems {
-    fn add(&mut self, kind: Kind, name: &ObjectName, message: String) {
-        let object = ObjectRef(ObjectKey { kind, name: name.clone() });
-        self.0.push(MeshProblem { object, message });
+/// What a set of objects means.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The contents of the snapshot (generation 0).
+    pub snapshot: Snapshot,
+    /// Everything that cannot be honoured, ordered by object.
+    pub problems: Vec<MeshProblem>,
+    /// What became of every mesh document.
+    pub documents: Vec<DocumentStatus>,
+}
+
+impl Compiler {
+    /// A compiler without objects.
+    pub fn new(settings: MeshSettings) -> Self {
+        Self::enforcing(settings, Enforced::THIS_BUILD)
     }
+
+    /// The same for another build than this one.
+    fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
+        Self {
+            documents: Documents::new(Arc::clone(&settings.root_namespace), enforced),
+            settings,
+            objects: ObjectSet::default(),
+            pods: Pods::default(),
+            services: Services::default(),
+            problems: Problems::default(),
+            snapshot: Snapshot::default(),
+        }
+    }
+
+    /// The objects that there are.
+    pub fn objects(&self) -> &ObjectSet {
+        &self.objects
+    }
+
+    /// Brings everything up to date.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Outcome {
+        let batch = Batch::take_in(changes, &mut self.objects);
+        let Self { settings, objects, documents, pods, services, problems, snapshot } = self;
+        membership::check_namespaces(&batch, objects, problems);
+        let rules = documents.update(&batch.config_maps, objects);
+        snapshot.rules = documents.in_force().clone();
+        let pods_changed = pods.update(&batch, objects, settings, snapshot, problems);
+        let services_changed = services.update(&batch, objects, settings, snapshot, problems);
+        let changed = !rules.is_empty() || pods_changed || services_changed;
+        let (problems, new_problems) = problems.changed();
+        let documents = (!batch.config_maps.is_empty()).then(|| documents.status());
+        Outcome { snapshot: changed.then(|| snapshot.clone()), problems, new_problems, documents }
+    }
+}
+
+/// Objects in; what they mean out. Pure.
+pub fn compile(objects: &ObjectSet, settings: &MeshSettings) -> Compiled {
+    let mut compiler = Compiler::new(settings.clone());
+    let outcome = compiler.apply(objects.objects().map(Change::Put));
+    let (problems, documents) = (outcome.problems.unwrap_or_default(), outcome.documents.unwrap_or_default());
+    Compiled { snapshot: compiler.snapshot, problems, documents }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod order_tests;

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     config::yaml::split,
-    mesh::{AddressFamily, Destination, Membership, Workload},
+    mesh::{AddressFamily, Choice, Destination, Membership, Service, ServiceKind, ServiceName, Workload},
     objects::objects_of,
 };
 
@@ -33,7 +33,7 @@ fn settings() -> MeshSettings {
 }
 
 fn compiled(text: &str) -> (Snapshot, Vec<String>) {
-    let (snapshot, problems) = compile(&set(text), &settings());
+    let Compiled { snapshot, problems, .. } = compile(&set(text), &settings());
     (snapshot, problems.iter().map(ToString::to_string).collect())
 }
 
@@ -49,6 +49,10 @@ fn pod(name: &str, ip: &str, metadata: &str, spec: &str, status: &str) -> String
 
 fn netns(name: &str) -> String {
     format!(", annotations: {{heddle.io/netns: /run/netns/{name}}}")
+}
+
+fn service(snapshot: &Snapshot, name: &str) -> Arc<Service> {
+    Arc::clone(snapshot.service(&ServiceName { namespace: "shop".into(), name: name.into() }).unwrap())
 }
 
 fn address(text: &str) -> SocketAddr {
@@ -230,8 +234,8 @@ fn one_namespace_and_one_uid_belong_to_one_pod() {
     assert_eq!(
         problems,
         [
-            "Pod shop/c: metadata.uid: \"u1\" is another pod's too; give each pod its own, or none",
             "Pod shop/a: network namespace /run/netns/x is also that of the newer pod shop/b; it is not enrolled",
+            "Pod shop/c: metadata.uid: \"u1\" is another pod's too; give each pod its own, or none",
         ]
     );
     let local: Vec<_> = snapshot.local_pods().iter().map(|w| (&*w.name, &*w.uid.0)).collect();
@@ -288,10 +292,11 @@ fn behind(snapshot: &Snapshot, dialled: &str) -> Vec<String> {
 }
 
 #[test]
-fn cluster_ip_has_the_ready_endpoints_of_its_family_once() {
+fn cluster_ip_has_the_ready_endpoints_of_its_family() {
     let (snapshot, problems) = compiled(&(WEB.to_owned() + &pod("web", "10.0.0.1", "", "", "")));
     assert_eq!(problems, Vec::<String>::new());
-    assert_eq!(behind(&snapshot, "10.96.0.1:80"), ["10.0.0.1:8080", "10.0.0.2:8080"]);
+    let twice = "10.0.0.1:8080";
+    assert_eq!(behind(&snapshot, "10.96.0.1:80"), ["10.0.0.1:8080", "10.0.0.2:8080", twice], "two slices list it");
     assert_eq!(behind(&snapshot, "[fd00:96::1]:80"), ["[fd00::1]:8080"]);
     assert_eq!(behind(&snapshot, "10.96.0.1:81"), Vec::<String>::new(), "no slice has a port of this name");
     for not_a_port in ["10.96.0.1:53", "10.96.0.1:8080"] {
@@ -302,32 +307,34 @@ fn cluster_ip_has_the_ready_endpoints_of_its_family_once() {
     }
     let Destination::Service(port) = snapshot.destination(address("10.96.0.1:80")) else { panic!("no service") };
     assert_eq!(port.family, AddressFamily::V4);
-    let pods: Vec<_> =
-        port.ready.iter().map(|endpoint| endpoint.workload.as_ref().map(|w| w.name.to_string())).collect();
-    assert_eq!(pods, [Some("web".to_owned()), None]);
+    assert_eq!((&*port.service.name, &*port.name), ("web", "http"));
 }
 
 #[test]
 fn service_that_publishes_not_ready_addresses_has_them_all() {
     let (snapshot, _) = compiled(&WEB.replace("spec:\n", "spec:\n  publishNotReadyAddresses: true\n"));
-    assert_eq!(behind(&snapshot, "10.96.0.1:80"), ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080"]);
+    assert_eq!(behind(&snapshot, "10.96.0.1:80"), ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080", "10.0.0.1:8080"]);
 }
 
 #[test]
 fn headless_service_has_endpoints_but_no_address() {
     let (snapshot, _) = compiled(&WEB.replace("clusterIPs: [10.96.0.1, \"fd00:96::1\"]", "clusterIP: None"));
     assert_eq!(snapshot.destination(address("10.96.0.1:80")), Destination::External);
-    let [service] = snapshot.services() else { panic!("{snapshot:?}") };
+    let service = service(&snapshot, "web");
+    assert_eq!(service.kind, ServiceKind::Headless);
     let ports: Vec<_> = service.ports.iter().map(|port| (port.port, port.family, port.ready.len())).collect();
     use AddressFamily::{V4, V6};
-    assert_eq!(ports, [(80, V4, 2), (80, V6, 1), (81, V4, 0), (81, V6, 0)]);
+    assert_eq!(ports, [(80, V4, 3), (80, V6, 1), (81, V4, 0), (81, V6, 0)]);
 }
 
 #[test]
-fn external_name_is_no_service_of_the_mesh() {
-    let (snapshot, _) =
-        compiled("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {type: ExternalName, externalName: x}}");
-    assert!(snapshot.services().is_empty());
+fn external_name_is_known_by_name_only() {
+    let text = WEB.replace("  clusterIPs:", "  type: ExternalName\n  externalName: web.example\n  clusterIPs:");
+    let (snapshot, problems) = compiled(&text);
+    assert_eq!(problems, Vec::<String>::new());
+    let service = service(&snapshot, "web");
+    assert_eq!((service.kind, service.addresses.len(), service.ports.len()), (ServiceKind::ExternalName, 0, 0));
+    assert_eq!(snapshot.destination(address("10.96.0.1:80")), Destination::External);
 }
 
 #[test]
@@ -350,6 +357,130 @@ fn cluster_ip_and_port_conflicts_are_reported() {
     assert_eq!((&*port.service.name, &*port.name), ("a", "x"));
 }
 
+/// A Service of namespace shop with one port, and a slice for each list of endpoints. This node is in zone z1.
+fn discovery(spec: &str, port: &str, slices: &[(&str, &str)]) -> String {
+    let mut text = format!(
+        "---\n{{apiVersion: v1, kind: Node, metadata: {{name: node-a, labels: {{topology.kubernetes.io/zone: z1}}}}}}\n\
+         ---\n{{apiVersion: v1, kind: Service, metadata: {{name: db, namespace: shop}}, \
+         spec: {{clusterIP: 10.96.0.7, ports: [{port}]{spec}}}}}\n"
+    );
+    for (number, (port, endpoints)) in slices.iter().enumerate() {
+        text += &format!(
+            "---\n{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4, metadata: {{name: db-{number}, \
+             namespace: shop, labels: {{kubernetes.io/service-name: db}}}}, ports: [{port}], endpoints: [{endpoints}]}}\n"
+        );
+    }
+    text
+}
+
+#[test]
+fn slice_ports_give_the_numbers() {
+    let named = "{name: sql, port: 80, targetPort: listen}";
+    let unnamed = "{port: 80, targetPort: 5432}";
+    let (a, b) = ("{addresses: [10.0.0.1]}", "{addresses: [10.0.0.2]}");
+    let cases: [(&str, &[(&str, &str)], &[&str]); 7] = [
+        (named, &[("{name: sql, port: 5432}", a)], &["10.0.0.1:5432"]),
+        // Pods whose containers give one port name different numbers.
+        (named, &[("{name: sql, port: 5432}", a), ("{name: sql, port: 6543}", b)], &["10.0.0.1:5432", "10.0.0.2:6543"]),
+        (named, &[("{name: other, port: 5432}", a)], &[]),
+        (named, &[("{name: sql, port: 5432, protocol: UDP}", a)], &[]),
+        (unnamed, &[("{port: 5432}", a)], &["10.0.0.1:5432"]),
+        (unnamed, &[("{name: sql, port: 5432}", a)], &["10.0.0.1:5432"]),
+        (unnamed, &[("{name: sql, port: 5432}, {name: admin, port: 9}", a)], &[]),
+    ];
+    for (port, slices, expected) in cases {
+        let (snapshot, problems) = compiled(&discovery("", port, slices));
+        assert_eq!(problems, Vec::<String>::new());
+        assert_eq!(behind(&snapshot, "10.96.0.7:80"), expected, "{port} {slices:?}");
+    }
+}
+
+#[test]
+fn what_the_service_says_of_its_port_is_kept() {
+    let spec = ", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}";
+    let (snapshot, _) = compiled(&discovery(spec, "{port: 80, appProtocol: kubernetes.io/h2c}", &[]));
+    let port = &service(&snapshot, "db").ports[0];
+    assert_eq!(port.app_protocol.as_deref(), Some("kubernetes.io/h2c"));
+    assert_eq!(port.client_affinity, Some(Duration::from_secs(60)));
+}
+
+/// Endpoints 10.0.0.1, 10.0.0.2, ... with these fields.
+fn entries(fields: &[&str]) -> String {
+    let entry = |(index, fields): (usize, &&str)| format!("{{addresses: [10.0.0.{}]{fields}}}", index + 1);
+    fields.iter().enumerate().map(entry).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn choice_of_endpoints_follows_kubernetes() {
+    const DEAD: &str = ", conditions: {ready: false}";
+    const LEAVING: &str = ", conditions: {ready: false, serving: true, terminating: true}";
+    const GONE: &str = ", conditions: {ready: false, serving: false, terminating: true}";
+    const Z1: &str = ", zone: z1, hints: {forZones: [{name: z1}]}";
+    const Z2: &str = ", zone: z2, hints: {forZones: [{name: z2}, {name: z3}]}";
+    const NODE_A: &str = ", nodeName: node-a, hints: {forNodes: [{name: node-a}], forZones: [{name: z1}]}";
+    const NODE_B: &str = ", nodeName: node-b, hints: {forNodes: [{name: node-b}], forZones: [{name: z1}]}";
+    const HERE: &str = ", nodeName: node-a";
+    const THERE: &str = ", nodeName: node-b";
+    let here_leaving = LEAVING.to_owned() + HERE;
+    let here_leaving = here_leaving.as_str();
+    let (local, close) = (", internalTrafficPolicy: Local", ", trafficDistribution: PreferClose");
+    let cases: [(&str, &[&str], Choice, &[u8]); 22] = [
+        ("", &["", DEAD, LEAVING], Choice::Ready, &[1]),
+        ("", &[DEAD, LEAVING, GONE], Choice::Terminating, &[2]),
+        ("", &[DEAD, GONE], Choice::Terminating, &[]),
+        (", publishNotReadyAddresses: true", &["", DEAD, LEAVING], Choice::Ready, &[1, 2, 3]),
+        // Hints.
+        ("", &[Z1, Z2], Choice::ForZone, &[1]),
+        ("", &[Z1, Z2, ""], Choice::Ready, &[1, 2, 3]),
+        ("", &[Z2, Z2], Choice::Ready, &[1, 2]),
+        ("", &[Z1, Z2, DEAD], Choice::ForZone, &[1]),
+        ("", &[NODE_A, NODE_B], Choice::ForNode, &[1]),
+        ("", &[NODE_B, NODE_B, Z2], Choice::ForZone, &[1, 2]),
+        // Without hints: as the distribution would have them written.
+        (close, &[", zone: z1", ", zone: z2"], Choice::ForZone, &[1]),
+        (close, &[", zone: z2", ", zone: z2"], Choice::Ready, &[1, 2]),
+        (close, &[", zone: z1", ""], Choice::Ready, &[1, 2]),
+        (", trafficDistribution: PreferSameZone", &[", zone: z1", ", zone: z2"], Choice::ForZone, &[1]),
+        (", trafficDistribution: PreferSameNode", &[", zone: z1, nodeName: node-b", HERE], Choice::ForNode, &[2]),
+        (", trafficDistribution: PreferSameNode", &[", zone: z1, nodeName: node-b", THERE], Choice::Ready, &[1, 2]),
+        ("", &[", zone: z1", ", zone: z2"], Choice::Ready, &[1, 2]),
+        // Only this node.
+        (local, &[HERE, THERE], Choice::Local, &[1]),
+        (local, &[THERE, ""], Choice::LocalTerminating, &[]),
+        (local, &[THERE, here_leaving], Choice::LocalTerminating, &[2]),
+        (local, &[HERE, here_leaving], Choice::Local, &[1]),
+        (local, &[NODE_B, HERE], Choice::Local, &[2]),
+    ];
+    for (spec, fields, choice, expected) in cases {
+        let endpoints = entries(fields);
+        // In one slice, and in one for each: the choice is that of the whole port.
+        let split: Vec<_> =
+            endpoints.split_inclusive("}, ").map(|one| ("{port: 1}", one.trim_end_matches(", "))).collect();
+        let split = if split.len() == fields.len() { split } else { Vec::new() };
+        for slices in [vec![("{port: 1}", endpoints.as_str())], split] {
+            if slices.is_empty() {
+                continue;
+            }
+            let (snapshot, problems) = compiled(&discovery(spec, "{port: 80}", &slices));
+            assert_eq!(problems, Vec::<String>::new());
+            let expected: Vec<_> = expected.iter().map(|host| format!("10.0.0.{host}:1")).collect();
+            assert_eq!(behind(&snapshot, "10.96.0.7:80"), expected, "{spec} {slices:?}");
+            assert_eq!(service(&snapshot, "db").ports[0].ready.choice(), choice, "{spec} {slices:?}");
+        }
+    }
+}
+
+#[test]
+fn endpoint_that_this_node_does_not_choose_is_still_reached_by_the_service_of_others() {
+    let endpoints = entries(&[", nodeName: node-a", ", nodeName: node-b"]);
+    let (snapshot, _) =
+        compiled(&discovery(", internalTrafficPolicy: Local", "{port: 80}", &[("{port: 1}", &endpoints)]));
+    assert_eq!(behind(&snapshot, "10.96.0.7:80"), ["10.0.0.1:1"]);
+    let asked = |ip: &str| snapshot.service_endpoint("shop", "db", 80, ip.parse().unwrap());
+    assert_eq!(asked("10.0.0.2"), Some(address("10.0.0.2:1")));
+    assert_eq!(asked("10.0.0.3"), None);
+}
+
 #[test]
 fn snapshot_shows_as_json() {
     let text = SHOP.to_owned() + WEB + &pod("web", "10.0.0.1", &netns("web"), "", "");
@@ -363,30 +494,7 @@ fn snapshot_shows_as_json() {
     });
     assert_eq!(shown["workloads"], serde_json::json!([expected]));
     let port = &shown["services"][0]["ports"][0];
-    let ready = serde_json::json!([{"address": "10.0.0.1:8080", "workload": "shop/web"}, {"address": "10.0.0.2:8080"}]);
+    let web = serde_json::json!({"address": "10.0.0.1:8080", "workload": "shop/web"});
+    let ready = serde_json::json!([web, {"address": "10.0.0.2:8080"}, web]);
     assert_eq!((&port["port"], &port["family"], &port["ready"]), (&80.into(), &"IPv4".into(), &ready));
-}
-
-proptest! {
-    /// Any mix of colliding pods and services: one answer, whatever the order of the documents; no panic.
-    #[test]
-    fn order_of_documents_does_not_matter(
-        pods in prop::collection::vec((0..4u8, 0..4u8, 0..3u8, 0..3u8), 0..8),
-        order in any::<prop::sample::Index>(),
-    ) {
-        let mut documents: Vec<String> = pods.iter().enumerate().map(|(i, (ip, uid, day, ns))| {
-            let metadata = format!(", uid: u{uid}, creationTimestamp: 2025-01-0{}T00:00:00Z{}", day + 1, netns(&format!("n{ns}")));
-            pod(&format!("p{i}"), &format!("10.0.0.{ip}"), &metadata, "", "")
-        }).chain([format!("---\n{SHOP}"), WEB.to_owned()]).collect();
-        let (first, first_problems) = compiled(&documents.concat());
-        let shift = order.index(documents.len());
-        documents.rotate_left(shift);
-        let (second, second_problems) = compiled(&documents.concat());
-        prop_assert!(first.same_contents(&second));
-        prop_assert_eq!(first_problems, second_problems);
-        // Each address and each network namespace has one holder.
-        let namespaces: Vec<_> = first.local_pods().iter().map(|w| w.local.as_ref().unwrap().netns.clone()).collect();
-        let distinct: std::collections::BTreeSet<_> = namespaces.iter().collect();
-        prop_assert_eq!(distinct.len(), namespaces.len());
-    }
 }

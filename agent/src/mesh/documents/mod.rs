@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    objects::{ConfigMap, ObjectName},
+    objects::{ConfigMap, ObjectName, ObjectSet},
     rules::{Enforced, Rule, RuleKey},
 };
 
@@ -22,23 +22,26 @@ pub use status::{DocumentState, DocumentStatus};
 
 use text::{Origin, Text};
 
+/// Rules in force. A copy shares all that is the same.
+pub type Rules = imbl::OrdMap<RuleKey, Arc<Rule>>;
+
 /// How documents are judged.
 #[derive(Clone, Debug)]
-pub struct DocumentSettings {
+struct DocumentSettings {
     /// The namespace of documents that concern the whole mesh. Files' documents without a namespace belong to it.
-    pub root_namespace: Arc<str>,
+    root_namespace: Arc<str>,
     /// What this build enforces.
-    pub enforced: Enforced,
+    enforced: Enforced,
 }
 
 /// All documents, and what is in force of them.
 #[derive(Debug)]
-pub struct Documents {
+pub(super) struct Documents {
     settings: DocumentSettings,
     maps: BTreeMap<ObjectName, Map>,
     /// Where each rule is defined, the definition that counts first.
     definitions: BTreeMap<RuleKey, BTreeSet<Place>>,
-    in_force: BTreeMap<RuleKey, Arc<Rule>>,
+    in_force: Rules,
 }
 
 /// One ConfigMap.
@@ -61,17 +64,37 @@ struct Place {
 
 impl Documents {
     /// None yet.
-    pub fn new(settings: DocumentSettings) -> Self {
-        Self { settings, maps: BTreeMap::new(), definitions: BTreeMap::new(), in_force: BTreeMap::new() }
+    pub(super) fn new(root_namespace: Arc<str>, enforced: Enforced) -> Self {
+        let settings = DocumentSettings { root_namespace, enforced };
+        Self { settings, maps: BTreeMap::new(), definitions: BTreeMap::new(), in_force: Rules::new() }
     }
 
     /// The rules in force.
-    pub fn in_force(&self) -> &BTreeMap<RuleKey, Arc<Rule>> {
+    pub(super) fn in_force(&self) -> &Rules {
         &self.in_force
     }
 
+    /// Takes in ConfigMaps that changed; `changed` is what they were, `objects` what they are. The rules that are in
+    /// force in another version now, or in force or not for the first time.
+    pub(super) fn update(
+        &mut self,
+        changed: &BTreeMap<ObjectName, Option<Arc<ConfigMap>>>,
+        objects: &ObjectSet,
+    ) -> BTreeSet<RuleKey> {
+        let before = self.in_force.clone();
+        let mut touched = BTreeSet::new();
+        for name in changed.keys() {
+            touched.extend(match objects.config_maps.get(name) {
+                Some(map) => self.put(map),
+                None => self.remove(name),
+            });
+        }
+        touched.retain(|key| before.get(key) != self.in_force.get(key));
+        touched
+    }
+
     /// A ConfigMap is there, new or changed. Returns the rules whose version in force may have changed.
-    pub fn put(&mut self, map: &ConfigMap) -> BTreeSet<RuleKey> {
+    fn put(&mut self, map: &ConfigMap) -> BTreeSet<RuleKey> {
         let before = self.maps.remove(&map.name);
         let mut touched = before.as_ref().map(|before| self.undefine(&map.name, before)).unwrap_or_default();
         let now = self.read(map, before);
@@ -84,14 +107,14 @@ impl Documents {
     }
 
     /// A ConfigMap is gone, and with it what it defined. Returns the rules whose version in force may have changed.
-    pub fn remove(&mut self, name: &ObjectName) -> BTreeSet<RuleKey> {
+    fn remove(&mut self, name: &ObjectName) -> BTreeSet<RuleKey> {
         let Some(before) = self.maps.remove(name) else { return BTreeSet::new() };
         let touched = self.undefine(name, &before);
         self.settle(touched)
     }
 
     /// What became of each document, in the order of ConfigMaps and texts.
-    pub fn status(&self) -> Vec<DocumentStatus> {
+    pub(super) fn status(&self) -> Vec<DocumentStatus> {
         self.maps.iter().flat_map(|(name, map)| self.status_of(name, map)).collect()
     }
 

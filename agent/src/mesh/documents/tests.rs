@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn documents() -> Documents {
-    Documents::new(DocumentSettings { root_namespace: "heddle-system".into(), enforced: Enforced::THIS_BUILD })
+    Documents::new("heddle-system".into(), Enforced::THIS_BUILD)
 }
 
 /// A ReferenceGrant: the kind with the least in it. `from` tells versions apart.

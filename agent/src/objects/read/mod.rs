@@ -11,7 +11,7 @@ mod slice;
 
 use std::{net::IpAddr, sync::Arc, time::SystemTime};
 
-use super::{Kind, Map, Namespace, Object, ObjectKey, ObjectName, Protocol, ServiceAccount};
+use super::{Kind, Map, Namespace, Object, ObjectKey, ObjectName, Protocol, ServiceAccount, intern};
 use crate::{
     config::{
         Position, Problem,
@@ -113,7 +113,8 @@ fn name_in<'a>(metadata: &MapReader<'a>) -> Option<&'a str> {
 fn namespaced<'a>(root: &MapReader<'a>) -> Option<(MapReader<'a>, ObjectName)> {
     let metadata = metadata(root)?;
     let name = name_in(&metadata)?;
-    let name = ObjectName::new(metadata.text("namespace").unwrap_or("default"), name);
+    let namespace = intern::text(metadata.text("namespace").unwrap_or("default"));
+    let name = ObjectName { namespace, name: name.into() };
     Some((metadata, name))
 }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{ReadObject, ip, map_of, namespaced, time};
 use crate::{
     config::yaml::MapReader,
-    objects::{Kind, Object, ObjectKey, ObjectName, OwnerReference, Pod, PodPhase},
+    objects::{Kind, Map, Object, ObjectKey, ObjectName, OwnerReference, Pod, PodPhase, intern},
 };
 
 const IP_ADDRESS: &str = "an IP address";
@@ -23,18 +23,25 @@ fn pod_of(root: &MapReader<'_>, metadata: &MapReader<'_>, name: ObjectName) -> O
     Some(Pod {
         name,
         uid: metadata.text("uid").map(Into::into),
-        labels: map_of(metadata, "labels"),
-        annotations: map_of(metadata, "annotations"),
-        owner: owner(metadata),
+        labels: intern::map(map_of(metadata, "labels")),
+        annotations: intern::map(annotations(metadata)),
+        owner: owner(metadata).map(intern::owner),
         created: time(metadata, "creationTimestamp"),
         deleting: time(metadata, "deletionTimestamp").is_some(),
-        node: spec.text("nodeName").filter(|node| !node.is_empty()).map(Into::into),
-        service_account: spec.text("serviceAccountName").filter(|name| !name.is_empty()).map(Into::into),
+        node: spec.text("nodeName").filter(|node| !node.is_empty()).map(intern::text),
+        service_account: spec.text("serviceAccountName").filter(|name| !name.is_empty()).map(intern::text),
         host_network: spec.boolean("hostNetwork").unwrap_or(false),
         phase: status.parsed("phase", "a pod phase", phase).unwrap_or_default(),
-        addresses: pod_addresses(&status),
+        addresses: pod_addresses(&status).into(),
         ready: has_condition(&status, "Ready"),
     })
+}
+
+/// Those for the mesh: the others are many, different in each pod, and read by nobody here.
+fn annotations(metadata: &MapReader<'_>) -> Map {
+    let mut annotations = map_of(metadata, "annotations");
+    annotations.retain(|key, _| key.starts_with("heddle.io/"));
+    annotations
 }
 
 fn phase(text: &str) -> Option<PodPhase> {

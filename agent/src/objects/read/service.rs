@@ -1,11 +1,13 @@
 //! Reads a Service.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::{PORT, ReadObject, map_of, namespaced, port_number, protocol};
 use crate::{
     config::yaml::{MapReader, Value},
-    objects::{Kind, Object, ObjectKey, ObjectName, Service, ServiceKind, ServicePort, TargetPort},
+    objects::{
+        Kind, Object, ObjectKey, ObjectName, Service, ServiceKind, ServicePort, TargetPort, TrafficDistribution, intern,
+    },
 };
 
 /// A `v1` Service.
@@ -27,7 +29,44 @@ fn service_of(root: &MapReader<'_>, name: ObjectName) -> Option<Service> {
         ports: spec.maps("ports").iter().filter_map(service_port).collect(),
         selector: map_of(&spec, "selector"),
         publish_not_ready: spec.boolean("publishNotReadyAddresses").unwrap_or(false),
+        client_affinity: client_affinity(&spec),
+        local_only: spec.parsed("internalTrafficPolicy", "Cluster or Local", is_local).unwrap_or(false),
+        distribution: spec.parsed("trafficDistribution", DISTRIBUTIONS, distribution).unwrap_or_default(),
     })
+}
+
+/// Kubernetes' default, three hours, and its bound, a day.
+const AFFINITY_SECONDS: u32 = 10_800;
+const MOST_AFFINITY_SECONDS: u32 = 86_400;
+
+fn client_affinity(spec: &MapReader<'_>) -> Option<Duration> {
+    let wanted = spec.parsed("sessionAffinity", "None or ClientIP", |text| match text {
+        "None" => Some(false),
+        "ClientIP" => Some(true),
+        _ => None,
+    });
+    let client_ip = spec.map_or_empty("sessionAffinityConfig")?.map_or_empty("clientIP")?;
+    let allowed = "a number of seconds from 1 to 86400";
+    let seconds = client_ip.integer("timeoutSeconds", allowed, |n: &u32| (1..=MOST_AFFINITY_SECONDS).contains(n));
+    wanted.unwrap_or(false).then(|| Duration::from_secs(seconds.unwrap_or(AFFINITY_SECONDS).into()))
+}
+
+fn is_local(text: &str) -> Option<bool> {
+    match text {
+        "Cluster" => Some(false),
+        "Local" => Some(true),
+        _ => None,
+    }
+}
+
+const DISTRIBUTIONS: &str = "PreferSameZone, PreferSameNode or PreferClose";
+
+fn distribution(text: &str) -> Option<TrafficDistribution> {
+    match text {
+        "PreferSameZone" | "PreferClose" => Some(TrafficDistribution::SameZone),
+        "PreferSameNode" => Some(TrafficDistribution::SameNode),
+        _ => None,
+    }
 }
 
 fn service_kind(text: &str) -> Option<ServiceKind> {
@@ -59,14 +98,14 @@ fn service_port(port: &MapReader<'_>) -> Option<ServicePort> {
         port.missing("port", PORT);
     }
     Some(ServicePort {
-        name: port.text("name").unwrap_or_default().into(),
+        name: intern::text(port.text("name").unwrap_or_default()),
         target: port.scalar("targetPort", "a port number or name", |node| match &node.value {
             Value::Integer(number) => u16::try_from(*number).ok().map(TargetPort::Number),
             Value::Text(name) => Some(TargetPort::Name(name.clone())),
             _ => None,
         }),
         protocol: protocol(port),
-        app_protocol: port.text("appProtocol").map(Into::into),
+        app_protocol: port.text("appProtocol").map(intern::text),
         port: number?,
     })
 }

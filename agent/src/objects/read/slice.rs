@@ -5,7 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 use super::{ReadObject, map_of, namespaced, port_number, protocol};
 use crate::{
     config::yaml::MapReader,
-    objects::{AddressType, EndpointSlice, Kind, Object, ObjectKey, ObjectName, SliceEndpoint, SlicePort},
+    objects::{
+        AddressType, EndpointSlice, Kind, Object, ObjectKey, ObjectName, Place, SliceEndpoint, SlicePort, intern,
+    },
 };
 
 const IP_ADDRESS: &str = "an IP address of the slice's addressType";
@@ -28,53 +30,56 @@ fn slice_of(root: &MapReader<'_>, metadata: &MapReader<'_>, name: ObjectName) ->
     if !root.has("addressType") {
         root.missing("addressType", allowed);
     }
-    let service = map_of(metadata, "labels").remove("kubernetes.io/service-name").map(Into::into);
+    let service = map_of(metadata, "labels").remove("kubernetes.io/service-name").map(|name| intern::text(&name));
     let ports = root.maps("ports").iter().map(slice_port).collect();
     let family = family?;
-    let endpoints = root.maps("endpoints");
-    Some(EndpointSlice {
-        service,
-        family,
-        ports,
-        endpoints: endpoints.iter().filter_map(|entry| slice_endpoint(entry, family, &name.namespace)).collect(),
-        name,
-    })
+    let entries = root.maps("endpoints");
+    let mut endpoints: Vec<_> = entries.iter().filter_map(|entry| slice_endpoints(entry, family)).flatten().collect();
+    endpoints.shrink_to_fit();
+    Some(EndpointSlice { service, family, ports, endpoints, name })
 }
 
 fn slice_port(port: &MapReader<'_>) -> SlicePort {
     SlicePort {
-        name: port.text("name").unwrap_or_default().into(),
+        name: intern::text(port.text("name").unwrap_or_default()),
         port: port_number(port, "port"),
         protocol: protocol(port),
     }
 }
 
-fn slice_endpoint(entry: &MapReader<'_>, family: AddressType, namespace: &str) -> Option<SliceEndpoint> {
+/// One endpoint for each address of an entry; `None` where a part of the entry cannot be read.
+fn slice_endpoints(entry: &MapReader<'_>, family: AddressType) -> Option<Vec<SliceEndpoint>> {
+    let addresses = addresses(entry, family);
+    let place = place(entry)?;
+    let conditions = entry.map_or_empty("conditions")?;
+    let ready = conditions.boolean("ready").unwrap_or(true);
+    let serving = conditions.boolean("serving").unwrap_or(ready);
+    let terminating = conditions.boolean("terminating").unwrap_or(false);
+    let endpoint = |address| SliceEndpoint { address, ready, serving, terminating, place: Arc::clone(&place) };
+    Some(addresses.into_iter().map(endpoint).collect())
+}
+
+fn addresses(entry: &MapReader<'_>, family: AddressType) -> Vec<IpAddr> {
     let of_family = |address: &IpAddr| match family {
         AddressType::Ipv4 => address.is_ipv4(),
         AddressType::Ipv6 => address.is_ipv6(),
         AddressType::Fqdn => false,
     };
-    let addresses = match family {
+    match family {
         AddressType::Fqdn => Vec::new(),
         AddressType::Ipv4 | AddressType::Ipv6 => {
             entry.scalars("addresses", IP_ADDRESS, |node| node.text()?.parse().ok().filter(of_family))
         }
-    };
-    let conditions = entry.map_or_empty("conditions")?;
-    let ready = conditions.boolean("ready").unwrap_or(true);
-    let target = entry.map_or_empty("targetRef")?;
-    let is_pod = target.text("kind") == Some("Pod");
-    Some(SliceEndpoint {
-        addresses,
-        ready,
-        serving: conditions.boolean("serving").unwrap_or(ready),
-        terminating: conditions.boolean("terminating").unwrap_or(false),
-        pod: target
-            .text("name")
-            .filter(|_| is_pod)
-            .map(|name| ObjectName::new(target.text("namespace").unwrap_or(namespace), name)),
-        node: entry.text("nodeName").map(Into::into),
-        zone: entry.text("zone").map(Into::into),
-    })
+    }
+}
+
+fn place(entry: &MapReader<'_>) -> Option<Arc<Place>> {
+    let hints = entry.map_or_empty("hints")?;
+    let names = |key| hints.maps(key).iter().filter_map(|hint| hint.text("name")).map(intern::text).collect();
+    Some(intern::place(Place {
+        node: entry.text("nodeName").map(intern::text),
+        zone: entry.text("zone").map(intern::text),
+        hinted_zones: names("forZones"),
+        hinted_nodes: names("forNodes"),
+    }))
 }

@@ -39,7 +39,7 @@ metadata:
   uid: 0b1c
   generateName: web-
   labels: {app: web, empty: }
-  annotations: {heddle.io/netns: /run/netns/web}
+  annotations: {heddle.io/netns: /run/netns/web, example.org/notes: long}
   creationTimestamp: 2025-01-31T12:00:00Z
   deletionTimestamp: "2025-01-31T13:00:00Z"
   ownerReferences:
@@ -60,16 +60,16 @@ status:
     let expected = Pod {
         name: ObjectName::new("shop", "web-7d4-x"),
         uid: Some("0b1c".into()),
-        labels: [("app", "web"), ("empty", "")].map(|(k, v)| (k.into(), v.into())).into(),
-        annotations: [("heddle.io/netns".into(), "/run/netns/web".into())].into(),
-        owner: Some(OwnerReference { kind: "ReplicaSet".into(), name: "web-7d4".into() }),
+        labels: Map::from([("app", "web"), ("empty", "")].map(|(k, v)| (k.into(), v.into()))).into(),
+        annotations: Map::from([("heddle.io/netns".into(), "/run/netns/web".into())]).into(),
+        owner: Some(OwnerReference { kind: "ReplicaSet".into(), name: "web-7d4".into() }.into()),
         created: Some(humantime::parse_rfc3339("2025-01-31T12:00:00Z").unwrap()),
         deleting: true,
         node: Some("node-a".into()),
         service_account: Some("web".into()),
         host_network: true,
         phase: PodPhase::Running,
-        addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        addresses: ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()].into(),
         ready: true,
     };
     assert_eq!(*pod, expected);
@@ -82,7 +82,7 @@ fn bare_pod_gets_the_defaults_of_kubernetes() {
         panic!("not a pod")
     };
     assert_eq!(pod.name, ObjectName::new("default", "a"));
-    assert_eq!(pod.addresses, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
+    assert_eq!(*pod.addresses, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
     assert_eq!((pod.phase, pod.ready, pod.host_network, pod.uid.is_none()), (PodPhase::Running, false, false, true));
 }
 
@@ -132,18 +132,56 @@ endpoints:
 - addresses: [10.0.0.1]
   nodeName: node-a
   zone: z1
+  hints: {forZones: [{name: z1}, {name: z2}], forNodes: [{name: node-a}]}
   targetRef: {kind: Pod, name: web-x, namespace: shop}
-- addresses: [10.0.0.2]
+- addresses: [10.0.0.2, 10.0.0.3]
   conditions: {ready: false, serving: true, terminating: true}
 "#;
     let Object::EndpointSlice(slice) = only_object(text) else { panic!("not a slice") };
     assert_eq!(slice.service.as_deref(), Some("web"));
     assert_eq!((slice.ports[0].port, slice.ports[1].port), (Some(8080), None));
-    let [first, second] = slice.endpoints.as_slice() else { panic!("{slice:?}") };
+    let [first, second, third] = slice.endpoints.as_slice() else { panic!("{slice:?}") };
     assert_eq!((first.ready, first.serving, first.terminating), (true, true, false), "absent conditions");
-    assert_eq!(first.pod, Some(ObjectName::new("shop", "web-x")));
-    assert_eq!((first.node.as_deref(), first.zone.as_deref()), (Some("node-a"), Some("z1")));
+    let place = Place {
+        node: Some("node-a".into()),
+        zone: Some("z1".into()),
+        hinted_zones: vec!["z1".into(), "z2".into()],
+        hinted_nodes: vec!["node-a".into()],
+    };
+    assert_eq!(*first.place, place);
     assert_eq!((second.ready, second.serving, second.terminating), (false, true, true));
+    assert_eq!(*third, SliceEndpoint { address: "10.0.0.3".parse().unwrap(), ..second.clone() });
+    assert_eq!(*second.place, Place::default());
+}
+
+#[test]
+fn where_connections_may_go_is_read() {
+    let cases = [
+        ("{}", (None, false, TrafficDistribution::Any)),
+        ("{sessionAffinity: None, internalTrafficPolicy: Cluster}", (None, false, TrafficDistribution::Any)),
+        (
+            "{sessionAffinity: ClientIP, trafficDistribution: PreferClose}",
+            (Some(10_800), false, TrafficDistribution::SameZone),
+        ),
+        (
+            "{sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}, internalTrafficPolicy: Local}",
+            (Some(5), true, TrafficDistribution::Any),
+        ),
+        ("{trafficDistribution: PreferSameZone}", (None, false, TrafficDistribution::SameZone)),
+        ("{trafficDistribution: PreferSameNode}", (None, false, TrafficDistribution::SameNode)),
+    ];
+    for (spec, expected) in cases {
+        let text = format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}");
+        let Object::Service(service) = only_object(&text) else { panic!("not a service") };
+        let affinity = service.client_affinity.map(|timeout| timeout.as_secs());
+        assert_eq!((affinity, service.local_only, service.distribution), expected, "{spec}");
+    }
+    let bad = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {trafficDistribution: Near, sessionAffinity: Cookie}}";
+    let expected = [
+        "f.yaml:1:82: spec.trafficDistribution: found \"Near\", allowed: PreferSameZone, PreferSameNode or PreferClose",
+        "f.yaml:1:105: spec.sessionAffinity: found \"Cookie\", allowed: None or ClientIP",
+    ];
+    assert_eq!(problems(bad), expected);
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! One pod to a workload, without regard to other pods that may claim the same.
+
+use std::sync::Arc;
+
+use super::{MeshSettings, annotations, membership};
+use crate::{
+    mesh::{Membership, SpiffeId, Workload, WorkloadUid},
+    objects::{Map, ObjectName, ObjectSet, Pod, PodPhase},
+};
+
+/// Finished pods have given theirs back; host-network pods use the node's.
+pub(super) fn has_addresses_of_its_own(pod: &Pod) -> bool {
+    !pod.host_network && !matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed)
+}
+
+/// The pod as a workload. `None` for a pod without addresses: nothing can be decided about it yet.
+pub(super) fn compile(
+    pod: &Pod,
+    uid: WorkloadUid,
+    objects: &ObjectSet,
+    settings: &MeshSettings,
+    problems: &mut Vec<String>,
+) -> Option<Workload> {
+    let membership = membership::of(pod, objects, problems);
+    let here = pod.node.as_deref() == Some(&*settings.node) && membership == Membership::Enrolled;
+    if pod.addresses.is_empty() {
+        if here && pod.phase == PodPhase::Running {
+            let message = "status.podIPs: missing, must be the pod's addresses; until then the pod is not enrolled";
+            problems.push(message.to_owned());
+        }
+        return None;
+    }
+    let mut workload = workload_of(pod, uid, membership, settings);
+    if here {
+        workload.local = annotations::local_pod(pod, problems).map(Box::new);
+    }
+    Some(workload)
+}
+
+fn workload_of(pod: &Pod, uid: WorkloadUid, membership: Membership, settings: &MeshSettings) -> Workload {
+    let ObjectName { namespace, name } = &pod.name;
+    let service_account = pod.service_account.clone().unwrap_or_else(|| "default".into());
+    let label = |keys: &[&str]| first_of(&pod.labels, keys);
+    let owner = owner_of(pod);
+    let app = label(&["app.kubernetes.io/name", "app"]);
+    let version = label(&["app.kubernetes.io/version", "version"]);
+    let canonical_service = label(&["service.istio.io/canonical-name"]).or(app.clone());
+    let canonical_revision = label(&["service.istio.io/canonical-revision"]).or(version.clone());
+    Workload {
+        uid,
+        name: Arc::clone(name),
+        namespace: Arc::clone(namespace),
+        identity: SpiffeId::new(settings.trust_domain.clone(), Arc::clone(namespace), Arc::clone(&service_account)),
+        service_account,
+        node: pod.node.clone().unwrap_or_default(),
+        addresses: pod.addresses.clone(),
+        membership,
+        canonical_service: canonical_service.unwrap_or_else(|| Arc::clone(&owner)),
+        canonical_revision: canonical_revision.unwrap_or_else(|| "latest".into()),
+        owner,
+        app: app.unwrap_or_default(),
+        version: version.unwrap_or_default(),
+        local: None,
+    }
+}
+
+/// The value of the first of these labels that is there and not empty.
+fn first_of(labels: &Map, keys: &[&str]) -> Option<Arc<str>> {
+    keys.iter().filter_map(|key| labels.get(*key)).find(|value| !value.is_empty()).map(|value| value.as_str().into())
+}
+
+/// A Deployment's pods are owned by a ReplicaSet named after the Deployment and the hash in their label.
+fn owner_of(pod: &Pod) -> Arc<str> {
+    let Some(owner) = &pod.owner else { return Arc::clone(&pod.name.name) };
+    let hash = pod.labels.get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
+    let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
+    deployment.unwrap_or(&owner.name).into()
+}
