@@ -4,22 +4,22 @@
 //! the whole of its document: a field that this build does not act on is refused and never dropped. Which documents
 //! are in force, and which of two wins, is decided in `mesh`.
 
-mod authorization_policy;
-mod capture;
-mod destination_rule;
-mod fault_injection;
+pub mod authorization_policy;
+pub mod capture;
+pub mod destination_rule;
+pub mod fault_injection;
 mod features;
 mod kind;
-mod peer_authentication;
-mod rate_limit;
+pub mod peer_authentication;
+pub mod rate_limit;
 mod read;
 mod reference_grant;
-mod request_authentication;
-mod service_entry;
-mod telemetry;
+pub mod request_authentication;
+pub mod service_entry;
+pub mod telemetry;
 #[cfg(test)]
 mod testing;
-mod value;
+pub mod value;
 
 use std::fmt;
 
@@ -27,27 +27,10 @@ use serde::Serialize;
 
 use crate::objects::{Map, ObjectName};
 
-pub use authorization_policy::{
-    AccessRule, Action, AddressAttribute, AuthorizationPolicy, Condition, Operation, PathMatch, PathSegment,
-    PathTemplate, RuleFrom, RuleTo, ServiceAccountMatch, Source, TextAttribute, Values, is_dry_run,
-};
-pub use capture::Capture;
-pub use destination_rule::{
-    Algorithm, ClientTls, ClientTlsMode, ConnectionPool, ConsistentHash, DestinationRule, HashAlgorithm, HashCookie,
-    HashKey, HttpSettings, LoadBalancer, LocalityFailover, LocalityLb, LocalityPolicy, LocalityShares,
-    OutlierDetection, PortPolicy, PortSelector, PortSettings, SimpleAlgorithm, TcpSettings, TrafficPolicy, Warmup,
-};
-pub use fault_injection::{Abort, AbortStatus, Delay, FaultHeader, FaultInjection, GrpcStatus};
 pub use features::{Enforced, FEATURES, Feature};
 pub use kind::RuleKind;
-pub use peer_authentication::{Mtls, PeerAuthentication, PeerMtlsMode};
-pub use rate_limit::{Limit, LimitPer, LimitScope, PerType, RateLimit, ServiceRef};
 pub(crate) use read::{Reading, is_rule, read};
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant};
-pub use request_authentication::{ClaimToHeader, Jwks, JwtHeader, JwtRule, KeySource, RequestAuthentication};
-pub use service_entry::{EndpointAddress, EntryEndpoint, EntryPort, EntryProtocol, Resolution, ServiceEntry};
-pub use telemetry::{AccessLogging, Telemetry, Tracing};
-pub use value::{Host, Percentage, Selector, StringMatch, WholePercentage};
 
 /// One accepted document.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,23 +59,23 @@ pub enum Spec {
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
     /// An AuthorizationPolicy.
-    AuthorizationPolicy(AuthorizationPolicy),
+    AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
     /// A PeerAuthentication.
-    PeerAuthentication(PeerAuthentication),
+    PeerAuthentication(peer_authentication::PeerAuthentication),
     /// A RequestAuthentication.
-    RequestAuthentication(RequestAuthentication),
+    RequestAuthentication(request_authentication::RequestAuthentication),
     /// A DestinationRule.
-    DestinationRule(Box<DestinationRule>),
+    DestinationRule(Box<destination_rule::DestinationRule>),
     /// A ServiceEntry.
-    ServiceEntry(ServiceEntry),
+    ServiceEntry(service_entry::ServiceEntry),
     /// A RateLimit.
-    RateLimit(RateLimit),
+    RateLimit(rate_limit::RateLimit),
     /// A FaultInjection.
-    FaultInjection(FaultInjection),
+    FaultInjection(fault_injection::FaultInjection),
     /// A Telemetry.
-    Telemetry(Telemetry),
+    Telemetry(telemetry::Telemetry),
     /// A Capture.
-    Capture(Capture),
+    Capture(capture::Capture),
 }
 
 impl fmt::Display for RuleKey {

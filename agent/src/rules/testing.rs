@@ -4,6 +4,8 @@
 
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
+use serde_json::Value;
+
 use super::{Enforced, Reading, RuleKind, Spec, read};
 use crate::config::yaml::split;
 
@@ -41,6 +43,56 @@ pub(super) fn comes_back(kind: RuleKind, spec: &Spec) -> TestCaseResult {
     Ok(())
 }
 
+/// A spec with one value in it replaced or removed is read, or refused with a reason: never a panic, never in silence.
+pub(super) fn damage_is_told(kind: RuleKind, spec: &Spec, damage: &Damage) -> TestCaseResult {
+    let mut tree = serde_json::to_value(spec).unwrap();
+    let mut countdown = damage.place % size(&tree);
+    strike(&mut tree, &mut countdown, damage);
+    let outcome = read_spec(kind, &tree.to_string());
+    prop_assert_ne!(outcome, Err(Vec::new()), "{}", tree);
+    Ok(())
+}
+
+/// What is put in the place of which value.
+#[derive(Clone, Debug)]
+pub(super) struct Damage {
+    place: usize,
+    /// `None` renames the key in a map, and removes the entry of a list.
+    value: Option<Value>,
+}
+
+fn size(tree: &Value) -> usize {
+    1 + match tree {
+        Value::Array(items) => items.iter().map(size).sum::<usize>(),
+        Value::Object(entries) => entries.values().map(size).sum(),
+        _ => 0,
+    }
+}
+
+/// Counts values down in order and strikes the one at zero.
+fn strike(tree: &mut Value, countdown: &mut usize, damage: &Damage) -> bool {
+    if *countdown == 0 {
+        match (tree, &damage.value) {
+            (tree, Some(value)) => *tree = value.clone(),
+            (Value::Array(items), None) => drop(items.pop()),
+            (Value::Object(entries), None) => {
+                if let Some(key) = entries.keys().next().cloned() {
+                    let value = entries.remove(&key).unwrap();
+                    entries.insert(format!("{key}x"), value);
+                }
+            }
+            _ => {}
+        }
+        return true;
+    }
+    *countdown -= 1;
+    match tree {
+        Value::Array(items) => items.iter_mut().any(|item| strike(item, countdown, damage)),
+        Value::Object(entries) => entries.values_mut().any(|value| strike(value, countdown, damage)),
+        _ => false,
+    }
+}
+
 fn read_spec(kind: RuleKind, spec: &str) -> Result<Spec, Vec<String>> {
     let text = document(kind, spec);
     let node = split(&text)[0].parse("f", &text).unwrap();
@@ -63,7 +115,32 @@ pub(super) mod any {
     use ipnet::IpNet;
     use proptest::{collection::btree_map, option, prelude::*};
 
+    use serde_json::json;
+
     use crate::rules::value::{Host, Percentage, Selector, StringMatch, WholePercentage};
+
+    pub(in crate::rules) fn damage() -> impl Strategy<Value = super::Damage> {
+        let values = [
+            json!(null),
+            json!(true),
+            json!(0),
+            json!(-1.5),
+            json!(1e300),
+            json!(""),
+            json!("*"),
+            json!("x"),
+            json!("/"),
+            json!("1s"),
+            json!("10.0.0.0/8"),
+            json!([]),
+            json!([null]),
+            json!({}),
+            json!({"": null}),
+            json!({"x": 1}),
+        ];
+        let value = option::of(prop::sample::select(values.to_vec()));
+        (0usize..10_000, value).prop_map(|(place, value)| super::Damage { place, value })
+    }
 
     /// Printable text, also of the kinds that YAML would take for something else.
     pub(in crate::rules) fn text() -> impl Strategy<Value = String> {

@@ -8,7 +8,11 @@ use super::*;
 use crate::{
     config::yaml::split,
     objects::Map,
-    rules::{Enforced, Reading, RuleKind, Spec, StringMatch, testing::*, value::Word as _},
+    rules::{
+        Enforced, Reading, RuleKind, Spec,
+        testing::*,
+        value::{StringMatch, Word as _},
+    },
 };
 
 const KIND: RuleKind = RuleKind::AuthorizationPolicy;
@@ -550,6 +554,11 @@ proptest! {
     #[test]
     fn what_it_serializes_to_is_read_again(policy in policies()) {
         comes_back(KIND, &Spec::AuthorizationPolicy(policy))?;
+    }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(policy in policies(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::AuthorizationPolicy(policy), &damage)?;
     }
 
     #[test]

@@ -104,4 +104,9 @@ proptest! {
     fn what_it_serializes_to_is_read_again(capture in captures()) {
         comes_back(KIND, &Spec::Capture(capture))?;
     }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(capture in captures(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::Capture(capture), &damage)?;
+    }
 }

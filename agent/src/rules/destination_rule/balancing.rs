@@ -186,7 +186,8 @@ fn maglev(map: MapReader<'_>) -> HashAlgorithm {
 }
 
 fn is_prime(number: u32) -> bool {
-    number >= 2 && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0)
+    number >= 2
+        && (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn warmup(map: MapReader<'_>) -> Option<Warmup> {

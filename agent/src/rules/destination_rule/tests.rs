@@ -7,7 +7,11 @@ use std::{num::NonZeroU32, time::Duration};
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::rules::{Percentage, RuleKind, Spec, WholePercentage, testing::*, value::Word as _};
+use crate::rules::{
+    RuleKind, Spec,
+    testing::*,
+    value::{Percentage, WholePercentage, Word as _},
+};
 
 const KIND: RuleKind = RuleKind::DestinationRule;
 
@@ -339,5 +343,10 @@ proptest! {
     #[test]
     fn what_it_serializes_to_is_read_again(rule in destination_rules()) {
         comes_back(KIND, &Spec::DestinationRule(Box::new(rule)))?;
+    }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(rule in destination_rules(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::DestinationRule(Box::new(rule)), &damage)?;
     }
 }

@@ -104,16 +104,27 @@ fn delays() -> impl Strategy<Value = Delay> {
     (any::percentage(), any::duration()).prop_map(|(percentage, fixed_delay)| Delay { percentage, fixed_delay })
 }
 
-proptest! {
-    #[test]
-    fn what_it_serializes_to_is_read_again(
+prop_compose! {
+    fn faults()(
         headers in vec((any::header_name(), any::text()), 0..3),
         delay in delays(),
         abort in aborts(),
         has in 0..3,
-    ) {
+    ) -> FaultInjection {
         let headers = headers.into_iter().map(|(name, value)| FaultHeader { name, value }).collect();
         let (delay, abort) = (Some(delay).filter(|_| has != 1), Some(abort).filter(|_| has != 2));
-        comes_back(KIND, &Spec::FaultInjection(FaultInjection { headers, delay, abort }))?;
+        FaultInjection { headers, delay, abort }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_it_serializes_to_is_read_again(fault in faults()) {
+        comes_back(KIND, &Spec::FaultInjection(fault))?;
+    }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(fault in faults(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::FaultInjection(fault), &damage)?;
     }
 }

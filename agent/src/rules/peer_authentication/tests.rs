@@ -112,4 +112,9 @@ proptest! {
     fn what_it_serializes_to_is_read_again(authentication in authentications()) {
         comes_back(KIND, &Spec::PeerAuthentication(authentication))?;
     }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(authentication in authentications(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::PeerAuthentication(authentication), &damage)?;
+    }
 }

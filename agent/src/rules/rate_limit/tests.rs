@@ -115,9 +115,20 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn rate_limits()(scope in scopes(), limits in vec(limits(), 1..4)) -> RateLimit {
+        RateLimit { scope, limits }
+    }
+}
+
 proptest! {
     #[test]
-    fn what_it_serializes_to_is_read_again(scope in scopes(), limits in vec(limits(), 1..4)) {
-        comes_back(KIND, &Spec::RateLimit(RateLimit { scope, limits }))?;
+    fn what_it_serializes_to_is_read_again(limit in rate_limits()) {
+        comes_back(KIND, &Spec::RateLimit(limit))?;
+    }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(limit in rate_limits(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::RateLimit(limit), &damage)?;
     }
 }

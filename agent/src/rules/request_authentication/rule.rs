@@ -39,7 +39,7 @@ pub struct JwtRule {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize_some_header")]
     pub output_payload_to_header: Option<HeaderName>,
     /// Whether the application gets the token itself too.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub forward_original_token: bool,
     /// Claims that the application gets as headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -82,11 +82,6 @@ pub struct ClaimToHeader {
     pub header: HeaderName,
     /// The claim; `.` leads into nested ones.
     pub claim: String,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 const TEXT: &str = "text that is not empty";

@@ -196,9 +196,20 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn authentications()(selector in any::selector(), jwt_rules in vec(jwt_rules(), 0..3)) -> RequestAuthentication {
+        RequestAuthentication { selector, jwt_rules }
+    }
+}
+
 proptest! {
     #[test]
-    fn what_it_serializes_to_is_read_again(selector in any::selector(), jwt_rules in vec(jwt_rules(), 0..3)) {
-        comes_back(KIND, &Spec::RequestAuthentication(RequestAuthentication { selector, jwt_rules }))?;
+    fn what_it_serializes_to_is_read_again(authentication in authentications()) {
+        comes_back(KIND, &Spec::RequestAuthentication(authentication))?;
+    }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(authentication in authentications(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::RequestAuthentication(authentication), &damage)?;
     }
 }

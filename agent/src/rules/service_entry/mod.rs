@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::{Host, value::words};
+use super::value::{Host, words};
 use crate::objects::Map;
 
 pub(super) use read::read;

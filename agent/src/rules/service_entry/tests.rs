@@ -281,4 +281,9 @@ proptest! {
     fn what_it_serializes_to_is_read_again(entry in entries()) {
         comes_back(KIND, &Spec::ServiceEntry(entry))?;
     }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(entry in entries(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::ServiceEntry(entry), &damage)?;
+    }
 }

@@ -64,17 +64,28 @@ metrics: []",
     all_refused(KIND, table);
 }
 
-proptest! {
-    #[test]
-    fn what_it_serializes_to_is_read_again(
+prop_compose! {
+    fn telemetries()(
         selector in any::selector(),
         enabled in proptest::bool::ANY,
         log in any::percentage(),
         spans in any::percentage(),
         has in 0..3,
-    ) {
+    ) -> Telemetry {
         let access_log = Some(AccessLogging { enabled, sampling_percentage: log }).filter(|_| has != 1);
         let tracing = Some(Tracing { sampling_percentage: spans }).filter(|_| has != 2);
-        comes_back(KIND, &Spec::Telemetry(Telemetry { selector, access_log, tracing }))?;
+        Telemetry { selector, access_log, tracing }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_it_serializes_to_is_read_again(telemetry in telemetries()) {
+        comes_back(KIND, &Spec::Telemetry(telemetry))?;
+    }
+
+    #[test]
+    fn damage_is_read_or_refused_with_a_reason(telemetry in telemetries(), damage in any::damage()) {
+        damage_is_told(KIND, &Spec::Telemetry(telemetry), &damage)?;
     }
 }
