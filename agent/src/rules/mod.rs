@@ -4,10 +4,22 @@
 //! the whole of its document: a field that this build does not act on is refused and never dropped. Which documents
 //! are in force, and which of two wins, is decided in `mesh`.
 
+pub mod authorization_policy;
+pub mod capture;
+pub mod destination_rule;
+pub mod fault_injection;
 mod features;
 mod kind;
+pub mod peer_authentication;
+pub mod rate_limit;
 mod read;
 mod reference_grant;
+pub mod request_authentication;
+pub mod service_entry;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod value;
 
 use std::fmt;
 
@@ -46,6 +58,24 @@ pub struct RuleKey {
 pub enum Spec {
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
+    /// An AuthorizationPolicy.
+    AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
+    /// A PeerAuthentication.
+    PeerAuthentication(peer_authentication::PeerAuthentication),
+    /// A RequestAuthentication.
+    RequestAuthentication(request_authentication::RequestAuthentication),
+    /// A DestinationRule.
+    DestinationRule(Box<destination_rule::DestinationRule>),
+    /// A ServiceEntry.
+    ServiceEntry(service_entry::ServiceEntry),
+    /// A RateLimit.
+    RateLimit(rate_limit::RateLimit),
+    /// A FaultInjection.
+    FaultInjection(fault_injection::FaultInjection),
+    /// A Telemetry.
+    Telemetry(telemetry::Telemetry),
+    /// A Capture.
+    Capture(capture::Capture),
 }
 
 impl fmt::Display for RuleKey {

@@ -2,7 +2,10 @@
 //!
 //! Everything that is wrong with the document is found in one pass: the reader of a kind goes on after a bad value.
 
-use super::{Enforced, Rule, RuleKey, RuleKind, Spec, reference_grant};
+use super::{
+    Enforced, Rule, RuleKey, RuleKind, Spec, authorization_policy, capture, destination_rule, fault_injection,
+    peer_authentication, rate_limit, reference_grant, request_authentication, service_entry, telemetry,
+};
 use crate::{
     config::{
         Position, Problem,
@@ -76,7 +79,7 @@ fn read_document(root: MapReader<'_>, namespace: &str, enforced: Enforced) -> (O
     if !root.has("metadata") {
         root.missing("metadata", "a map with a name");
     }
-    let named = metadata.and_then(|metadata| named(metadata, namespace));
+    let named = metadata.and_then(|metadata| named(metadata, namespace, kind));
     let (Some(kind), Some((name, annotations))) = (kind, named) else { return (None, None) };
     if !enforced.has(kind) {
         let enforced: Vec<_> =
@@ -117,7 +120,7 @@ fn kind_of(root: &MapReader<'_>) -> Option<RuleKind> {
     Some(*kind)
 }
 
-fn named(metadata: MapReader<'_>, namespace: &str) -> Option<(ObjectName, Map)> {
+fn named(metadata: MapReader<'_>, namespace: &str, kind: Option<RuleKind>) -> Option<(ObjectName, Map)> {
     let allowed = "the object's name";
     let name = metadata.parsed("name", allowed, |name| (!name.is_empty()).then_some(name));
     if !metadata.has("name") {
@@ -125,6 +128,9 @@ fn named(metadata: MapReader<'_>, namespace: &str) -> Option<(ObjectName, Map)> 
     }
     let namespace = metadata.text("namespace").unwrap_or(namespace);
     let annotations = metadata.map("annotations").map_or_else(Map::new, |map| {
+        if kind == Some(RuleKind::AuthorizationPolicy) {
+            authorization_policy::check_dry_run(&map);
+        }
         map.texts().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     });
     metadata.tolerate(&FOREIGN_METADATA);
@@ -135,6 +141,15 @@ fn named(metadata: MapReader<'_>, namespace: &str) -> Option<(ObjectName, Map)> 
 fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
     match kind {
         RuleKind::ReferenceGrant => reference_grant::read(spec).map(Spec::ReferenceGrant),
+        RuleKind::AuthorizationPolicy => authorization_policy::read(spec).map(Spec::AuthorizationPolicy),
+        RuleKind::PeerAuthentication => peer_authentication::read(spec).map(Spec::PeerAuthentication),
+        RuleKind::RequestAuthentication => request_authentication::read(spec).map(Spec::RequestAuthentication),
+        RuleKind::DestinationRule => destination_rule::read(spec).map(Box::new).map(Spec::DestinationRule),
+        RuleKind::ServiceEntry => service_entry::read(spec).map(Spec::ServiceEntry),
+        RuleKind::RateLimit => rate_limit::read(spec).map(Spec::RateLimit),
+        RuleKind::FaultInjection => fault_injection::read(spec).map(Spec::FaultInjection),
+        RuleKind::Telemetry => telemetry::read(spec).map(Spec::Telemetry),
+        RuleKind::Capture => capture::read(spec).map(Spec::Capture),
         _ => None,
     }
 }
@@ -175,7 +190,7 @@ status: {conditions: []}
         let Reading::Rule(rule, position) = reading(GRANT, Enforced::THIS_BUILD) else { panic!("refused") };
         assert_eq!((rule.key.to_string().as_str(), position.line), ("ReferenceGrant shop/g", 1));
         assert_eq!(rule.annotations["a"], "b");
-        let Spec::ReferenceGrant(grant) = rule.spec;
+        let Spec::ReferenceGrant(grant) = rule.spec else { panic!("another kind") };
         assert_eq!((&*grant.from[0].namespace, &*grant.to[0].kind), ("web", "Service"));
     }
 

@@ -83,6 +83,20 @@ impl<'a> MapReader<'a> {
         self.entries.iter().any(|entry| entry.key == key && entry.node.value != Value::Null)
     }
 
+    /// How many entries the list under a key has, good or bad. `None` where there is no list.
+    pub(crate) fn length(&self, key: &str) -> Option<usize> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        match &entry.node.value {
+            Value::List(items) => Some(items.len()),
+            _ => None,
+        }
+    }
+
+    /// Whether a key has a list without entries.
+    pub(crate) fn has_empty(&self, key: &str) -> bool {
+        self.length(key) == Some(0)
+    }
+
     /// Reports that a key must be there.
     pub(crate) fn missing(&self, key: &str, allowed: &str) {
         self.report.add(self.position, format!("{}: missing, must be {allowed}", self.path_of(key)));
@@ -113,6 +127,11 @@ impl<'a> MapReader<'a> {
         let reader =
             |entry: &'a Entry| Some((entry.key.as_str(), self.report.map(&entry.node, self.path_of(&entry.key))?));
         self.entries.iter().filter_map(reader).collect()
+    }
+
+    /// All entries of a map with keys of the writer's choice, such as one number for each name.
+    pub(crate) fn values(&self) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        self.entries.iter().map(|entry| (entry.key.as_str(), &entry.node.value))
     }
 
     /// The maps of the list under a key; an absent key reads as an empty list.
