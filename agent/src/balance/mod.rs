@@ -83,7 +83,7 @@ pub fn candidates(
             Ok(Candidates { first: picked.next().ok_or_else(none)?, rest: picked.collect() })
         }
         Route::Workload(workload, address) => Ok(only(candidate(*address, Some(Arc::clone(workload)), source))),
-        Route::External(address) => Ok(only(candidate(*address, None, source))),
+        Route::External(address, _) => Ok(only(candidate(*address, None, source))),
     }
 }
 

@@ -82,7 +82,9 @@ fn text(status: &Status) -> String {
     if !concerns.is_empty() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "needs attention");
-        concerns.iter().for_each(|concern| drop(writeln!(text, "  {concern}")));
+        for concern in concerns {
+            let _ = writeln!(text, "  {concern}");
+        }
     }
     text
 }

@@ -124,6 +124,19 @@ impl Endpoints {
         Self { choice, chunks: groups.map(chunk).collect() }
     }
 
+    /// Endpoints that no EndpointSlice lists, all of them in use.
+    pub(super) fn of_addresses(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let group = |address: SocketAddr| {
+            let all = match address.ip() {
+                IpAddr::V4(address) => Addresses::V4(Arc::new([address])),
+                IpAddr::V6(address) => Addresses::V6(Arc::new([address])),
+            };
+            let chosen = std::array::from_fn(|_| all.clone());
+            (address.port(), Arc::new(Group { chosen, all }))
+        };
+        Self::new(Choice::Ready, addresses.into_iter().map(group))
+    }
+
     /// Which endpoints are in use.
     pub fn choice(&self) -> Choice {
         self.choice
@@ -168,14 +181,7 @@ impl Endpoints {
 impl FromIterator<SocketAddr> for Endpoints {
     /// Ready endpoints for tests, one slice each.
     fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
-        let group = |address| {
-            let all = match address {
-                IpAddr::V4(address) => Addresses::V4(Arc::new([address])),
-                IpAddr::V6(address) => Addresses::V6(Arc::new([address])),
-            };
-            Arc::new(Group { chosen: std::array::from_fn(|_| all.clone()), all })
-        };
-        Self::new(Choice::Ready, addresses.into_iter().map(|address| (address.port(), group(address.ip()))))
+        Self::of_addresses(addresses)
     }
 }
 

@@ -20,8 +20,12 @@ pub struct ServiceName {
 }
 
 impl ServiceName {
-    /// The cluster-internal DNS name, `name.namespace.svc.cluster.local`.
+    /// The cluster-internal DNS name, `name.namespace.svc.cluster.local`. A name with a dot in it is that of a host
+    /// outside the cluster, and whole already: Kubernetes' own names are single labels.
     pub fn host(&self) -> String {
+        if self.name.contains('.') {
+            return self.name.to_string();
+        }
         format!("{}.{}.svc.cluster.local", self.name, self.namespace)
     }
 }

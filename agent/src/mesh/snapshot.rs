@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap};
+use super::{Entries, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found};
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +19,7 @@ pub struct Snapshot {
     pub(super) services: imbl::OrdMap<ServiceName, Arc<Service>>,
     pub(super) virtual_addresses: AddressMap<Arc<Service>>,
     pub(super) rules: Rules,
+    pub(super) entries: Arc<Entries>,
 }
 
 /// What an address that a pod dialled stands for.
@@ -30,6 +31,8 @@ pub enum Destination {
     UnknownServicePort(Arc<Service>),
     /// A pod's own address.
     Workload(Arc<Workload>),
+    /// A destination outside the cluster that has a name: a ServiceEntry without endpoints of its own.
+    Named(ServiceName),
     /// Nothing that the mesh knows.
     External,
 }
@@ -38,12 +41,13 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules } = self;
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries } = self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
             && *virtual_addresses == other.virtual_addresses
             && *rules == other.rules
+            && *entries == other.entries
     }
 
     /// The pod that has this address.
@@ -59,8 +63,12 @@ impl Snapshot {
                 None => Destination::UnknownServicePort(Arc::clone(service)),
             };
         }
-        match self.workloads.get(address.ip()) {
-            Some(workload) => Destination::Workload(Arc::clone(workload)),
+        if let Some(workload) = self.workloads.get(address.ip()) {
+            return Destination::Workload(Arc::clone(workload));
+        }
+        match self.entries.find(address) {
+            Some(Found::Endpoints(port)) => Destination::Service(port),
+            Some(Found::AsDialled(name)) => Destination::Named(name),
             None => Destination::External,
         }
     }
@@ -79,6 +87,11 @@ impl Snapshot {
     /// The mesh documents in force, ordered by kind, namespace and name.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// Destinations outside the cluster.
+    pub fn entries(&self) -> &Entries {
+        &self.entries
     }
 
     /// The enrolled pods of this node, ordered by uid.

@@ -54,6 +54,7 @@ struct LocalView<'a> {
     exclude_inbound_ports: &'a [u16],
     exclude_outbound_ports: &'a [u16],
     exclude_outbound_cidrs: &'a [IpNet],
+    opaque_ports: &'a [u16],
 }
 
 #[derive(Serialize)]
@@ -131,6 +132,7 @@ fn local_view(local: &LocalPod) -> LocalView<'_> {
         exclude_inbound_ports: &local.rules.exclude_inbound_ports,
         exclude_outbound_ports: &local.rules.exclude_outbound_ports,
         exclude_outbound_cidrs: &local.rules.exclude_outbound_cidrs,
+        opaque_ports: &local.rules.opaque_ports,
     }
 }
 

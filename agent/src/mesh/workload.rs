@@ -71,4 +71,6 @@ pub struct CaptureRules {
     pub exclude_outbound_ports: Vec<u16>,
     /// Remote networks that the pod reaches without the agent.
     pub exclude_outbound_cidrs: Vec<IpNet>,
+    /// Local TCP ports that are never parsed as HTTP. Nothing is, today.
+    pub opaque_ports: Vec<u16>,
 }

@@ -15,8 +15,8 @@ pub enum Route {
     Service(Arc<ServicePort>),
     /// To exactly this pod.
     Workload(Arc<Workload>, SocketAddr),
-    /// To something that the mesh does not know, as if the mesh were not there.
-    External(SocketAddr),
+    /// To something outside the mesh, as if the mesh were not there; by the name that a ServiceEntry gives it, if any.
+    External(SocketAddr, Option<ServiceName>),
 }
 
 /// The address is a Service's, but nothing is there.
@@ -43,7 +43,8 @@ pub fn route(snapshot: &Snapshot, original_dst: SocketAddr) -> Result<Route, NoR
     match snapshot.destination(original_dst) {
         Destination::Service(port) => Ok(Route::Service(port)),
         Destination::Workload(workload) => Ok(Route::Workload(workload, original_dst)),
-        Destination::External => Ok(Route::External(original_dst)),
+        Destination::Named(name) => Ok(Route::External(original_dst, Some(name))),
+        Destination::External => Ok(Route::External(original_dst, None)),
         Destination::UnknownServicePort(service) => Err(NoRoute {
             service: service.name.clone(),
             port: original_dst.port(),
@@ -57,7 +58,8 @@ impl Route {
     pub fn service(&self) -> Option<&ServiceName> {
         match self {
             Self::Service(port) => Some(&port.service),
-            Self::Workload(..) | Self::External(_) => None,
+            Self::External(_, name) => name.as_ref(),
+            Self::Workload(..) => None,
         }
     }
 }

@@ -13,6 +13,7 @@ const NETNS: &str = "heddle.io/netns";
 const EXCLUDE_INBOUND_PORTS: &str = "heddle.io/exclude-inbound-ports";
 const EXCLUDE_OUTBOUND_PORTS: &str = "heddle.io/exclude-outbound-ports";
 const EXCLUDE_OUTBOUND_CIDRS: &str = "heddle.io/exclude-outbound-cidrs";
+const OPAQUE_PORTS: &str = "heddle.io/opaque-ports";
 
 const PORTS: &str = "port numbers from 1 to 65535, separated by commas";
 const CIDRS: &str = "networks such as 10.0.0.0/8 or fd00::/8, separated by commas";
@@ -35,6 +36,7 @@ pub(super) fn local_pod(pod: &Pod, problems: &mut Vec<String>) -> Option<LocalPo
         exclude_inbound_ports: ports(pod, EXCLUDE_INBOUND_PORTS, problems),
         exclude_outbound_ports: ports(pod, EXCLUDE_OUTBOUND_PORTS, problems),
         exclude_outbound_cidrs: list(pod, EXCLUDE_OUTBOUND_CIDRS, CIDRS, problems),
+        opaque_ports: ports(pod, OPAQUE_PORTS, problems),
     };
     Some(LocalPod { netns, rules })
 }
@@ -52,7 +54,7 @@ fn list<T: FromStr + Ord>(pod: &Pod, annotation: &str, allowed: &str, problems: 
     for item in items {
         let Ok(value) = item.parse() else {
             let message = format!(
-                "annotation {annotation}: found {item:?} in {text:?}, allowed: {allowed}; until then nothing is excluded by it"
+                "annotation {annotation}: found {item:?} in {text:?}, allowed: {allowed}; until then the annotation has no effect"
             );
             problems.push(message);
             return Vec::new();

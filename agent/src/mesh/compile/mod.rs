@@ -7,6 +7,7 @@
 
 mod annotations;
 mod batch;
+mod capture;
 mod claims;
 mod membership;
 mod pods;
@@ -19,10 +20,10 @@ mod workload;
 use std::sync::Arc;
 
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
-use super::{DocumentStatus, MeshProblem, Snapshot, TrustDomain, documents::Documents};
+use super::{DocumentStatus, Entries, MeshProblem, Names, Snapshot, TrustDomain, documents::Documents};
 use crate::{
     objects::{Change, ObjectSet},
-    rules::Enforced,
+    rules::{Enforced, RuleKind},
 };
 
 /// What the compiler needs to know besides the objects.
@@ -42,6 +43,7 @@ pub struct Compiler {
     settings: MeshSettings,
     objects: ObjectSet,
     documents: Documents,
+    names: Names,
     pods: Pods,
     services: Services,
     problems: Problems,
@@ -84,6 +86,7 @@ impl Compiler {
             documents: Documents::new(Arc::clone(&settings.root_namespace), enforced),
             settings,
             objects: ObjectSet::default(),
+            names: Names::new(),
             pods: Pods::default(),
             services: Services::default(),
             problems: Problems::default(),
@@ -99,16 +102,31 @@ impl Compiler {
     /// Brings everything up to date.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Outcome {
         let batch = Batch::take_in(changes, &mut self.objects);
-        let Self { settings, objects, documents, pods, services, problems, snapshot } = self;
+        let Self { settings, objects, documents, names, pods, services, problems, snapshot } = self;
         membership::check_namespaces(&batch, objects, problems);
         let rules = documents.update(&batch.config_maps, objects);
         snapshot.rules = documents.in_force().clone();
-        let pods_changed = pods.update(&batch, objects, settings, snapshot, problems);
+        if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
+            snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
+        }
+        let pods_changed = pods.update(&batch, &rules, objects, settings, snapshot, problems);
         let services_changed = services.update(&batch, objects, settings, snapshot, problems);
         let changed = !rules.is_empty() || pods_changed || services_changed;
         let (problems, new_problems) = problems.changed();
         let documents = (!batch.config_maps.is_empty()).then(|| documents.status());
         Outcome { snapshot: changed.then(|| snapshot.clone()), problems, new_problems, documents }
+    }
+}
+
+impl Compiler {
+    /// Takes in what names resolve to now. The snapshot, where that changes anything.
+    pub fn resolve(&mut self, names: Names) -> Option<Snapshot> {
+        self.names = names;
+        let entries = Entries::build(&self.snapshot.rules, &self.names);
+        (*self.snapshot.entries != entries).then(|| {
+            self.snapshot.entries = Arc::new(entries);
+            self.snapshot.clone()
+        })
     }
 }
 
@@ -123,5 +141,7 @@ pub fn compile(objects: &ObjectSet, settings: &MeshSettings) -> Compiled {
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod document_tests;
 #[cfg(test)]
 mod order_tests;

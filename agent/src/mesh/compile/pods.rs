@@ -19,8 +19,9 @@ use super::{
     workload,
 };
 use crate::{
-    mesh::{Snapshot, Workload, WorkloadUid},
+    mesh::{Rules, Snapshot, Workload, WorkloadUid},
     objects::{Kind, ObjectKey, ObjectName, ObjectSet, Pod},
+    rules::{RuleKey, RuleKind},
 };
 
 /// What is known of pods besides the pods themselves.
@@ -30,6 +31,8 @@ pub(super) struct Pods {
     namespaces: NetworkNamespaces,
     /// Enrolled pods of this node.
     local: BTreeMap<ObjectName, Arc<Workload>>,
+    /// As in the snapshot.
+    rules: Rules,
 }
 
 impl Pods {
@@ -37,12 +40,15 @@ impl Pods {
     pub(super) fn update(
         &mut self,
         batch: &Batch,
+        changed_rules: &BTreeSet<RuleKey>,
         objects: &ObjectSet,
         settings: &MeshSettings,
         snapshot: &mut Snapshot,
         problems: &mut Problems,
     ) -> bool {
+        self.rules = snapshot.rules.clone();
         let mut affected = self.affected(batch, objects);
+        affected.extend(self.captured_by(changed_rules, settings));
         affected.extend(self.claim_namespaces(&affected, objects, settings));
         let mut changed = self.free_addresses(batch, snapshot);
         let mut local_changed = false;
@@ -80,6 +86,14 @@ impl Pods {
         let claimants = contested.iter().flat_map(|claim| self.claims.claimants(claim));
         affected.extend(claimants.map(|pod| pod.name.clone()));
         affected
+    }
+
+    /// The pods of this node that Capture documents may select.
+    fn captured_by(&self, changed: &BTreeSet<RuleKey>, settings: &MeshSettings) -> Vec<ObjectName> {
+        let captures = changed.iter().filter(|key| key.kind == RuleKind::Capture);
+        let namespaces: BTreeSet<&Arc<str>> = captures.map(|key| &key.name.namespace).collect();
+        let all = namespaces.contains(&settings.root_namespace);
+        self.local.keys().filter(|name| all || namespaces.contains(&name.namespace)).cloned().collect()
     }
 
     /// Takes over which pod wants which network namespace; the pods that share one with those.
@@ -164,7 +178,7 @@ impl Pods {
             return None;
         }
         let uid = self.uid_of(pod, messages);
-        workload::compile(pod, uid, objects, settings, messages)
+        workload::compile(pod, uid, objects, settings, &self.rules, messages)
     }
 
     /// Hand-written files have no uids, or copies of one.

@@ -4,8 +4,6 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::{
     config::yaml::split,
@@ -181,7 +179,7 @@ fn bad_exclusion_is_reported_and_excludes_nothing() {
         let metadata = format!(", annotations: {{heddle.io/netns: /n, heddle.io/{annotation}: \"{value}\"}}");
         let (snapshot, problems) = compiled(&(SHOP.to_owned() + &pod("p", "10.0.0.1", &metadata, "", "")));
         let expected = format!(
-            "Pod shop/p: annotation heddle.io/{annotation}: found {found}; until then nothing is excluded by it"
+            "Pod shop/p: annotation heddle.io/{annotation}: found {found}; until then the annotation has no effect"
         );
         assert_eq!(problems, [expected]);
         let [local] = snapshot.local_pods() else { panic!("the pod is enrolled all the same") };
@@ -490,7 +488,8 @@ fn snapshot_shows_as_json() {
         "namespace": "shop", "name": "web", "uid": "shop/web", "node": "node-a", "serviceAccount": "default",
         "identity": "spiffe://cluster.local/ns/shop/sa/default", "addresses": ["10.0.0.1"], "membership": "enrolled",
         "owner": "web", "app": "", "version": "", "canonicalService": "web", "canonicalRevision": "latest",
-        "local": {"netns": "/run/netns/web", "excludeInboundPorts": [], "excludeOutboundPorts": [], "excludeOutboundCidrs": []},
+        "local": {"netns": "/run/netns/web", "excludeInboundPorts": [], "excludeOutboundPorts": [], "excludeOutboundCidrs": [],
+                  "opaquePorts": []},
     });
     assert_eq!(shown["workloads"], serde_json::json!([expected]));
     let port = &shown["services"][0]["ports"][0];

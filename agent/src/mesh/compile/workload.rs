@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{MeshSettings, annotations, membership};
+use super::{MeshSettings, annotations, capture, membership};
 use crate::{
-    mesh::{Membership, SpiffeId, Workload, WorkloadUid},
+    mesh::{Membership, Rules, SpiffeId, Workload, WorkloadUid},
     objects::{Map, ObjectName, ObjectSet, Pod, PodPhase},
 };
 
@@ -19,6 +19,7 @@ pub(super) fn compile(
     uid: WorkloadUid,
     objects: &ObjectSet,
     settings: &MeshSettings,
+    rules: &Rules,
     problems: &mut Vec<String>,
 ) -> Option<Workload> {
     let membership = membership::of(pod, objects, problems);
@@ -33,6 +34,9 @@ pub(super) fn compile(
     let mut workload = workload_of(pod, uid, membership, settings);
     if here {
         workload.local = annotations::local_pod(pod, problems).map(Box::new);
+        if let Some(local) = &mut workload.local {
+            capture::add(&mut local.rules, pod, rules, &settings.root_namespace);
+        }
     }
     Some(workload)
 }
