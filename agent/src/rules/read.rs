@@ -41,7 +41,7 @@ const FOREIGN_METADATA: [&str; 12] = [
 
 /// What a document turned out to be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// A rule, and where its document begins.
     Rule(Box<Rule>, Position),
     /// A mesh document that cannot be accepted; the key is known where kind and name could be read.
@@ -51,7 +51,7 @@ pub enum Reading {
 }
 
 /// Whether documents of this `apiVersion` are mesh configuration.
-pub fn is_rule(api_version: &str) -> bool {
+pub(crate) fn is_rule(api_version: &str) -> bool {
     api_version.split_once('/').is_some_and(|(group, _)| GROUPS.contains(&group))
 }
 

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::objects::{
-    Change, ConfigMap, EndpointSlice, Namespace, Node, Object, ObjectKey, ObjectName, ObjectSet, Pod, Service};
+    Change, ConfigMap, EndpointSlice, Namespace, Node, Object, ObjectKey, ObjectName, ObjectSet, Pod, Service,
+};
 
 /// Objects that changed, and what they were before; what they are now is in the set.
 #[derive(Debug, Default)]
