@@ -8,7 +8,7 @@ use crate::rules::value::StringMatch;
 
 /// What a path may be, for messages.
 pub(super) const PATH: &str = "a path that begins with / and has no ? or #, with * in front, at the end, or alone; or a \
-    template in whose segments {*} is one and {**} any number, {**} being the last such";
+    template in whose segments {*} is one and {**} any number, {**} being the last of these";
 
 /// What the path of a request must be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +30,8 @@ pub enum PathSegment {
     Literal(String),
     /// `{*}`: one segment that is not empty.
     One,
-    /// `{**}`: any number of segments, also none.
+    /// `{**}`: any text between its slashes, with slashes in it or empty. As in Envoy, `/a/{**}` is `/a/` and all below it,
+    /// and not `/a`.
     Many,
 }
 
@@ -58,7 +59,7 @@ impl PathTemplate {
             return fit(&self.0, &segments);
         };
         let (before, after) = (&self.0[..many], &self.0[many + 1..]);
-        segments.len() >= before.len() + after.len()
+        segments.len() > before.len() + after.len()
             && fit(before, &segments[..before.len()])
             && fit(after, &segments[segments.len() - after.len()..])
     }
