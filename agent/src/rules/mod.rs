@@ -4,10 +4,16 @@
 //! the whole of its document: a field that this build does not act on is refused and never dropped. Which documents
 //! are in force, and which of two wins, is decided in `mesh`.
 
+pub mod backend_traffic_policy;
 mod features;
+pub mod gateway;
+pub mod grpc_route;
+pub mod http_route;
 mod kind;
 mod read;
 mod reference_grant;
+pub mod tcp_route;
+pub mod tls_route;
 
 use std::fmt;
 
@@ -44,8 +50,18 @@ pub struct RuleKey {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Spec {
+    /// An HTTPRoute.
+    HttpRoute(http_route::HttpRoute),
+    /// A GRPCRoute.
+    GrpcRoute(grpc_route::GrpcRoute),
+    /// A TLSRoute.
+    TlsRoute(tls_route::TlsRoute),
+    /// A TCPRoute.
+    TcpRoute(tcp_route::TcpRoute),
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
+    /// An XBackendTrafficPolicy.
+    BackendTrafficPolicy(backend_traffic_policy::BackendTrafficPolicy),
 }
 
 impl fmt::Display for RuleKey {

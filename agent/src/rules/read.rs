@@ -2,7 +2,10 @@
 //!
 //! Everything that is wrong with the document is found in one pass: the reader of a kind goes on after a bad value.
 
-use super::{Enforced, Rule, RuleKey, RuleKind, Spec, reference_grant};
+use super::{
+    Enforced, Rule, RuleKey, RuleKind, Spec, backend_traffic_policy, grpc_route, http_route, reference_grant,
+    tcp_route, tls_route,
+};
 use crate::{
     config::{
         Position, Problem,
@@ -134,7 +137,12 @@ fn named(metadata: MapReader<'_>, namespace: &str) -> Option<(ObjectName, Map)> 
 
 fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
     match kind {
+        RuleKind::HttpRoute => http_route::read(spec).map(Spec::HttpRoute),
+        RuleKind::GrpcRoute => grpc_route::read(spec).map(Spec::GrpcRoute),
+        RuleKind::TlsRoute => tls_route::read(spec).map(Spec::TlsRoute),
+        RuleKind::TcpRoute => tcp_route::read(spec).map(Spec::TcpRoute),
         RuleKind::ReferenceGrant => reference_grant::read(spec).map(Spec::ReferenceGrant),
+        RuleKind::BackendTrafficPolicy => backend_traffic_policy::read(spec).map(Spec::BackendTrafficPolicy),
         _ => None,
     }
 }
@@ -175,7 +183,7 @@ status: {conditions: []}
         let Reading::Rule(rule, position) = reading(GRANT, Enforced::THIS_BUILD) else { panic!("refused") };
         assert_eq!((rule.key.to_string().as_str(), position.line), ("ReferenceGrant shop/g", 1));
         assert_eq!(rule.annotations["a"], "b");
-        let Spec::ReferenceGrant(grant) = rule.spec;
+        let Spec::ReferenceGrant(grant) = rule.spec else { panic!("another kind") };
         assert_eq!((&*grant.from[0].namespace, &*grant.to[0].kind), ("web", "Service"));
     }
 
