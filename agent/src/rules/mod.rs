@@ -5,10 +5,14 @@
 //! are in force, and which of two wins, is decided in `mesh`.
 
 pub mod authorization_policy;
+pub mod backend_traffic_policy;
 pub mod capture;
 pub mod destination_rule;
 pub mod fault_injection;
 mod features;
+pub mod gateway;
+pub mod grpc_route;
+pub mod http_route;
 mod kind;
 pub mod peer_authentication;
 pub mod rate_limit;
@@ -16,9 +20,11 @@ mod read;
 mod reference_grant;
 pub mod request_authentication;
 pub mod service_entry;
+pub mod tcp_route;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod tls_route;
 pub mod value;
 
 use std::fmt;
@@ -56,8 +62,18 @@ pub struct RuleKey {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Spec {
+    /// An HTTPRoute.
+    HttpRoute(http_route::HttpRoute),
+    /// A GRPCRoute.
+    GrpcRoute(grpc_route::GrpcRoute),
+    /// A TLSRoute.
+    TlsRoute(tls_route::TlsRoute),
+    /// A TCPRoute.
+    TcpRoute(tcp_route::TcpRoute),
     /// A ReferenceGrant.
     ReferenceGrant(ReferenceGrant),
+    /// An XBackendTrafficPolicy.
+    BackendTrafficPolicy(backend_traffic_policy::BackendTrafficPolicy),
     /// An AuthorizationPolicy.
     AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
     /// A PeerAuthentication.

@@ -3,8 +3,9 @@
 //! Everything that is wrong with the document is found in one pass: the reader of a kind goes on after a bad value.
 
 use super::{
-    Enforced, Rule, RuleKey, RuleKind, Spec, authorization_policy, capture, destination_rule, fault_injection,
-    peer_authentication, rate_limit, reference_grant, request_authentication, service_entry, telemetry,
+    Enforced, Rule, RuleKey, RuleKind, Spec, authorization_policy, backend_traffic_policy, capture, destination_rule,
+    fault_injection, grpc_route, http_route, peer_authentication, rate_limit, reference_grant, request_authentication,
+    service_entry, tcp_route, telemetry, tls_route,
 };
 use crate::{
     config::{
@@ -140,7 +141,12 @@ fn named(metadata: MapReader<'_>, namespace: &str, kind: Option<RuleKind>) -> Op
 
 fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
     match kind {
+        RuleKind::HttpRoute => http_route::read(spec).map(Spec::HttpRoute),
+        RuleKind::GrpcRoute => grpc_route::read(spec).map(Spec::GrpcRoute),
+        RuleKind::TlsRoute => tls_route::read(spec).map(Spec::TlsRoute),
+        RuleKind::TcpRoute => tcp_route::read(spec).map(Spec::TcpRoute),
         RuleKind::ReferenceGrant => reference_grant::read(spec).map(Spec::ReferenceGrant),
+        RuleKind::BackendTrafficPolicy => backend_traffic_policy::read(spec).map(Spec::BackendTrafficPolicy),
         RuleKind::AuthorizationPolicy => authorization_policy::read(spec).map(Spec::AuthorizationPolicy),
         RuleKind::PeerAuthentication => peer_authentication::read(spec).map(Spec::PeerAuthentication),
         RuleKind::RequestAuthentication => request_authentication::read(spec).map(Spec::RequestAuthentication),
@@ -150,7 +156,6 @@ fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
         RuleKind::FaultInjection => fault_injection::read(spec).map(Spec::FaultInjection),
         RuleKind::Telemetry => telemetry::read(spec).map(Spec::Telemetry),
         RuleKind::Capture => capture::read(spec).map(Spec::Capture),
-        _ => None,
     }
 }
 

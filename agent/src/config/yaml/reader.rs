@@ -3,7 +3,7 @@
 //! A getter returns `None` both for an absent key and for a bad value, which it has reported by then; so callers fill
 //! in a default and look at the report once, at the end. The keys that were asked for are the keys that are allowed.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, collections::HashSet, fmt};
 
 use super::{Entry, Node, Value};
 use crate::config::{Position, Problem};
@@ -259,7 +259,10 @@ impl<'a> MapReader<'a> {
 
     /// Refuses every key that was not asked for. Not called where unknown keys are tolerated.
     pub(crate) fn finish(self) {
-        let known = self.known.take();
+        let mut known = self.known.take();
+        // A key that was asked for twice is named once.
+        let mut named = HashSet::new();
+        known.retain(|key| named.insert(*key));
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
             let place = if self.path.is_empty() { String::new() } else { format!(" in {}", self.path) };
             let hint = match nearest(&entry.key, &known) {
