@@ -150,7 +150,7 @@ impl Pod {
         };
         let pod = Self { inner: Arc::new(inner) };
         pod.plug_in()?;
-        pod.inner.sandbox.start_pause(pod.name(), pod.netns())?;
+        pod.inner.sandbox.start_pause(pod.name(), pod.netns(), &pod.node().bed().undo)?;
         if listed {
             pod.publish()?;
         }

@@ -4,6 +4,7 @@
 //! Beds of plain files have none of that: there the pod's object names its namespace, and one cgroup is enough.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use parking_lot::Mutex;
@@ -12,6 +13,7 @@ use super::cgroup::Cgroup;
 use super::launch::{Launch, binary};
 use super::netns::NetNs;
 use super::process::Process;
+use super::undo::Undo;
 use crate::kubernetes::fresh;
 
 /// How the node names its pods' cgroups.
@@ -53,27 +55,33 @@ pub(super) struct Sandbox {
     pub(super) container: Cgroup,
     /// Where the pause process lives; `None` where there is none.
     pause_cgroup: Option<Cgroup>,
-    pause: Mutex<Option<Process>>,
+    pause: Arc<Mutex<Option<Process>>>,
 }
 
 impl Sandbox {
     /// One cgroup for everything.
     pub(super) fn plain(path: PathBuf) -> Result<Self> {
         let pod = Cgroup::make(path)?;
-        Ok(Self { container: pod.clone(), pod, pause_cgroup: None, pause: Mutex::default() })
+        Ok(Self { container: pod.clone(), pod, pause_cgroup: None, pause: Arc::default() })
     }
 
     /// The cgroups that a kubelet and containerd would make.
     pub(super) fn like_kubelet(node: &Path, driver: CgroupDriver, uid: &str) -> Result<Self> {
         let pod = Cgroup::make(node.join(driver.pod(uid)))?;
         let container = || Cgroup::make(pod.path().join(driver.container(&fresh::secret())));
-        Ok(Self { container: container()?, pause_cgroup: Some(container()?), pod, pause: Mutex::default() })
+        Ok(Self { container: container()?, pause_cgroup: Some(container()?), pod, pause: Arc::default() })
     }
 
     /// Starts the pause process, if there is to be one, once the namespace is made.
-    pub(super) fn start_pause(&self, pod: &str, netns: &NetNs) -> Result<()> {
+    pub(super) fn start_pause(&self, pod: &str, netns: &NetNs, undo: &Undo) -> Result<()> {
         let Some(cgroup) = &self.pause_cgroup else { return Ok(()) };
         let launch = Launch::new(format!("the pause process of {pod}"), binary("heddle-peer")?, netns, cgroup);
+        let started = Arc::clone(&self.pause);
+        // Killed with the bed's cgroup; to be reaped, too, although handles of the pod live on.
+        undo.push(format!("pause process of {pod}"), move || {
+            started.lock().take();
+            Ok(())
+        });
         *self.pause.lock() = Some(launch.arg("pause").start()?);
         Ok(())
     }

@@ -100,7 +100,7 @@ impl ApiServer {
         let version = store.version();
         drop(store);
         self.shared.tell_changes(version);
-        Ok(Value::clone(&*stored.map_err(explain)?))
+        Ok(Value::clone(&*stored.map_err(|failure| explain(&failure))?))
     }
 
     /// Deletes an object; one that is not there is an error. Cluster-wide kinds have the namespace "".
@@ -112,7 +112,7 @@ impl ApiServer {
         let version = store.version();
         drop(store);
         self.shared.tell_changes(version);
-        deleted.map(drop).map_err(explain)
+        deleted.map(drop).map_err(|failure| explain(&failure))
     }
 
     /// An object as it is stored.
@@ -253,7 +253,7 @@ impl ApiServer {
     }
 }
 
-fn explain(failure: Failure) -> anyhow::Error {
+fn explain(failure: &Failure) -> anyhow::Error {
     let status = failure.status();
     anyhow::anyhow!("{}", status["message"].as_str().unwrap_or_default())
 }

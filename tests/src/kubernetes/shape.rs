@@ -64,7 +64,9 @@ impl Shape {
             Self::Whole => (format!("{}List", resource.kind), resource.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
         };
-        json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items})
+        let mut list = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        list["items"] = Value::Array(items);
+        list
     }
 
     /// The object of a bookmark: its kind and a version.
