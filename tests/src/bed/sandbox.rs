@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use parking_lot::Mutex;
@@ -15,6 +16,9 @@ use super::netns::NetNs;
 use super::process::Process;
 use super::undo::Undo;
 use crate::kubernetes::fresh;
+
+/// It only has to start.
+const PAUSED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How the node names its pods' cgroups.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,8 +86,11 @@ impl Sandbox {
             started.lock().take();
             Ok(())
         });
-        *self.pause.lock() = Some(launch.arg("pause").start()?);
-        Ok(())
+        let mut pause = launch.arg("pause").start()?;
+        // Before that it is on its way into the cgroup and the namespace.
+        let paused = pause.wait_line(PAUSED_WITHIN, |line| line.contains("paused")).map(drop);
+        *self.pause.lock() = Some(pause);
+        paused
     }
 
     /// The pause process, if there is one.

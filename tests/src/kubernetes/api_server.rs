@@ -103,7 +103,7 @@ impl ApiServer {
         Ok(Value::clone(&*stored.map_err(|failure| explain(&failure))?))
     }
 
-    /// Deletes an object; one that is not there is an error. Cluster-wide kinds have the namespace "".
+    /// Deletes an object, or marks it if finalizers hold it; one that is not there is an error. Cluster-wide kinds have the namespace "".
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
         let resource = self.kind(kind)?;
         let target = Target { resource: &resource, namespace, name, status: false };
@@ -162,6 +162,8 @@ impl ApiServer {
     }
 
     /// Sends nothing any more, on no connection, and keeps all of them open; or goes on where it was.
+    ///
+    /// Meanwhile garbage and bookmarks are not sent either, later neither; cuts are made.
     pub fn go_silent(&self, silent: bool) {
         self.shared.set_silent(silent);
     }

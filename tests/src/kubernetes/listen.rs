@@ -1,6 +1,6 @@
 //! Listeners: each in a network namespace, which its sockets never leave, or on the host's loopback.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
@@ -66,6 +66,8 @@ pub(super) async fn accept(listener: StdListener, shared: Arc<Shared>, close: on
             order = &mut close => break order.ok(),
         }
     };
+    // Not only closed: for a moment a process that is being started elsewhere may have a copy of the descriptor.
+    let _ = SockRef::from(&listener).shutdown(Shutdown::Both);
     drop(listener);
     if let Some(confirm) = confirm {
         // Whoever asked may have given up.

@@ -157,14 +157,7 @@ impl Engine {
 
     /// Closes the listeners and resets all connections; returns when clients are refused.
     pub(super) fn go_down(&mut self, shared: &Shared) {
-        for listener in &mut self.listeners {
-            let Some(close) = listener.close.take() else { continue };
-            let (confirm, confirmed) = channel();
-            if close.send(confirm).is_ok() {
-                // An error is the end of the task, and with it of the socket.
-                let _ = confirmed.recv();
-            }
-        }
+        self.close_listeners();
         shared.connections.reset_all();
     }
 
@@ -184,12 +177,24 @@ impl Engine {
 
     /// Ends everything; returns when all sockets are closed.
     pub(super) fn stop(&mut self) {
+        self.close_listeners();
         // The runtime ends with its thread, and takes every task and socket along.
         self.end = None;
         self.listeners.clear();
         if let Some(thread) = self.thread.take() {
             // A panic there is reported by its own message.
             let _ = thread.join();
+        }
+    }
+
+    fn close_listeners(&mut self) {
+        for listener in &mut self.listeners {
+            let Some(close) = listener.close.take() else { continue };
+            let (confirm, confirmed) = channel();
+            if close.send(confirm).is_ok() {
+                // An error is the end of the task, and with it of the socket.
+                let _ = confirmed.recv();
+            }
         }
     }
 

@@ -121,8 +121,8 @@ impl Watch {
             }
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Bookmark) if self.bookmarks => self.send_bookmark(frames, false).await?,
-                    Some(Order::Bookmark) => {}
+                    Some(Order::Bookmark | Order::Garbage) if quiet => {}
+                    Some(Order::Bookmark) => self.send_progress(frames).await?,
                     Some(Order::Garbage) => frames.send_raw(Bytes::from_static(b"{\"type\":\"MODIFIED\",\"obj\x00]\n")).await?,
                     Some(Order::Expire) => return frames.send("ERROR", &self.expired().status()).await,
                     Some(Order::Cut(Cut::MidFrame)) => return self.break_off(frames).await,
@@ -131,17 +131,10 @@ impl Watch {
                 _ = changed.changed() => {}
                 _ = silent.changed() => {}
                 () = sleep_until(bookmark_at), if !quiet => {
-                    if self.bookmarks {
-                        self.send_bookmark(frames, false).await?;
-                    }
+                    self.send_progress(frames).await?;
                     bookmark_at = self.next_bookmark();
                 }
-                () = sleep_until(end), if !quiet => {
-                    if self.bookmarks {
-                        self.send_bookmark(frames, false).await?;
-                    }
-                    return Ok(());
-                }
+                () = sleep_until(end), if !quiet => return self.send_progress(frames).await,
                 () = frames.sender.closed() => return Err(Gone),
             }
         }
@@ -192,6 +185,15 @@ impl Watch {
                 Some(("DELETED", last))
             }
         }
+    }
+
+    /// Everything up to now, and a bookmark that says so, if the client allows any.
+    async fn send_progress(&mut self, frames: &mut Frames) -> Result<(), Gone> {
+        self.send_changes(frames).await?;
+        if !self.bookmarks {
+            return Ok(());
+        }
+        self.send_bookmark(frames, false).await
     }
 
     async fn send_bookmark(&self, frames: &mut Frames, ends_initial: bool) -> Result<(), Gone> {

@@ -4,13 +4,13 @@ use std::pin::pin;
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
-use heddle_tests::kubernetes::Cluster;
+use heddle_tests::kubernetes::{Cluster, Verb};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
-use super::setting::{client, soon};
+use super::setting::{Setting, client, soon};
 
 fn config_map(name: &str, value: &str) -> Value {
     json!({
@@ -83,6 +83,27 @@ async fn a_watch_from_a_list_on_sees_every_change() -> Result<()> {
     }
     let expected = [("added", "b"), ("modified", "a"), ("deleted", "b")];
     assert_eq!(seen, expected.map(|(what, name)| (what, name.to_owned())));
+    Ok(())
+}
+
+#[test]
+fn the_cluster_that_the_environment_names_is_used_and_left_as_it_was() -> Result<()> {
+    // Another process, because the environment of this one is everybody's. Our server stands for a real cluster.
+    let setting = Setting::new()?;
+    let before = setting.server.list("Namespace", "")?;
+    let path = std::env::temp_dir().join(format!("heddle-kubeconfig-{}", std::process::id()));
+    std::fs::write(&path, setting.server.kubeconfig(setting.address)?)?;
+    let mut child = std::process::Command::new(std::env::current_exe()?);
+    child.args(["--exact", "clusters::objects_come_change_and_go"]);
+    let output = child.env("HEDDLE_TEST_CLUSTER", "1").env("KUBECONFIG", &path).output();
+    std::fs::remove_file(&path)?;
+    let output = output?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    let journal = setting.server.journal();
+    assert_eq!(journal.of(Verb::Create, "namespaces").len(), 1);
+    assert_eq!(journal.of(Verb::Update, "configmaps").len(), 1);
+    assert_eq!(setting.server.list("Namespace", "")?, before);
     Ok(())
 }
 

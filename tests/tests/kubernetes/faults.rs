@@ -128,6 +128,7 @@ fn a_silent_server_sends_nothing_keeps_connections_and_goes_on_later() -> Result
     setting.server.go_silent(true);
     setting.put_pod("b", "one")?;
     idle.send("GET", "/api/v1/pods", "", "")?;
+    assert_eq!((setting.server.send_bookmarks("pods"), setting.server.send_garbage("pods")), (1, 1));
     assert!(watch.is_silent_for(SILENCE)? && idle.is_silent_for(SILENCE)?);
     // The kernel completes the connection; nobody answers in it.
     let mut fresh = setting.raw()?.within(SILENCE)?;
