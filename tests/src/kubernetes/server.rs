@@ -91,6 +91,10 @@ impl Shared {
         self.silent.subscribe()
     }
 
+    pub(super) fn is_silent(&self) -> bool {
+        *self.silent.borrow()
+    }
+
     pub(super) fn set_silent(&self, silent: bool) {
         self.silent.send_replace(silent);
     }

@@ -97,7 +97,7 @@ impl Watch {
     pub(super) fn stream(self, orders: UnboundedReceiver<Order>) -> Body {
         let (sender, receiver) = mpsc::channel(IN_FLIGHT);
         tokio::spawn(async move {
-            let mut frames = Frames { sender, sent: 0 };
+            let mut frames = Frames { sender, sent: 0, shared: Arc::clone(&self.shared) };
             // The client has gone.
             let _ = self.run(&mut frames, orders).await;
         });
@@ -121,7 +121,7 @@ impl Watch {
             }
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Bookmark | Order::Garbage) if quiet => {}
+                    Some(Order::Bookmark | Order::Garbage) if self.shared.is_silent() => {}
                     Some(Order::Bookmark) => self.send_progress(frames).await?,
                     Some(Order::Garbage) => frames.send_raw(Bytes::from_static(b"{\"type\":\"MODIFIED\",\"obj\x00]\n")).await?,
                     Some(Order::Expire) => return frames.send("ERROR", &self.expired().status()).await,
@@ -229,10 +229,13 @@ struct Gone;
 struct Frames {
     sender: mpsc::Sender<io::Result<Bytes>>,
     sent: usize,
+    shared: Arc<Shared>,
 }
 
 impl Frames {
     async fn send(&mut self, kind: &str, object: &Value) -> Result<(), Gone> {
+        // Silence may fall while many events are on their way.
+        self.shared.until_not_silent().await;
         let frame = frame(kind, object);
         self.sent += 1;
         if !self.sent.is_multiple_of(3) {
