@@ -35,9 +35,13 @@ pub struct AgentBuilder {
 impl AgentBuilder {
     pub(super) fn new(node: &Node) -> Self {
         let bed = node.bed();
+        let source = match &bed.api {
+            Some(_) => json!({"kubernetes": {"kubeconfig": node.kubeconfig()}}),
+            None => json!({"files": {"path": bed.objects.directory()}}),
+        };
         let config = json!({
             "node": node.name(),
-            "source": {"files": {"path": bed.objects.directory()}},
+            "source": source,
             "ca": {"local": {"path": bed.ca_directory()}},
             "capture": {"cgroup": node.cgroup().path(), "pins": node.bpffs().join("heddle")},
             "admin": {"socket": node.directory().join("admin.sock")},

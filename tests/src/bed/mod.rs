@@ -1,4 +1,7 @@
-//! A test bed: nodes on one wire, pods on the nodes, one directory of Kubernetes objects, and nothing left afterwards.
+//! A test bed: nodes on one wire, pods on the nodes, their Kubernetes objects, and nothing left afterwards.
+//!
+//! The objects are files in a directory, or are in an API server that every node reaches on its own loopback
+//! ([`Bed::with_api_server`]).
 //!
 //! Every bed has namespaces, cgroups and directories of its own, so tests run in parallel and may use the same
 //! addresses. The node with index n has pods in 10.244.n.0/24 and fd44:0:0:n::/64, and the wire's 172.30.0.n and
@@ -19,6 +22,7 @@ mod packets;
 mod pod;
 mod process;
 mod require;
+mod sandbox;
 mod service;
 mod sweep;
 mod undo;
@@ -42,8 +46,10 @@ pub use packets::{Capture, Flow, Packet};
 pub use pod::{Pod, PodBuilder};
 pub use process::{Finished, Process};
 pub use require::{Machine, machine};
+pub use sandbox::CgroupDriver;
 pub use service::Service;
 
+use crate::kubernetes::ApiServer;
 use undo::Undo;
 
 /// The interface in the wire's namespace that sees every packet between nodes once.
@@ -64,6 +70,8 @@ struct State {
     tools: Cgroup,
     wire: NetNs,
     objects: Objects,
+    /// Where the objects are, unless they are files.
+    api: Option<Arc<ApiServer>>,
     nodes: Mutex<Vec<Node>>,
     undo: Undo,
 }
@@ -71,6 +79,15 @@ struct State {
 impl Bed {
     /// Builds the wire and the directories; `name` is for messages.
     pub fn new(name: &str) -> Result<Self> {
+        Self::build(name, None)
+    }
+
+    /// The same with an API server instead of files: agents list and watch there, and pods look as kubelet makes them.
+    pub fn with_api_server(name: &str) -> Result<Self> {
+        Self::build(name, Some(Arc::new(ApiServer::start()?)))
+    }
+
+    fn build(name: &str, api: Option<Arc<ApiServer>>) -> Result<Self> {
         let machine = machine()?;
         sweep_once(&machine)?;
         let id = id::fresh();
@@ -78,7 +95,8 @@ impl Bed {
         let cgroup = Cgroup::at(machine.cgroup2.join(&id));
         let undo = Undo::default();
         let state = State {
-            objects: Objects::below(&directory),
+            objects: Objects::below(&directory, api.clone()),
+            api,
             tools: Cgroup::at(cgroup.path().join("tools")),
             wire: NetNs::named(format!("{id}-wire")),
             nodes: Mutex::default(),
@@ -116,6 +134,11 @@ impl Bed {
     #[must_use]
     pub fn objects(&self) -> &Objects {
         &self.state.objects
+    }
+
+    /// The API server, of a bed that has one.
+    pub fn api_server(&self) -> Result<&ApiServer> {
+        self.state.api.as_deref().context("this bed has no API server: make it with Bed::with_api_server")
     }
 
     /// The namespace of the wire.
@@ -172,6 +195,13 @@ impl Drop for Bed {
 impl State {
     fn build(&self) -> Result<()> {
         let directory = self.directory.clone();
+        if let Some(api) = self.api.clone() {
+            // Handles of the bed may live on; its sockets may not.
+            self.undo.push("API server", move || {
+                api.stop();
+                Ok(())
+            });
+        }
         self.undo.push(format!("directory {}", directory.display()), move || remove_directory(&directory));
         fs::create_dir(&self.directory).with_context(|| format!("making {}", self.directory.display()))?;
         self.objects.make()?;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::json;
 
 use super::agent::AgentBuilder;
 use super::cgroup::Cgroup;
@@ -69,6 +70,7 @@ impl Node {
         let node = Self { inner: Arc::new(inner) };
         node.make_directories()
             .and_then(|()| node.join_wire(&nodes))
+            .and_then(|()| node.join_cluster())
             .with_context(|| format!("building {}", node.name()))?;
         nodes.push(node.clone());
         Ok(node)
@@ -102,6 +104,12 @@ impl Node {
     #[must_use]
     pub fn bpffs(&self) -> PathBuf {
         self.inner.directory.join("bpf")
+    }
+
+    /// The kubeconfig for what runs on it, in a bed with an API server.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.inner.directory.join("kubeconfig")
     }
 
     /// Its address on the wire.
@@ -205,6 +213,28 @@ impl Node {
             other.netns().ip(&other.route_to(self))?;
         }
         self.netns().ip(&lines)
+    }
+
+    /// Makes the API server reachable from here, and the node known to it.
+    fn join_cluster(&self) -> Result<()> {
+        let Some(api) = &self.inner.bed.api else { return Ok(()) };
+        let kubeconfig = api.kubeconfig(api.listen_in(self.netns())?)?;
+        let path = self.kubeconfig();
+        fs::write(&path, kubeconfig).with_context(|| format!("writing {}", path.display()))?;
+        let (v4, v6) = (format!("{}/24", self.pod_v4(0)), format!("{}/64", self.pod_v6(0)));
+        self.inner.bed.objects.put(&json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": self.name(), "labels": {"kubernetes.io/hostname": self.name()}},
+            "spec": {"podCIDR": v4, "podCIDRs": [v4, v6]},
+            "status": {
+                "addresses": [
+                    {"type": "InternalIP", "address": self.wire_v4()},
+                    {"type": "InternalIP", "address": self.wire_v6()},
+                    {"type": "Hostname", "address": self.name()},
+                ],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        }))
     }
 
     fn route_to(&self, other: &Self) -> String {

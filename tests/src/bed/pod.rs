@@ -17,6 +17,7 @@ use super::launch::{Launch, binary};
 use super::netns::NetNs;
 use super::node::Node;
 use super::process::Process;
+use super::sandbox::{CgroupDriver, Sandbox};
 
 /// Longer than any client's own limits; hanging is a failure of the test and not of the run.
 const ASK_WITHIN: Duration = Duration::from_secs(120);
@@ -32,6 +33,7 @@ pub struct PodBuilder {
     service_account: String,
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
+    cgroup_driver: CgroupDriver,
     listed: bool,
 }
 
@@ -44,6 +46,7 @@ impl PodBuilder {
             service_account: name.to_owned(),
             labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
             annotations: BTreeMap::new(),
+            cgroup_driver: CgroupDriver::default(),
             listed: true,
         }
     }
@@ -69,6 +72,12 @@ impl PodBuilder {
     /// One more annotation.
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// How its cgroups are named, in a bed with an API server; beds of files have their own names.
+    pub fn cgroup_driver(mut self, driver: CgroupDriver) -> Self {
+        self.cgroup_driver = driver;
         self
     }
 
@@ -103,7 +112,7 @@ struct Inner {
     service_account: String,
     uid: String,
     netns: NetNs,
-    cgroup: Cgroup,
+    sandbox: Sandbox,
     v4: Ipv4Addr,
     v6: Ipv6Addr,
     /// The node's end of the pod's cable.
@@ -114,13 +123,20 @@ struct Inner {
 
 impl Pod {
     fn build(builder: PodBuilder) -> Result<Self> {
-        let PodBuilder { node, name, namespace, service_account, labels, mut annotations, listed } = builder;
+        let PodBuilder { node, name, namespace, service_account, labels, mut annotations, cgroup_driver, listed } =
+            builder;
         let (host, v4, v6) = node.next_address()?;
         let netns = NetNs::named(format!("{}-{namespace}-{name}", node.bed().id));
-        annotations.insert("heddle.io/netns".to_owned(), netns.path().display().to_string());
+        let (uid, above) = (node.bed().objects.fresh_uid(), node.cgroup().path());
+        let sandbox = if node.bed().api.is_some() {
+            Sandbox::like_kubelet(above, cgroup_driver, &uid)?
+        } else {
+            annotations.insert("heddle.io/netns".to_owned(), netns.path().display().to_string());
+            Sandbox::plain(above.join("pods").join(format!("{namespace}-{name}")))?
+        };
         let inner = Inner {
-            cgroup: Cgroup::make(node.cgroup().path().join("pods").join(format!("{namespace}-{name}")))?,
-            uid: node.bed().objects.fresh_uid(),
+            sandbox,
+            uid,
             port: format!("veth{host}"),
             labels: Mutex::new(labels),
             annotations: Mutex::new(annotations),
@@ -134,6 +150,7 @@ impl Pod {
         };
         let pod = Self { inner: Arc::new(inner) };
         pod.plug_in()?;
+        pod.inner.sandbox.start_pause(pod.name(), pod.netns(), &pod.node().bed().undo)?;
         if listed {
             pod.publish()?;
         }
@@ -176,10 +193,22 @@ impl Pod {
         &self.inner.netns
     }
 
-    /// Its cgroup.
+    /// Its cgroup, above all of its processes.
     #[must_use]
     pub fn cgroup(&self) -> &Cgroup {
-        &self.inner.cgroup
+        &self.inner.sandbox.pod
+    }
+
+    /// The cgroup that its programs run in: a container's, or the pod's own in a bed of files.
+    #[must_use]
+    pub fn container(&self) -> &Cgroup {
+        &self.inner.sandbox.container
+    }
+
+    /// Its pause process, in a bed with an API server.
+    #[must_use]
+    pub fn pause_pid(&self) -> Option<u32> {
+        self.inner.sandbox.pause_pid()
     }
 
     /// Its IPv4 address.
@@ -209,13 +238,13 @@ impl Pod {
     /// Any program, to be started inside.
     #[must_use]
     pub fn command(&self, program: &str) -> Launch {
-        Launch::new(format!("`{program}` in {}", self.name()), program, self.netns(), self.cgroup())
+        Launch::new(format!("`{program}` in {}", self.name()), program, self.netns(), self.container())
     }
 
     /// `heddle-peer` with the words of `line`, to be started inside.
     pub fn peer(&self, line: &str) -> Result<Launch> {
         let title = format!("`heddle-peer {line}` in {}", self.name());
-        Ok(Launch::new(title, binary("heddle-peer")?, self.netns(), self.cgroup()).words(line))
+        Ok(Launch::new(title, binary("heddle-peer")?, self.netns(), self.container()).words(line))
     }
 
     /// Starts `heddle-peer serve` with the words of `line` and waits until it listens.
@@ -259,6 +288,7 @@ impl Pod {
     pub fn publish(&self) -> Result<()> {
         let pod = &self.inner;
         pod.node.bed().objects.ensure_namespace(&pod.namespace)?;
+        pod.node.bed().objects.ensure_service_account(&pod.namespace, &pod.service_account)?;
         pod.node.bed().objects.put(&json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -287,7 +317,7 @@ impl Pod {
         self.unpublish()?;
         self.cgroup().kill()?;
         self.netns().remove()?;
-        self.cgroup().remove()
+        self.inner.sandbox.end()
     }
 
     /// Lets its node drop everything sent to it without a word, as if the machine were gone; or no longer.

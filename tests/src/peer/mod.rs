@@ -13,6 +13,7 @@ mod hbone;
 mod hold;
 mod http_get;
 mod pattern;
+mod pause;
 mod probe;
 pub mod report;
 mod serve;
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Join a cgroup and a network namespace, then become another program.
     Enter(enter::Enter),
+    /// Do nothing until killed.
+    Pause,
     /// Serve TCP in one of several ways.
     Serve(serve::Serve),
     /// Open many connections and verify what comes back.
@@ -76,12 +79,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let is_client = !matches!(cli.command, Command::Enter(_) | Command::Serve(_) | Command::UdpEcho(_));
+    let is_client =
+        !matches!(cli.command, Command::Enter(_) | Command::Pause | Command::Serve(_) | Command::UdpEcho(_));
     if is_client {
         end_after(Duration::from_secs(cli.deadline));
     }
     match cli.command {
         Command::Enter(enter) => enter::run(&enter),
+        Command::Pause => pause::run(),
         Command::Serve(serve) => serve::run(serve),
         Command::Connect(connect) => print(&connect::run(&connect)?),
         Command::Bulk(bulk) => print(&bulk::run(&bulk)?),
