@@ -1,13 +1,16 @@
 //! `heddle agent`: from the configuration to the last connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
@@ -20,13 +23,19 @@ use crate::{
     identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, MeshState, SnapshotHandle},
     node::Node,
-    objects,
+    objects::{self, Running, SourceStatus},
     observe::{self, AccessLogOutput, Observer},
 };
 
 /// Conditions of readiness, as `/healthz/ready` names them. Each enrolled pod adds one of its own.
 const PROGRAMS: &str = "kernel programs attached";
 const SNAPSHOT: &str = "snapshot published";
+
+/// How often the reason why there is no snapshot yet is brought up to date.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the source may take to write its last state.
+const STATE_WRITE: Duration = Duration::from_secs(5);
 
 /// How long the access log may take to write its last lines.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
@@ -41,7 +50,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     raise_descriptor_limit();
 
     let (certificates, renewal) = certificates(&config)?;
-    let objects = objects::open(&config.source).await?;
+    let (source, published) = (SourceStatus::default(), Arc::new(OnceLock::new()));
+    // Before the objects: whoever waits for an API server that does not answer can be asked why.
+    let endpoints = serve_admin(&config, &observer, &readiness, (&source, &published), stopped).await?;
+    let Some(Running { objects, ending }) = open_source(&config, &source, &readiness, &mut signals).await? else {
+        info!("told to end before the objects of the mesh were known");
+        stop.send_replace(true);
+        endpoints.stopped().await;
+        return Ok(());
+    };
     let mut kernel = Kernel::load(&config.capture.cgroup, &config.capture.pins, kernel_log::level())?;
     kernel_log::start(&mut kernel);
     readiness.met(PROGRAMS);
@@ -49,8 +66,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let snapshot = SnapshotHandle::default();
     let settings = MeshSettings { node: Arc::clone(&config.node), trust_domain: config.trust_domain.clone() };
     let mesh = mesh::run(objects, settings, snapshot.clone());
+    let _ = published.set(mesh.clone());
     readiness.met(SNAPSHOT);
-    metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone());
+    metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 
     let node = Arc::new(Node {
         cluster: Arc::clone(&config.cluster),
@@ -64,7 +82,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     let enrolment = Enrolment::new(kernel, Arc::clone(&threads) as _);
-    let endpoints = serve_admin(&config, &observer, &readiness, &mesh, stopped).await?;
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
@@ -74,6 +91,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         outcome = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
             info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
         }
+    }
+    if timeout(STATE_WRITE, ending.end()).await.is_err() {
+        warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
     }
     stop.send_replace(true);
     endpoints.stopped().await;
@@ -89,6 +109,27 @@ fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::
     let observer = Observer::new(Arc::clone(&config.cluster), access_log)?;
     tokio::spawn(observer.clone().run(stopped.clone()));
     Ok(observer)
+}
+
+/// Waits for the first objects, as long as it takes; readiness says what for. `None` if the agent is told to end first.
+async fn open_source(
+    config: &Config,
+    status: &SourceStatus,
+    readiness: &Readiness,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Running>> {
+    let opening = objects::open(&config.source, config.state.clone(), status.clone());
+    tokio::pin!(opening);
+    let mut look = interval(LOOK);
+    loop {
+        tokio::select! {
+            running = &mut opening => return Ok(Some(running?)),
+            () = signals.next() => return Ok(None),
+            _ = look.tick() => if let Some(missing) = status.waiting_for() {
+                readiness.missing(SNAPSHOT, missing);
+            },
+        }
+    }
 }
 
 fn log_format(format: LogFormat) -> observe::LogFormat {
@@ -112,7 +153,7 @@ async fn serve_admin(
     config: &Config,
     observer: &Observer,
     readiness: &Readiness,
-    mesh: &watch::Receiver<MeshState>,
+    (source, published): (&SourceStatus, &Arc<OnceLock<watch::Receiver<MeshState>>>),
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<admin::Endpoints> {
     let addresses = Addresses {
@@ -121,10 +162,15 @@ async fn serve_admin(
         admin: config.admin.address,
         socket: config.admin.socket.clone(),
     };
-    let (shown, mesh) = (config.clone(), mesh.clone());
+    let (shown, source, published) = (config.clone(), source.clone(), Arc::clone(published));
     let view = move || {
-        let state = mesh.borrow();
-        serde_json::json!({"agent": shown, "mesh": *state.snapshot, "problems": state.problems()})
+        let mut view = serde_json::json!({"agent": shown, "source": source.report()});
+        if let Some(mesh) = published.get() {
+            let state = mesh.borrow();
+            view["mesh"] = serde_json::json!(*state.snapshot);
+            view["problems"] = serde_json::json!(state.problems());
+        }
+        view
     };
     let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config: Arc::new(view) };
     Ok(admin::serve(addresses, sources, stopped).await?)

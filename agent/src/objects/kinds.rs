@@ -2,14 +2,18 @@
 //!
 //! Kubernetes' own defaults are applied here (absent `protocol` is TCP, absent `ready` is true), so that readers see
 //! plain values. Fields that are left out are tolerated in the input and dropped.
+//!
+//! They are serialized for the state on disk only: `state::format` says what to do when they change.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 /// Labels or annotations.
 pub type Map = BTreeMap<String, String>;
 
 /// Namespace and name of an object of one kind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectName {
     /// Kubernetes namespace.
     pub namespace: Arc<str>,
@@ -18,7 +22,7 @@ pub struct ObjectName {
 }
 
 /// `v1` Namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Name.
     pub name: Arc<str>,
@@ -27,7 +31,7 @@ pub struct Namespace {
 }
 
 /// `v1` Pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
@@ -58,7 +62,7 @@ pub struct Pod {
 }
 
 /// What controls a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerReference {
     /// `ReplicaSet`, `StatefulSet`, ...
     pub kind: String,
@@ -67,7 +71,7 @@ pub struct OwnerReference {
 }
 
 /// `status.phase` of a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodPhase {
     /// Not all containers have started.
     Pending,
@@ -83,7 +87,7 @@ pub enum PodPhase {
 }
 
 /// `v1` Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
@@ -100,7 +104,7 @@ pub struct Service {
 }
 
 /// `spec.type` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceKind {
     /// Reached by its cluster IP.
     #[default]
@@ -114,7 +118,7 @@ pub enum ServiceKind {
 }
 
 /// One entry of a Service's `spec.ports`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePort {
     /// Empty where the Service has one unnamed port.
     pub name: Arc<str>,
@@ -129,7 +133,7 @@ pub struct ServicePort {
 }
 
 /// A Service's `targetPort`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TargetPort {
     /// A container port's number.
     Number(u16),
@@ -138,7 +142,7 @@ pub enum TargetPort {
 }
 
 /// Transport of a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// The only one that the mesh carries.
     #[default]
@@ -150,7 +154,7 @@ pub enum Protocol {
 }
 
 /// `discovery.k8s.io/v1` EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSlice {
     /// Namespace and name.
     pub name: ObjectName,
@@ -165,7 +169,7 @@ pub struct EndpointSlice {
 }
 
 /// `addressType` of an EndpointSlice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AddressType {
     /// IPv4 addresses.
     Ipv4,
@@ -176,7 +180,7 @@ pub enum AddressType {
 }
 
 /// One entry of an EndpointSlice's `ports`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlicePort {
     /// Equal to the Service port's name.
     pub name: Arc<str>,
@@ -187,7 +191,7 @@ pub struct SlicePort {
 }
 
 /// One entry of an EndpointSlice's `endpoints`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceEndpoint {
     /// Usually one; all reach the same pod.
     pub addresses: Vec<IpAddr>,
@@ -206,7 +210,7 @@ pub struct SliceEndpoint {
 }
 
 /// `v1` Node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Name.
     pub name: Arc<str>,
@@ -217,14 +221,14 @@ pub struct Node {
 }
 
 /// `v1` ServiceAccount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceAccount {
     /// Namespace and name.
     pub name: ObjectName,
 }
 
 /// `v1` ConfigMap with the label `heddle.io/config: "true"`, or a file of the same documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigMap {
     /// Namespace and name; no namespace, and the path as the name, for a file.
     pub name: ObjectName,
