@@ -18,7 +18,7 @@ use super::{data_threads::DataThreads, kernel_log, metrics, pods::Pods};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     ca::{LocalCa, LocalCaSettings},
-    capture::{Enrolment, Kernel},
+    capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
     identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, MeshState, SnapshotHandle},
@@ -81,7 +81,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         draining,
     });
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
-    let enrolment = Enrolment::new(kernel, Arc::clone(&threads) as _);
+    let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);
+    let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _);
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{MeshSettings, Problems, annotations, membership};
 use crate::{
-    mesh::{Membership, SpiffeId, Workload, WorkloadUid},
+    mesh::{LocalPod, Membership, Netns, SpiffeId, Workload, WorkloadUid},
     objects::{Kind, Map, ObjectName, ObjectSet, Pod, PodPhase},
 };
 
@@ -135,15 +135,16 @@ fn settle_namespaces(candidates: &mut [Candidate], problems: &mut Problems) {
     let mut holders: BTreeMap<&Path, ObjectName> = BTreeMap::new();
     let mut losers = Vec::new();
     for Candidate { workload, .. } in candidates.iter().rev() {
-        let Some(local) = &workload.local else { continue };
-        if let Some(holder) = holders.get(local.netns.as_path()) {
-            let netns = local.netns.display();
+        // A namespace that is found by the pod's uid is nobody else's.
+        let Some(LocalPod { netns: Netns::Path(path), .. }) = &workload.local else { continue };
+        if let Some(holder) = holders.get(path.as_path()) {
+            let netns = path.display();
             let message =
                 format!("network namespace {netns} is also that of the newer pod {holder}; it is not enrolled");
             problems.add(Kind::Pod, &name_of(workload), message);
             losers.push(workload.uid.clone());
         } else {
-            holders.insert(&local.netns, name_of(workload));
+            holders.insert(path, name_of(workload));
         }
     }
     for candidate in candidates.iter_mut().filter(|candidate| losers.contains(&candidate.workload.uid)) {
