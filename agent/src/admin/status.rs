@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Missing;
 
 /// How an agent stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The node's name.
@@ -20,6 +20,8 @@ pub struct Status {
     pub missing: Vec<Missing>,
     /// Generation of the snapshot in force.
     pub generation: u64,
+    /// Where the objects come from.
+    pub source: Source,
     /// Objects by kind.
     pub objects: BTreeMap<String, usize>,
     /// What is wrong with objects, each in words.
@@ -30,6 +32,18 @@ pub struct Status {
     pub pods: Vec<Pod>,
     /// The certificates that this node holds.
     pub certificates: Vec<Certificate>,
+}
+
+/// The source of objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Whether the objects in force are those that the source has now.
+    pub live: bool,
+    /// While the state on disk serves: how long ago it was saved.
+    pub state_age_seconds: Option<u64>,
+    /// What goes wrong with which kind.
+    pub errors: BTreeMap<String, String>,
 }
 
 /// A mesh document.
@@ -80,6 +94,7 @@ impl Status {
     /// What an operator has to do something about, each in one line. Empty when all is well.
     pub fn concerns(&self) -> Vec<String> {
         let missing = self.missing.iter().map(|missing| format!("{}: {}", missing.condition, missing.reason));
+        let errors = self.source.errors.iter().map(|(kind, error)| format!("objects of kind {kind}: {error}"));
         let first_line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
         let problems = self.problems.iter().map(|problem| first_line(problem));
         let documents = self.documents.iter().filter_map(|document| document.message.as_deref()).map(first_line);
@@ -89,7 +104,7 @@ impl Status {
             let why = certificate.last_error.as_deref().unwrap_or("see the agent's log");
             format!("certificate {}: {}: {why}", certificate.identity, certificate.state)
         });
-        missing.chain(problems).chain(documents).chain(certificates).collect()
+        missing.chain(errors).chain(problems).chain(documents).chain(certificates).collect()
     }
 }
 
@@ -104,18 +119,7 @@ mod tests {
             expires_in_seconds: Some(7),
             last_error: None,
         };
-        Status {
-            node: "a".into(),
-            version: "1".into(),
-            ready: true,
-            missing: vec![],
-            generation: 1,
-            objects: BTreeMap::new(),
-            problems: vec![],
-            documents: vec![],
-            pods: vec![],
-            certificates: vec![certificate],
-        }
+        Status { ready: true, certificates: vec![certificate], ..Status::default() }
     }
 
     #[test]
@@ -123,6 +127,7 @@ mod tests {
         assert_eq!(well().concerns(), [""; 0]);
         let mut status = well();
         status.missing.push(Missing { condition: "pod shop/web".into(), reason: "not enrolled yet".into() });
+        status.source.errors.insert("Pod".into(), "forbidden".into());
         status.problems.push("a.yaml:1:2: is wrong\n  1 | x\n".into());
         status.certificates[0].state = "expired".into();
         let place = "ConfigMap shop/m, key a".to_owned();
@@ -133,6 +138,7 @@ mod tests {
             status.concerns(),
             [
                 "pod shop/web: not enrolled yet",
+                "objects of kind Pod: forbidden",
                 "a.yaml:1:2: is wrong",
                 "HTTPRoute shop/web is rejected",
                 "certificate spiffe://t/ns/a/sa/b: expired: see the agent's log",

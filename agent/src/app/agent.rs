@@ -1,13 +1,16 @@
 //! `heddle agent`: from the configuration to the last connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
-    time::{Instant, interval, sleep_until},
+    time::{Instant, interval, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
@@ -15,18 +18,24 @@ use super::{data_threads::DataThreads, kernel_log, metrics, pods::Pods, status::
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     ca::{LocalCa, LocalCaSettings},
-    capture::{Enrolment, Kernel},
+    capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
     identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
     node::Node,
-    objects,
+    objects::{self, Running, SourceStatus},
     observe::{self, AccessLogOutput, Observer},
 };
 
 /// Conditions of readiness, as `/healthz/ready` names them. Each enrolled pod adds one of its own.
 const PROGRAMS: &str = "kernel programs attached";
 const SNAPSHOT: &str = "snapshot published";
+
+/// How often the reason why there is no snapshot yet is brought up to date.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the source may take to write its last state.
+const STATE_WRITE: Duration = Duration::from_secs(5);
 
 /// How long the access log may take to write its last lines.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
@@ -41,7 +50,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     raise_descriptor_limit();
 
     let (certificates, renewal) = certificates(&config)?;
-    let objects = objects::open(&config.source).await?;
+    let (source, published) = (SourceStatus::default(), Arc::new(OnceLock::new()));
+    let status = StatusSources {
+        node: Arc::clone(&config.node),
+        readiness: readiness.clone(),
+        source: source.clone(),
+        mesh: Arc::clone(&published),
+        certificates: certificates.clone(),
+    };
+    // Before the objects: whoever waits for an API server that does not answer can be asked why.
+    let endpoints = serve_admin(&config, &observer, status, stopped).await?;
+    let Some(Running { objects, ending }) = open_source(&config, &source, &readiness, &mut signals).await? else {
+        info!("told to end before the objects of the mesh were known");
+        stop.send_replace(true);
+        endpoints.stopped().await;
+        return Ok(());
+    };
     let mut kernel = Kernel::load(&config.capture.cgroup, &config.capture.pins, kernel_log::level())?;
     kernel_log::start(&mut kernel);
     readiness.met(PROGRAMS);
@@ -53,8 +77,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         root_namespace: Arc::clone(&config.root_namespace),
     };
     let mesh = mesh::run(objects, settings, snapshot.clone());
+    let _ = published.set(mesh.clone());
     readiness.met(SNAPSHOT);
-    metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone());
+    metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 
     let node = Arc::new(Node {
         cluster: Arc::clone(&config.cluster),
@@ -67,14 +92,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         draining,
     });
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
-    let enrolment = Enrolment::new(kernel, Arc::clone(&threads) as _);
-    let status = StatusSources {
-        node: Arc::clone(&config.node),
-        readiness: readiness.clone(),
-        mesh: mesh.clone(),
-        certificates: certificates.clone(),
-    };
-    let endpoints = serve_admin(&config, &observer, status, stopped).await?;
+    let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);
+    let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _);
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
@@ -84,6 +103,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         outcome = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
             info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
         }
+    }
+    if timeout(STATE_WRITE, ending.end()).await.is_err() {
+        warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
     }
     stop.send_replace(true);
     endpoints.stopped().await;
@@ -99,6 +121,27 @@ fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::
     let observer = Observer::new(Arc::clone(&config.cluster), access_log)?;
     tokio::spawn(observer.clone().run(stopped.clone()));
     Ok(observer)
+}
+
+/// Waits for the first objects, as long as it takes; readiness says what for. `None` if the agent is told to end first.
+async fn open_source(
+    config: &Config,
+    status: &SourceStatus,
+    readiness: &Readiness,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Running>> {
+    let opening = objects::open(&config.source, config.state.clone(), status.clone());
+    tokio::pin!(opening);
+    let mut look = interval(LOOK);
+    loop {
+        tokio::select! {
+            running = &mut opening => return Ok(Some(running?)),
+            () = signals.next() => return Ok(None),
+            _ = look.tick() => if let Some(missing) = status.waiting_for() {
+                readiness.missing(SNAPSHOT, missing);
+            },
+        }
+    }
 }
 
 fn log_format(format: LogFormat) -> observe::LogFormat {
@@ -130,10 +173,16 @@ async fn serve_admin(
         admin: config.admin.address,
         socket: config.admin.socket.clone(),
     };
-    let (shown, mesh, readiness) = (config.clone(), status.mesh.clone(), status.readiness.clone());
+    let (shown, readiness) = (config.clone(), status.readiness.clone());
+    let (source, published) = (status.source.clone(), Arc::clone(&status.mesh));
     let view = move || {
-        let state = mesh.borrow();
-        serde_json::json!({"agent": shown, "mesh": *state.snapshot, "problems": state.problems()})
+        let mut view = serde_json::json!({"agent": shown, "source": source.report()});
+        if let Some(mesh) = published.get() {
+            let state = mesh.borrow();
+            view["mesh"] = serde_json::json!(*state.snapshot);
+            view["problems"] = serde_json::json!(state.problems());
+        }
+        view
     };
     let (observer, config) = (observer.clone(), Arc::new(view));
     let sources = Sources { observer, readiness, config, status: Arc::new(move || status.status()) };

@@ -9,6 +9,7 @@ use crate::{
     capture::KernelCounters,
     identify::{self, Certificates},
     mesh::MeshState,
+    objects::SourceStatus,
     observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer},
 };
 
@@ -18,12 +19,14 @@ pub(super) fn register(
     counters: KernelCounters,
     certificates: Certificates,
     mesh: watch::Receiver<MeshState>,
+    status: SourceStatus,
 ) {
     let counters = Arc::new(counters);
     observer.before_scrape(move |metrics| {
         kernel(metrics, &counters);
         certificate_states(metrics, &certificates);
         objects(metrics, &mesh.borrow());
+        source(metrics, &status);
     });
 }
 
@@ -68,4 +71,15 @@ fn objects(metrics: &Metrics, mesh: &MeshState) {
     }
     metrics.set_open_workloads(mesh.documents.iter().filter(|document| document.leaves_workloads_open()).count());
     metrics.snapshot_published(mesh.snapshot.generation);
+}
+
+fn source(metrics: &Metrics, status: &SourceStatus) {
+    let report = status.report();
+    for kind in report.kinds {
+        metrics.set_source_kind(kind.kind, kind.connected, kind.last_word_seconds, kind.relists);
+    }
+    for (reason, total) in report.restarts {
+        metrics.set_source_restarts(reason, total);
+    }
+    metrics.set_source_state_age(report.state_age_seconds);
 }

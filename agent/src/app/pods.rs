@@ -8,13 +8,13 @@ use std::{
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     admin::Readiness,
-    capture::{EnrolledPod, Enrolment, Released},
+    capture::{EnrolledPod, Enrolment, EnrolmentError, Released},
     identify::Certificates,
     mesh::{Membership, MeshState, SnapshotHandle, Workload, WorkloadUid},
     observe::{BypassReason, Observer},
@@ -29,6 +29,9 @@ const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
 /// First pause before a pod that could not be enrolled is tried again; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Between looks whether a pod's network namespace was made anew, which nothing tells: a runtime that lost a sandbox makes
+/// another for the same pod.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The task's state.
 pub(super) struct Pods {
@@ -72,6 +75,8 @@ impl Pods {
     /// Follows the mesh for ever. Its first snapshot is published already: what an earlier agent enrolled and is not in
     /// it is released.
     pub(super) async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
+        let mut look = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.reconcile().await;
             self.release_leftovers(&mesh);
@@ -79,12 +84,16 @@ impl Pods {
             tokio::select! {
                 changed = mesh.changed() => if changed.is_err() { return },
                 () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                _ = look.tick() => if self.enrolment.find_moved() {
+                    info!("a pod's network namespace was made anew; enrolling it again");
+                },
             }
         }
     }
 
     /// Once, and only when everything is known: a pod that could not be enrolled yet, or whose document cannot be read, is
-    /// still captured from an earlier time, and to release it would set its traffic free.
+    /// still captured from an earlier time, and to release it would set its traffic free. While the state on disk is in
+    /// force instead of what the API server has, that is a problem of the source too, and so nothing is released.
     fn release_leftovers(&mut self, mesh: &watch::Receiver<MeshState>) {
         if self.leftovers_released || !self.failing.is_empty() || !mesh.borrow().source_problems.is_empty() {
             return;
@@ -148,8 +157,19 @@ impl Pods {
             Err(error) => {
                 let pause = self.failing.get(&workload.uid).map_or(FIRST_PAUSE, |f| (f.pause * 2).min(LONGEST_PAUSE));
                 let failing = Failing { pause, retry_at: Instant::now() + pause };
-                self.failing.insert(workload.uid.clone(), failing);
+                let first = self.failing.insert(workload.uid.clone(), failing).is_none();
                 self.readiness.missing(&name, error.to_string());
+                self.say_why_not(&name, &error, pause, first);
+            }
+        }
+    }
+
+    /// A pod that is only being started is no failure, and is mentioned once.
+    fn say_why_not(&self, name: &str, error: &EnrolmentError, pause: Duration, first: bool) {
+        match (error.is_early(), first) {
+            (true, true) => info!(pod = %name, %error, "waiting for a pod's sandbox"),
+            (true, false) => debug!(pod = %name, %error, retry_in = ?pause, "waiting for a pod's sandbox"),
+            (false, _) => {
                 self.observer.metrics().enrolment_failures.inc();
                 error!(pod = %name, %error, retry_in = ?pause, "enrol a pod");
             }

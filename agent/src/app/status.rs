@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -13,21 +13,26 @@ use crate::{
     admin::{Readiness, ReadinessReport, status},
     identify::{CertificateStatus, Certificates},
     mesh::{DocumentState, DocumentStatus, MeshState, Workload},
+    objects::SourceStatus,
 };
 
 /// Where the facts are.
 pub(super) struct StatusSources {
     pub(super) node: Arc<str>,
     pub(super) readiness: Readiness,
-    pub(super) mesh: watch::Receiver<MeshState>,
+    pub(super) source: SourceStatus,
+    /// Empty until the first snapshot is published.
+    pub(super) mesh: Arc<OnceLock<watch::Receiver<MeshState>>>,
     pub(super) certificates: Certificates,
 }
 
 impl StatusSources {
     /// As of now.
     pub(super) fn status(&self) -> status::Status {
-        let mesh = self.mesh.borrow().clone();
+        let mesh = self.mesh.get().map(|mesh| mesh.borrow().clone());
         let report = self.readiness.report();
+        let certificates = self.certificates.status().into_iter().map(certificate).collect();
+        let Some(mesh) = mesh else { return self.before_the_first_snapshot(report, certificates) };
         status::Status {
             node: self.node.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -37,9 +42,36 @@ impl StatusSources {
             problems: mesh.problems(),
             documents: mesh.documents.iter().map(document).collect(),
             pods: pods(mesh.snapshot.local_pods(), &report),
-            certificates: self.certificates.status().into_iter().map(certificate).collect(),
+            certificates,
+            source: source(&self.source),
             missing: report.missing,
         }
+    }
+
+    fn before_the_first_snapshot(
+        &self,
+        report: ReadinessReport,
+        certificates: Vec<status::Certificate>,
+    ) -> status::Status {
+        status::Status {
+            node: self.node.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ready: report.ready,
+            missing: report.missing,
+            source: source(&self.source),
+            certificates,
+            ..status::Status::default()
+        }
+    }
+}
+
+fn source(status: &SourceStatus) -> status::Source {
+    let report = status.report();
+    let errors = report.kinds.into_iter().filter_map(|kind| Some((kind.kind.to_owned(), kind.last_error?)));
+    status::Source {
+        live: report.live,
+        state_age_seconds: report.state_age_seconds.map(|age| age as u64),
+        errors: errors.collect(),
     }
 }
 

@@ -3,16 +3,20 @@
 //! The order matters. Enrolment first opens what will serve the connections, then turns them to it; release goes the
 //! other way round. What fails half-way is undone.
 
-use std::{collections::HashMap, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, fs, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
 
 use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
 
-use crate::mesh::{CaptureRules, LocalPod, Workload, WorkloadUid};
+use crate::mesh::{LocalPod, Netns, Workload, WorkloadUid};
 
 use super::{
-    Arrival, DataPath, Kernel, KernelError, NetworkNamespace, accept::accept, return_route::ReturnRoute,
-    sockets::PodListeners, survivors,
+    Arrival, DataPath, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
+    accept::accept,
+    return_route::ReturnRoute,
+    sandbox::{NamespaceId, Process, id_of},
+    sockets::PodListeners,
+    survivors,
 };
 
 /// Why a pod could not be enrolled.
@@ -29,11 +33,16 @@ pub enum EnrolmentError {
         /// What happened.
         source: io::Error,
     },
+    /// The network namespace was not found by the pod's uid.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// To capture the node's own traffic would cut the node off.
-    #[error("{path} is the node's own network namespace: a host-network pod cannot be enrolled, correct heddle.io/netns", path = path.display())]
+    #[error(
+        "{found_by} is the node's own network namespace: a host-network pod cannot be enrolled, remove its label or correct heddle.io/netns"
+    )]
     NodeNamespace {
-        /// The path.
-        path: PathBuf,
+        /// How it was found.
+        found_by: String,
     },
     /// Something inside the namespace could not be set up.
     #[error("{what}: {source}")]
@@ -63,7 +72,11 @@ pub struct EnrolledPod {
 struct InForce {
     pod: Arc<EnrolledPod>,
     addresses: Vec<Address>,
-    rules: CaptureRules,
+    local: LocalPod,
+    /// The process whose namespace it is, where it was found by the pod's uid.
+    process: Option<Process>,
+    /// The pod is in another namespace by now.
+    moved: bool,
     /// Dropped to stop accepting: the listeners serve their queues and close. Accepted connections live on.
     _accepting: watch::Sender<()>,
 }
@@ -76,8 +89,16 @@ pub struct Released(InForce);
 /// The enrolled pods of this node.
 pub struct Enrolment {
     kernel: Kernel,
+    sandboxes: Sandboxes,
     data_path: Arc<dyn DataPath>,
     pods: HashMap<WorkloadUid, InForce>,
+}
+
+impl EnrolmentError {
+    /// Whether it is only too early: the pod's processes are not there yet.
+    pub fn is_early(&self) -> bool {
+        matches!(self, Self::Sandbox(SandboxError::NotThere { .. }))
+    }
 }
 
 impl EnrolledPod {
@@ -90,8 +111,8 @@ impl EnrolledPod {
 
 impl Enrolment {
     /// Takes over the kernel's half.
-    pub fn new(kernel: Kernel, data_path: Arc<dyn DataPath>) -> Self {
-        Self { kernel, data_path, pods: HashMap::new() }
+    pub fn new(kernel: Kernel, sandboxes: Sandboxes, data_path: Arc<dyn DataPath>) -> Self {
+        Self { kernel, sandboxes, data_path, pods: HashMap::new() }
     }
 
     /// How many pods are enrolled now.
@@ -102,25 +123,38 @@ impl Enrolment {
     /// Whether exactly this state of the pod is in force.
     pub fn is_current(&self, workload: &Workload) -> bool {
         self.pods.get(&workload.uid).is_some_and(|current| {
-            current.addresses == addresses(workload)
-                && workload
-                    .local
-                    .as_ref()
-                    .is_some_and(|local| current.rules == local.rules && current.pod.netns.path() == local.netns)
+            !current.moved
+                && current.addresses == addresses(workload)
+                && workload.local.as_deref() == Some(&current.local)
         })
+    }
+
+    /// Looks whether each pod is still in the namespace that it was enrolled in. One whose namespace was made anew is not
+    /// current any more. Cheap: one look at one inode for each pod. Whether there is such a pod.
+    pub fn find_moved(&mut self) -> bool {
+        for (uid, pod) in &mut self.pods {
+            let now = match (&pod.local.netns, &pod.process) {
+                // A path that is gone says nothing: the pod may be ending.
+                (Netns::Path(path), _) => fs::metadata(path).ok().map(|metadata| id_of(&metadata)),
+                (Netns::OfUid, Some(process)) => self.sandboxes.current(&uid.0, process).map(|(id, process)| {
+                    pod.process = Some(process);
+                    id
+                }),
+                (Netns::OfUid, None) => None,
+            };
+            let differs = |now: NamespaceId| pod.pod.netns.id().is_ok_and(|enrolled| enrolled != now);
+            pod.moved |= now.is_some_and(differs);
+        }
+        self.pods.values().any(|pod| pod.moved)
     }
 
     /// Enrols a pod, or brings an enrolled one up to date. Returns the pod if it is new.
     pub fn enrol(&mut self, workload: &Arc<Workload>) -> Result<Option<Arc<EnrolledPod>>, EnrolmentError> {
         let local = workload.local.as_ref().ok_or(EnrolmentError::NotLocal)?;
-        let netns = NetworkNamespace::open(&local.netns)
-            .map_err(|source| EnrolmentError::Namespace { path: local.netns.clone(), source })?;
-        if netns.is_home().map_err(inside("compare it with the node's own network namespace"))? {
-            return Err(EnrolmentError::NodeNamespace { path: local.netns.clone() });
-        }
+        let (netns, process) = self.open_namespace(workload, local)?;
         match self.pods.get(&workload.uid) {
             Some(current) if current.pod.netns.cookie() == netns.cookie() => {
-                self.update(workload, local)?;
+                self.update(workload, local, process)?;
                 return Ok(None);
             }
             // The same pod in another namespace: its sandbox was made anew.
@@ -130,7 +164,33 @@ impl Enrolment {
             }
             None => {}
         }
-        self.enrol_new(workload, local, netns).map(Some)
+        self.enrol_new(workload, local, netns, process).map(Some)
+    }
+
+    fn open_namespace(
+        &self,
+        workload: &Workload,
+        local: &LocalPod,
+    ) -> Result<(NetworkNamespace, Option<Process>), EnrolmentError> {
+        let (netns, process) = match &local.netns {
+            Netns::Path(path) => {
+                let opened = NetworkNamespace::open(path);
+                (opened.map_err(|source| EnrolmentError::Namespace { path: path.clone(), source })?, None)
+            }
+            Netns::OfUid => {
+                let sandbox = self.sandboxes.open(&workload.uid.0)?;
+                let opened = NetworkNamespace::of(sandbox.handle);
+                (opened.map_err(inside("enter the network namespace of the pod's process"))?, Some(sandbox.process))
+            }
+        };
+        if netns.is_home().map_err(inside("compare it with the node's own network namespace"))? {
+            let found_by = match &local.netns {
+                Netns::Path(path) => path.display().to_string(),
+                Netns::OfUid => "that of the pod's processes".to_owned(),
+            };
+            return Err(EnrolmentError::NodeNamespace { found_by });
+        }
+        Ok((netns, process))
     }
 
     /// Releases a pod: its new connections go where they would without Heddle, open ones are served to their end. Those
@@ -171,6 +231,7 @@ impl Enrolment {
         workload: &Arc<Workload>,
         local: &LocalPod,
         netns: NetworkNamespace,
+        process: Option<Process>,
     ) -> Result<Arc<EnrolledPod>, EnrolmentError> {
         let cookie = netns.cookie();
         let netns = Arc::new(netns);
@@ -190,7 +251,9 @@ impl Enrolment {
         }
         let in_force = InForce {
             addresses: addresses(workload),
-            rules: local.rules.clone(),
+            local: local.clone(),
+            process,
+            moved: false,
             _accepting: self.start_accepting(&pod, listeners),
             pod: Arc::clone(&pod),
         };
@@ -216,14 +279,21 @@ impl Enrolment {
         self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)
     }
 
-    fn update(&mut self, workload: &Arc<Workload>, local: &LocalPod) -> Result<(), EnrolmentError> {
+    fn update(
+        &mut self,
+        workload: &Arc<Workload>,
+        local: &LocalPod,
+        process: Option<Process>,
+    ) -> Result<(), EnrolmentError> {
         let Some(current) = self.pods.get_mut(&workload.uid) else { return Ok(()) };
         let cookie = current.pod.netns.cookie();
         let addresses = addresses(workload);
         self.kernel.tables.set_inbound(cookie, &addresses, &local.rules)?;
         self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)?;
         current.addresses = addresses;
-        current.rules = local.rules.clone();
+        current.local = local.clone();
+        current.process = process;
+        current.moved = false;
         Ok(())
     }
 

@@ -3,18 +3,18 @@
 use std::{
     fs::File,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
     sync::OnceLock,
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Socket, Type};
 
-use super::sys;
+use super::{
+    sandbox::{NamespaceId, id_of},
+    sys,
+};
 
 /// The namespace that all threads of the agent live in. Opened before any thread ever left it.
 static HOME: OnceLock<File> = OnceLock::new();
@@ -23,25 +23,27 @@ static HOME: OnceLock<File> = OnceLock::new();
 #[derive(Debug)]
 pub struct NetworkNamespace {
     handle: File,
-    path: PathBuf,
     cookie: u64,
 }
 
 impl NetworkNamespace {
     /// Opens the namespace behind a path such as `/run/netns/NAME`.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let handle = File::open(path)?;
+        Self::of(File::open(path)?)
+    }
+
+    /// Takes over a namespace that is open already.
+    pub(super) fn of(handle: File) -> io::Result<Self> {
         let cookie = inside(handle.as_fd(), || {
             let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
             sys::netns_cookie(&socket)
         })??;
-        Ok(Self { handle, path: path.to_owned(), cookie })
+        Ok(Self { handle, cookie })
     }
 
     /// Whether it is the agent's own.
     pub(super) fn is_home(&self) -> io::Result<bool> {
-        let (home, own) = (home()?.metadata()?, self.handle.metadata()?);
-        Ok((home.dev(), home.ino()) == (own.dev(), own.ino()))
+        Ok(id_of(&home()?.metadata()?) == self.id()?)
     }
 
     /// The kernel's name for it: unique, and unforgeable from inside.
@@ -49,9 +51,9 @@ impl NetworkNamespace {
         self.cookie
     }
 
-    /// The path that it was opened by.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// What tells it from all others that exist now.
+    pub(super) fn id(&self) -> io::Result<NamespaceId> {
+        Ok(id_of(&self.handle.metadata()?))
     }
 
     /// Runs code on this thread inside the namespace: sockets that it makes stay there. The code must not block for

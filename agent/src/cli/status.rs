@@ -54,6 +54,12 @@ fn text(status: &Status) -> String {
     facts.row(["node", &status.node]);
     facts.row(["version", &status.version]);
     facts.row(["agent", ready]);
+    let source = match (status.source.live, status.source.state_age_seconds) {
+        (true, _) => "live".to_owned(),
+        (false, Some(age)) => format!("state on disk, saved {age} s ago; the API server has not been heard"),
+        (false, None) => "waiting for the first objects".to_owned(),
+    };
+    facts.row(["source", &source]);
     facts.row(["generation", &status.generation.to_string()]);
     facts.row(["objects", &objects.join(", ")]);
     section(&mut text, "", &facts);

@@ -23,6 +23,12 @@ pub(super) const MTLS_MODE: MtlsMode = MtlsMode::Permissive;
 /// Where distributions mount bpffs, and a directory of our own there.
 pub(super) const PINS: &str = "/sys/fs/bpf/heddle";
 
+/// Where Linux has it, also in a pod with `hostPID: true`.
+pub(super) const PROC: &str = "/proc";
+
+/// A directory of our own below the one that the file system hierarchy standard gives to programs' state.
+pub(super) const STATE: &str = "/var/lib/heddle/state";
+
 /// Loopback only: it shows configuration and traffic of all pods of the node.
 pub(super) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 

@@ -11,11 +11,14 @@ mod machine;
 mod problem;
 mod resolve;
 mod resolved;
+mod source;
 pub(crate) mod yaml;
 
 pub use machine::Machine;
 pub use problem::{Position, Problem, Problems};
-pub use resolved::{AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, MtlsMode, Source};
+pub use resolved::{
+    AdminConfig, CaConfig, CaptureConfig, Config, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode, Source,
+};
 
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,13 @@ use std::{
 
 use super::{
     AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem,
-    Problems, Source, conflicts, defaults, level,
+    Problems, conflicts, defaults, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
 
 const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
-const ABSOLUTE_PATH: &str = "an absolute path";
+pub(super) const ABSOLUTE_PATH: &str = "an absolute path";
 const ADDRESS: &str = "an address and port such as 127.0.0.1:15000 or [::1]:15000";
 
 impl Config {
@@ -69,7 +69,8 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
     let trust_domain = trust_domain(&root);
     let root_namespace = root.parsed("rootNamespace", "the name of a namespace", |text| is_label(text).then_some(text));
-    let source = source(&root);
+    let source = source::source(&root);
+    let state = source::state(&root, source.as_ref());
     let ca = ca(&root);
     let mtls = mtls(&root);
     let capture = capture(&root, machine);
@@ -84,6 +85,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         trust_domain: trust_domain?,
         root_namespace: root_namespace.unwrap_or(defaults::ROOT_NAMESPACE).into(),
         source: source?,
+        state: state?,
         ca: ca?,
         mtls: mtls?,
         capture: capture?,
@@ -99,24 +101,6 @@ fn trust_domain(root: &MapReader<'_>) -> Option<TrustDomain> {
     let allowed = "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'";
     let domain = root.parsed("trustDomain", allowed, |text| text.parse().ok());
     domain.or_else(|| defaults::TRUST_DOMAIN.parse().ok())
-}
-
-fn source(root: &MapReader<'_>) -> Option<Source> {
-    let Some(source) = root.map("source") else {
-        if !root.has("source") {
-            root.missing("source", "where objects come from, such as {files: {path: /etc/heddle/objects}}");
-        }
-        return None;
-    };
-    let files = source.map("files");
-    if files.is_none() && !source.has("files") {
-        source.missing("files", "a directory of Kubernetes YAML, such as {path: /etc/heddle/objects}");
-    }
-    source.finish();
-    let files = files?;
-    let path = required(&files, "path", "a directory of Kubernetes YAML", non_empty_path);
-    files.finish();
-    Some(Source::Files { path: path? })
 }
 
 fn ca(root: &MapReader<'_>) -> Option<CaConfig> {
@@ -144,13 +128,18 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
     let capture = root.map_or_empty("capture")?;
     let cgroup = capture.parsed("cgroup", ABSOLUTE_PATH, absolute_path);
     let pins = capture.parsed("pins", ABSOLUTE_PATH, absolute_path);
+    let proc = capture.parsed("proc", ABSOLUTE_PATH, absolute_path);
     let cgroup = if capture.has("cgroup") { cgroup } else { machine.cgroup2_mount.clone() };
     if cgroup.is_none() && !capture.has("cgroup") {
         capture
             .missing("cgroup", "the cgroup v2 mount, since none was found in /proc/self/mounts; mount one or name it");
     }
     capture.finish();
-    Some(CaptureConfig { cgroup: cgroup?, pins: pins.unwrap_or_else(|| defaults::PINS.into()) })
+    Some(CaptureConfig {
+        cgroup: cgroup?,
+        pins: pins.unwrap_or_else(|| defaults::PINS.into()),
+        proc: proc.unwrap_or_else(|| defaults::PROC.into()),
+    })
 }
 
 fn endpoints(root: &MapReader<'_>, report: &Report<'_>) -> Option<(AdminConfig, SocketAddr, SocketAddr)> {
@@ -232,7 +221,7 @@ fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
 }
 
 /// A text that must be there.
-fn required<'a, T>(
+pub(super) fn required<'a, T>(
     map: &MapReader<'a>,
     key: &'static str,
     allowed: &str,
@@ -257,11 +246,11 @@ fn is_label(text: &str) -> bool {
     (1..=63).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-fn non_empty_path(text: &str) -> Option<PathBuf> {
+pub(super) fn non_empty_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
-fn absolute_path(text: &str) -> Option<PathBuf> {
+pub(super) fn absolute_path(text: &str) -> Option<PathBuf> {
     text.starts_with('/').then(|| text.into())
 }
 

@@ -27,6 +27,10 @@ pub struct Config {
     pub root_namespace: Arc<str>,
     /// Where Kubernetes objects come from.
     pub source: Source,
+    /// Directory of the state that serves while the Kubernetes API cannot be reached; `None` keeps none, and is `""` in
+    /// the file.
+    #[serde(serialize_with = "as_state")]
+    pub state: Option<PathBuf>,
     /// Who signs this node's certificates.
     pub ca: CaConfig,
     /// Whether plaintext from outside the mesh is accepted.
@@ -57,6 +61,22 @@ pub enum Source {
         /// The directory.
         path: PathBuf,
     },
+    /// The Kubernetes API.
+    Kubernetes(KubernetesSource),
+}
+
+/// How the Kubernetes API is reached, and what is read beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KubernetesSource {
+    /// Server and credentials; `None` is what Kubernetes gives to a pod of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; `None` is its current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// A directory of mesh documents, such as a mounted ConfigMap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents: Option<PathBuf>,
 }
 
 /// Who signs this node's certificates.
@@ -85,6 +105,8 @@ pub struct CaptureConfig {
     pub cgroup: PathBuf,
     /// Directory of pinned maps and links, below a bpffs mount.
     pub pins: PathBuf,
+    /// The machine's proc file system, where pods' processes and their network namespaces are found.
+    pub proc: PathBuf,
 }
 
 /// The admin endpoints.
@@ -156,6 +178,12 @@ impl Serialize for CaConfig {
         map.serialize_entry("local", &Local { path })?;
         map.end()
     }
+}
+
+fn as_state<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(1))?;
+    map.serialize_entry("path", &path.as_deref().unwrap_or_else(|| "".as_ref()))?;
+    map.end()
 }
 
 fn as_mode<S: Serializer>(mode: &MtlsMode, serializer: S) -> Result<S::Ok, S::Error> {

@@ -44,6 +44,8 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.mtls, MtlsMode::Permissive);
     assert_eq!(config.capture.cgroup, PathBuf::from("/sys/fs/cgroup/unified"));
     assert_eq!(config.capture.pins, PathBuf::from("/sys/fs/bpf/heddle"));
+    assert_eq!(config.capture.proc, PathBuf::from("/proc"));
+    assert_eq!(config.state, None, "files are on disk already");
     assert_eq!(config.admin.address, Some("127.0.0.1:15000".parse().unwrap()));
     assert_eq!(config.admin.socket, Some("/run/heddle/admin.sock".into()));
     assert_eq!(config.metrics, "0.0.0.0:15020".parse().unwrap());
@@ -70,6 +72,7 @@ mtls: {mode: STRICT}
 capture:
   cgroup: /cg
   pins: /bpf/heddle
+  proc: /host/proc
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
@@ -93,7 +96,8 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "source": {"files": {"path": "objects"}},
         "ca": {"local": {"path": "/var/lib/heddle/ca"}},
         "mtls": {"mode": "STRICT"},
-        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle"},
+        "state": {"path": ""},
+        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc"},
         "admin": {"address": "", "socket": ""},
         "metrics": {"address": "[::]:9090"},
         "health": {"address": "127.0.0.1:9091"},
@@ -104,9 +108,70 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
     assert_eq!(shown, expected);
 }
 
+const FULL_KUBERNETES: &str = "
+node: a
+source: {kubernetes: {kubeconfig: /k, context: c, documents: /etc/heddle/documents}}
+state: {path: /state}
+";
+
+#[test]
+fn kubernetes_needs_no_settings_and_takes_some() {
+    for text in ["{kubernetes: {}}", "{kubernetes: }"] {
+        let config = parse(&format!("node: a\nsource: {text}\n")).unwrap();
+        assert_eq!(config.source, Source::Kubernetes(KubernetesSource::default()));
+        assert_eq!(config.state, Some("/var/lib/heddle/state".into()));
+    }
+    let config = parse(FULL_KUBERNETES).unwrap();
+    let expected = KubernetesSource {
+        kubeconfig: Some("/k".into()),
+        context: Some("c".into()),
+        documents: Some("/etc/heddle/documents".into()),
+    };
+    assert_eq!(config.source, Source::Kubernetes(expected));
+    assert_eq!(config.state, Some("/state".into()));
+    assert_eq!(parse("node: a\nsource: {kubernetes: {}}\nstate: {path: \"\"}\n").unwrap().state, None);
+}
+
+#[test]
+fn bad_sources() {
+    let cases = [
+        (
+            "source: {files: {path: /o}, kubernetes: {}}\n",
+            "2:9: source: found files and kubernetes, allowed: one of the two; remove the other",
+        ),
+        (
+            "source: {}\n",
+            "2:9: source: names no source, allowed: {kubernetes: {}} or {files: {path: /etc/heddle/objects}}",
+        ),
+        (
+            "source: {kubernetes: {context: c}}\n",
+            "2:32: source.kubernetes.context: has no effect without kubeconfig; name the file that has the context",
+        ),
+        (
+            "source: {kubernetes: {kubeConfig: /k}}\n",
+            "2:23: unknown key \"kubeConfig\" in source.kubernetes; did you mean \"kubeconfig\"?",
+        ),
+        (
+            "source: {kubernetes: {documents: d}}\n",
+            "2:34: source.kubernetes.documents: found \"d\", allowed: an absolute path of a directory of mesh documents",
+        ),
+        (
+            "source: {files: {path: /o}}\nstate: {path: /s}\n",
+            "3:15: state.path: has no effect with source.files, which is on disk already; remove it",
+        ),
+        (
+            "source: {kubernetes: {}}\nstate: {path: s}\n",
+            "3:15: state.path: found \"s\", allowed: an absolute path, or \"\" for none",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(problems_of(&format!("node: a\n{text}")), [expected], "{text}");
+    }
+}
+
 #[test]
 fn serialized_configuration_is_a_configuration() {
-    for text in [MINIMAL, FULL] {
+    for text in [MINIMAL, FULL, "node: a\nsource: {kubernetes: {}}\n", FULL_KUBERNETES] {
         let config = parse(text).unwrap();
         let shown = serde_json::to_string_pretty(&config).unwrap();
         assert_eq!(parse(&shown).unwrap(), config);
@@ -132,7 +197,7 @@ log: {access: yes}
         [
             "1:7: node: found \"Node_A\", allowed: this node's name, as in spec.nodeName of its pods",
             "2:1: unknown key \"trustdomain\"; did you mean \"trustDomain\"?",
-            "3:9: source.files: missing, must be a directory of Kubernetes YAML, such as {path: /etc/heddle/objects}",
+            "3:9: source: names no source, allowed: {kubernetes: {}} or {files: {path: /etc/heddle/objects}}",
             "3:10: unknown key \"file\" in source; did you mean \"files\"?",
             "4:14: mtls.mode: found \"strict\", allowed: STRICT or PERMISSIVE",
             "6:3: unknown key \"connectTimout\" in limits; did you mean \"connectTimeout\"?",

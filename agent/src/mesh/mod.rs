@@ -24,4 +24,4 @@ pub use publish::{MeshState, run};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
-pub use workload::{CaptureRules, LocalPod, Membership, Workload, WorkloadUid};
+pub use workload::{CaptureRules, LocalPod, Membership, Netns, Workload, WorkloadUid};

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::{Endpoint, LocalPod, Membership, Service, ServiceKind, ServicePort, Snapshot, Workload};
+use super::{Endpoint, LocalPod, Membership, Netns, Service, ServiceKind, ServicePort, Snapshot, Workload};
 use crate::rules::{Rule, RuleKey, Spec};
 
 #[derive(Serialize)]
@@ -128,7 +128,10 @@ fn workload_view(workload: &Workload) -> WorkloadView<'_> {
 
 fn local_view(local: &LocalPod) -> LocalView<'_> {
     LocalView {
-        netns: local.netns.display().to_string(),
+        netns: match &local.netns {
+            Netns::Path(path) => path.display().to_string(),
+            Netns::OfUid => "of the pod's uid".to_owned(),
+        },
         exclude_inbound_ports: &local.rules.exclude_inbound_ports,
         exclude_outbound_ports: &local.rules.exclude_outbound_ports,
         exclude_outbound_cidrs: &local.rules.exclude_outbound_cidrs,

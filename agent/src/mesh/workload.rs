@@ -56,10 +56,19 @@ pub struct Workload {
 /// What capture needs of a pod that runs on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPod {
-    /// The pod's network namespace, as a path that can be opened (`/run/netns/NAME`).
-    pub netns: PathBuf,
+    /// The pod's network namespace.
+    pub netns: Netns,
     /// What stays out of the mesh.
     pub rules: CaptureRules,
+}
+
+/// How a pod's network namespace is found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Netns {
+    /// A path that can be opened (`/run/netns/NAME`).
+    Path(PathBuf),
+    /// By the pod's processes, which the kubelet keeps in a cgroup that is named after the pod's uid.
+    OfUid,
 }
 
 /// Exclusions of one pod, from its annotations.

@@ -2,6 +2,8 @@
 //!
 //! Kubernetes' own defaults are applied here (absent `protocol` is TCP, absent `ready` is true), so that readers see
 //! plain values. Fields that are left out are tolerated in the input and dropped.
+//!
+//! They are serialized for the state on disk only: `state::format` says what to do when they change.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +13,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// Labels or annotations.
 pub type Map = BTreeMap<String, String>;
 
 /// Namespace and name of an object of one kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectName {
     /// Kubernetes namespace.
     pub namespace: Arc<str>,
@@ -24,7 +28,7 @@ pub struct ObjectName {
 }
 
 /// `v1` Namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Name.
     pub name: Arc<str>,
@@ -33,7 +37,7 @@ pub struct Namespace {
 }
 
 /// `v1` Pod.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pod {
     /// Namespace and name.
     pub name: ObjectName,
@@ -64,7 +68,7 @@ pub struct Pod {
 }
 
 /// What controls a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OwnerReference {
     /// `ReplicaSet`, `StatefulSet`, ...
     pub kind: String,
@@ -73,7 +77,7 @@ pub struct OwnerReference {
 }
 
 /// `status.phase` of a pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PodPhase {
     /// Not all containers have started.
     Pending,
@@ -89,7 +93,7 @@ pub enum PodPhase {
 }
 
 /// `v1` Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
@@ -112,7 +116,7 @@ pub struct Service {
 }
 
 /// `spec.trafficDistribution` of a Service: which endpoints are preferred.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TrafficDistribution {
     /// None is.
     #[default]
@@ -124,7 +128,7 @@ pub enum TrafficDistribution {
 }
 
 /// `spec.type` of a Service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceKind {
     /// Reached by its cluster IP.
     #[default]
@@ -138,7 +142,7 @@ pub enum ServiceKind {
 }
 
 /// One entry of a Service's `spec.ports`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePort {
     /// Empty where the Service has one unnamed port.
     pub name: Arc<str>,
@@ -153,7 +157,7 @@ pub struct ServicePort {
 }
 
 /// A Service's `targetPort`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TargetPort {
     /// A container port's number.
     Number(u16),
@@ -162,7 +166,7 @@ pub enum TargetPort {
 }
 
 /// Transport of a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Protocol {
     /// The only one that the mesh carries.
     #[default]
@@ -174,7 +178,7 @@ pub enum Protocol {
 }
 
 /// `discovery.k8s.io/v1` EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSlice {
     /// Namespace and name.
     pub name: ObjectName,
@@ -189,7 +193,7 @@ pub struct EndpointSlice {
 }
 
 /// `addressType` of an EndpointSlice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AddressType {
     /// IPv4 addresses.
     Ipv4,
@@ -200,7 +204,7 @@ pub enum AddressType {
 }
 
 /// One entry of an EndpointSlice's `ports`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlicePort {
     /// Equal to the Service port's name.
     pub name: Arc<str>,
@@ -211,7 +215,7 @@ pub struct SlicePort {
 }
 
 /// One entry of an EndpointSlice's `endpoints`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SliceEndpoint {
     /// One address; an entry that lists several counts as several.
     pub address: IpAddr,
@@ -226,7 +230,7 @@ pub struct SliceEndpoint {
 }
 
 /// Where an endpoint is, and whom its hints say that it is for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// `nodeName`.
     pub node: Option<Arc<str>>,
@@ -239,7 +243,7 @@ pub struct Place {
 }
 
 /// `v1` Node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Name.
     pub name: Arc<str>,
@@ -250,14 +254,14 @@ pub struct Node {
 }
 
 /// `v1` ServiceAccount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceAccount {
     /// Namespace and name.
     pub name: ObjectName,
 }
 
 /// `v1` ConfigMap with the label `heddle.io/config: "true"`, or a file of the same documents.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigMap {
     /// Namespace and name; no namespace, and the path as the name, for a file.
     pub name: ObjectName,

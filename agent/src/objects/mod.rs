@@ -6,8 +6,12 @@
 mod files;
 pub mod intern;
 mod kinds;
+mod kubernetes;
 mod read;
+mod running;
 mod set;
+mod state;
+mod status;
 mod stream;
 
 use std::path::PathBuf;
@@ -20,7 +24,11 @@ pub use kinds::{
     Protocol, Service, ServiceAccount, ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
     TrafficDistribution,
 };
+pub use kubernetes::SourceError;
+pub use running::{Ending, Running};
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
+pub use state::StateError;
+pub use status::{KindReport, SourceReport, SourceStatus};
 pub use stream::{Change, Changes, ObjectFeed, ObjectStream, stream};
 
 /// The objects of a document, for tests that write theirs as YAML.
@@ -42,12 +50,18 @@ pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSou
     files::read_once(paths)
 }
 
-/// Opens the source that the configuration names; the stream already holds its first complete set.
+/// Opens the source that the configuration names; the stream already holds its first complete set. For the Kubernetes API,
+/// that takes until the API server has answered, unless the state on disk serves. What it does is told in `status`.
 ///
 /// # Errors
-/// The source cannot be read.
-pub async fn open(source: &Source) -> Result<ObjectStream, FileSourceError> {
+/// The source cannot be read, now or ever.
+pub async fn open(source: &Source, state: Option<PathBuf>, status: SourceStatus) -> Result<Running, SourceError> {
     match source {
-        Source::Files { path } => files::open(path.clone()).await,
+        Source::Files { path } => {
+            let objects = files::open(path.clone(), "source.files.path").await?;
+            status.set_live();
+            Ok(Running::endless(objects))
+        }
+        Source::Kubernetes(settings) => kubernetes::open(settings, state, status).await,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Change, ConfigMap, EndpointSlice, Namespace, Node, ObjectName, Pod, Service, ServiceAccount};
 
 /// All objects of one moment, ordered by name.
@@ -24,7 +26,7 @@ pub struct ObjectSet {
 }
 
 /// One object of a kind that the mesh reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Object {
     /// A Namespace.
     Namespace(Arc<Namespace>),

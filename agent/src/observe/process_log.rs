@@ -52,13 +52,17 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     }
     // A plain level is about the agent: what libraries say below "info" takes directives to see.
     let filter = match level {
-        "debug" | "trace" => format!("info,heddle={level}"),
-        other => other.to_owned(),
+        "debug" | "trace" => format!("info,{QUIET},heddle={level}"),
+        word if LEVELS.contains(&word) => format!("{word},{QUIET}"),
+        directives => directives.to_owned(),
     };
     EnvFilter::try_new(filter).map_err(|source| LogError::Directives { directives: level.to_owned(), source })
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The Kubernetes client logs each failed attempt as an error of its own; the agent says what is to be done, and once.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
 
 static BRIDGE: Bridge = Bridge;
 

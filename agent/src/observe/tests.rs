@@ -4,14 +4,13 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
     sync::mpsc,
     thread,
     time::SystemTime,
 };
 
 use super::*;
-use crate::mesh::{LocalPod, Membership, ServiceName, SpiffeId, Workload, WorkloadUid};
+use crate::mesh::{LocalPod, Membership, Netns, ServiceName, SpiffeId, Workload, WorkloadUid};
 
 /// A pod, told apart by its name.
 pub(super) fn workload(name: &str, version: &str) -> Arc<Workload> {
@@ -30,7 +29,7 @@ pub(super) fn workload(name: &str, version: &str) -> Arc<Workload> {
         version: version.into(),
         canonical_service: name.into(),
         canonical_revision: if version.is_empty() { "latest".into() } else { version.into() },
-        local: Some(Box::new(LocalPod { netns: PathBuf::from("/run/netns/x"), rules: Default::default() })),
+        local: Some(Box::new(LocalPod { netns: Netns::Path("/run/netns/x".into()), rules: Default::default() })),
     })
 }
 

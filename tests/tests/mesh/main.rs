@@ -18,6 +18,7 @@ mod inbound;
 mod load;
 mod peer;
 mod relay;
+mod sandbox;
 mod services;
 mod tunnel;
 mod wire;

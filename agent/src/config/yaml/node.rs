@@ -69,6 +69,27 @@ impl Node {
         })
     }
 
+    /// A tree without places, of JSON that was parsed elsewhere: every node is at the start of the text.
+    pub(crate) fn from_json(json: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        const START: Position = Position { line: 1, column: 1 };
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Bool(value) => Value::Bool(value),
+            Json::Number(number) => match number.as_i128() {
+                Some(integer) => Value::Integer(integer),
+                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text),
+            Json::Array(items) => Value::List(items.into_iter().map(Self::from_json).collect()),
+            Json::Object(entries) => {
+                let entry = |(key, value)| Entry { key, position: START, node: Self::from_json(value) };
+                Value::Map(entries.into_iter().map(entry).collect())
+            }
+        };
+        Self { position: START, value }
+    }
+
     /// Adds `lines` to the places of this node and all below it.
     pub(super) fn move_down(&mut self, lines: usize) {
         self.position.line += lines;

@@ -97,6 +97,11 @@ impl<'a> MapReader<'a> {
         self.length(key) == Some(0)
     }
 
+    /// Whether a key is written, with a value or with nothing after it.
+    pub(crate) fn names(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     /// Reports that a key must be there.
     pub(crate) fn missing(&self, key: &str, allowed: &str) {
         self.report.add(self.position, format!("{}: missing, must be {allowed}", self.path_of(key)));

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use crate::{
-    mesh::{CaptureRules, LocalPod},
+    mesh::{CaptureRules, LocalPod, Netns},
     objects::Pod,
 };
 
@@ -21,7 +21,9 @@ const CIDRS: &str = "networks such as 10.0.0.0/8 or fd00::/8, separated by comma
 /// What capture needs of an enrolled pod of this node. `None` if its network namespace is not known.
 pub(super) fn local_pod(pod: &Pod, problems: &mut Vec<String>) -> Option<LocalPod> {
     let netns = match pod.annotations.get(NETNS) {
-        Some(path) if path.starts_with('/') => PathBuf::from(path),
+        Some(path) if path.starts_with('/') => Netns::Path(PathBuf::from(path)),
+        // Pods of a kubelet have one; a pod that is written by hand has none, and its uid is found nowhere on the machine.
+        None if pod.uid.is_some() => Netns::OfUid,
         found => {
             let found = found.map_or("nothing".to_owned(), |path| format!("{path:?}"));
             let message = format!(

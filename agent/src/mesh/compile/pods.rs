@@ -19,7 +19,7 @@ use super::{
     workload,
 };
 use crate::{
-    mesh::{Rules, Snapshot, Workload, WorkloadUid},
+    mesh::{Netns, Rules, Snapshot, Workload, WorkloadUid},
     objects::{Kind, ObjectKey, ObjectName, ObjectSet, Pod},
     rules::{RuleKey, RuleKind},
 };
@@ -108,9 +108,10 @@ impl Pods {
             touched.extend(self.namespaces.give_up(name));
             let here = objects.pods.get(name).filter(|pod| pod.node.as_deref() == Some(&*settings.node));
             let local = here.and_then(|pod| self.alone(pod, objects, settings, &mut Vec::new())?.local);
-            if let (Some(pod), Some(local)) = (here, local) {
-                touched.insert(local.netns.clone());
-                self.namespaces.claim(local.netns, pod);
+            // A namespace that is found by the pod's uid is nobody else's.
+            if let (Some(pod), Some(Netns::Path(path))) = (here, local.map(|local| local.netns)) {
+                touched.insert(path.clone());
+                self.namespaces.claim(path, pod);
             }
         }
         touched.iter().flat_map(|path| self.namespaces.claimants(path)).cloned().collect()
@@ -139,10 +140,10 @@ impl Pods {
         let mut messages = Vec::new();
         let Some(pod) = objects.pods.get(name) else { return (None, messages) };
         let Some(mut workload) = self.alone(pod, objects, settings, &mut messages) else { return (None, messages) };
-        if let Some(local) = &workload.local
-            && let Some(holder) = self.namespaces.holder(&local.netns).filter(|holder| *holder != name)
+        if let Some(Netns::Path(path)) = workload.local.as_ref().map(|local| &local.netns)
+            && let Some(holder) = self.namespaces.holder(path).filter(|holder| *holder != name)
         {
-            let netns = local.netns.display();
+            let netns = path.display();
             messages
                 .push(format!("network namespace {netns} is also that of the newer pod {holder}; it is not enrolled"));
             workload.local = None;

@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use super::*;
 use crate::{
     config::yaml::split,
-    mesh::{AddressFamily, Choice, Destination, Membership, Service, ServiceKind, ServiceName, Workload},
+    mesh::{AddressFamily, Choice, Destination, Membership, Netns, Service, ServiceKind, ServiceName, Workload},
     objects::objects_of,
 };
 
@@ -76,7 +76,7 @@ fn enrolled_pod_of_this_node_is_complete() {
     assert_eq!((&*web.owner, &*web.app, &*web.version), ("web", "web", "v2"));
     assert_eq!((&*web.canonical_service, &*web.canonical_revision), ("web", "v2"));
     let local = web.local.as_ref().unwrap();
-    assert_eq!(local.netns, PathBuf::from("/run/netns/web"));
+    assert_eq!(local.netns, Netns::Path("/run/netns/web".into()));
     assert_eq!(local.rules.exclude_inbound_ports, [22, 9090]);
     assert_eq!(local.rules.exclude_outbound_ports, [25]);
     assert_eq!(local.rules.exclude_outbound_cidrs.len(), 2);
@@ -185,6 +185,14 @@ fn bad_exclusion_is_reported_and_excludes_nothing() {
         let [local] = snapshot.local_pods() else { panic!("the pod is enrolled all the same") };
         assert_eq!(local.local.as_ref().unwrap().rules, Default::default());
     }
+}
+
+#[test]
+fn local_pod_with_a_uid_needs_no_annotation() {
+    let text = SHOP.to_owned() + &pod("p", "10.0.0.1", ", uid: 0b1c2d3e-4f50", "", "");
+    let (snapshot, problems) = compiled(&text);
+    assert_eq!(problems, [""; 0]);
+    assert_eq!(snapshot.local_pods()[0].local.as_ref().unwrap().netns, Netns::OfUid);
 }
 
 #[test]

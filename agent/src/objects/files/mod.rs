@@ -23,10 +23,12 @@ use super::{Changes, ObjectFeed, ObjectStream, stream};
 #[derive(Debug, thiserror::Error)]
 pub enum FileSourceError {
     /// It cannot be listed.
-    #[error("cannot read the directory of objects {}: {source}; create it or correct source.files.path", path.display())]
+    #[error("cannot read the directory of objects {}: {source}; create it or correct {key}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
+        /// The key of agent.yaml that names it.
+        key: &'static str,
         /// What the system said.
         source: io::Error,
     },
@@ -69,16 +71,18 @@ const TIMING: Timing = Timing {
 
 /// Reads the directory once and keeps reading it on changes, in a task that ends when the stream is dropped.
 ///
+/// `key` is the one of agent.yaml that names the directory, for messages.
+///
 /// # Errors
 /// The directory cannot be read now. Should it vanish later, the last state stays in force and is reported.
-pub(super) async fn open(path: PathBuf) -> Result<ObjectStream, FileSourceError> {
-    open_with(path, TIMING).await
+pub(super) async fn open(path: PathBuf, key: &'static str) -> Result<ObjectStream, FileSourceError> {
+    open_with(path, key, TIMING).await
 }
 
-async fn open_with(path: PathBuf, timing: Timing) -> Result<ObjectStream, FileSourceError> {
+async fn open_with(path: PathBuf, key: &'static str, timing: Timing) -> Result<ObjectStream, FileSourceError> {
     // One waiting signal says all there is to say: read again.
     let (signal, signals) = mpsc::channel(1);
-    let mut directory = Directory { scanner: Scanner::new(path.clone()), watches: Watches::new(signal) };
+    let mut directory = Directory { scanner: Scanner::new(path.clone(), key), watches: Watches::new(signal) };
     let reading = tokio::task::spawn_blocking(move || directory.read().map(|first| (directory, first)));
     let (directory, first) = reading.await.map_err(|_| FileSourceError::Interrupted { path: path.clone() })??;
     let (feed, stream) = stream(changes(&Assembled::default(), &first));

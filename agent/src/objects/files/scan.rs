@@ -20,6 +20,8 @@ use crate::{config::Problem, objects::ObjectSet};
 #[derive(Debug)]
 pub(super) struct Scanner {
     root: PathBuf,
+    /// Of agent.yaml, for messages.
+    key: &'static str,
     files: BTreeMap<PathBuf, FileState>,
     last: ObjectSet,
 }
@@ -41,14 +43,14 @@ struct FileState {
 }
 
 impl Scanner {
-    pub(super) fn new(root: PathBuf) -> Self {
-        Self { root, files: BTreeMap::new(), last: ObjectSet::default() }
+    pub(super) fn new(root: PathBuf, key: &'static str) -> Self {
+        Self { root, key, files: BTreeMap::new(), last: ObjectSet::default() }
     }
 
     /// Reads all files.
     pub(super) fn scan(&mut self) -> Result<Scan, FileSourceError> {
-        let listing =
-            walk(&self.root).map_err(|source| FileSourceError::Directory { path: self.root.clone(), source })?;
+        let unreadable = |source| FileSourceError::Directory { path: self.root.clone(), key: self.key, source };
+        let listing = walk(&self.root).map_err(unreadable)?;
         self.files.retain(|path, _| listing.files.contains(path));
         for path in listing.files {
             self.refresh(path);

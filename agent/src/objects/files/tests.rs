@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+const KEY: &str = "source.files.path";
+
 /// No rescan: what these tests see, a watch has seen.
 const WATCH_ONLY: Timing = Timing { rescan: Duration::from_secs(3600), ..TIMING };
 
@@ -43,7 +45,8 @@ struct Reader {
 
 impl Reader {
     async fn open(path: &Path, timing: Timing) -> Self {
-        let mut reader = Self { stream: open_with(path.into(), timing).await.unwrap(), contents: Assembled::default() };
+        let mut reader =
+            Self { stream: open_with(path.into(), KEY, timing).await.unwrap(), contents: Assembled::default() };
         let first = reader.stream.take();
         reader.apply(first);
         reader
@@ -86,7 +89,7 @@ fn all_object_files_below_the_directory_are_read() {
     for skipped in ["notes.txt", ".hidden.yaml", "one.yaml~", ".one.yaml.swp"] {
         fs::write(dir.path().join(skipped), namespace("skipped", "x")).unwrap();
     }
-    let set = scan(&mut Scanner::new(dir.path().into()));
+    let set = scan(&mut Scanner::new(dir.path().into(), KEY));
     assert_eq!(namespaces(&set), ["four=v4", "one=v1", "three=v3", "two=v2"]);
     assert_eq!(set.problems, []);
 }
@@ -98,7 +101,7 @@ fn link_cycles_end_and_linked_directories_are_read() {
     symlink(elsewhere.path(), dir.path().join("linked")).unwrap();
     symlink(dir.path(), elsewhere.path().join("back")).unwrap();
     symlink("/nonexistent", dir.path().join("dangling.yaml")).unwrap();
-    assert_eq!(namespaces(&scan(&mut Scanner::new(dir.path().into()))), ["x=v1"]);
+    assert_eq!(namespaces(&scan(&mut Scanner::new(dir.path().into(), KEY))), ["x=v1"]);
 }
 
 #[test]
@@ -106,7 +109,7 @@ fn first_definition_by_path_wins_and_the_other_is_reported() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("b.yaml"), "# comment\n".to_owned() + &namespace("x", "b")).unwrap();
     fs::write(dir.path().join("a.yaml"), namespace("x", "a")).unwrap();
-    let set = scan(&mut Scanner::new(dir.path().into()));
+    let set = scan(&mut Scanner::new(dir.path().into(), KEY));
     assert_eq!(namespaces(&set), ["x=a"]);
     let expected = "b.yaml:2:1: Namespace x is already defined in a.yaml, which comes first; remove one of the two";
     assert_eq!(messages(&set, dir.path()), [expected]);
@@ -116,7 +119,7 @@ fn first_definition_by_path_wins_and_the_other_is_reported() {
 fn broken_object_keeps_its_last_good_version() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("a.yaml");
-    let mut scanner = Scanner::new(dir.path().into());
+    let mut scanner = Scanner::new(dir.path().into(), KEY);
     fs::write(&file, namespace("x", "good") + "---\n" + &namespace("y", "one")).unwrap();
     scan(&mut scanner);
     fs::write(&file, namespace("x", "5") + "---\n" + &namespace("y", "two")).unwrap();
@@ -135,7 +138,7 @@ fn broken_object_keeps_its_last_good_version() {
 fn unreadable_document_keeps_what_its_file_defined_and_spares_the_others() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("a.yaml");
-    let mut scanner = Scanner::new(dir.path().into());
+    let mut scanner = Scanner::new(dir.path().into(), KEY);
     fs::write(&file, namespace("x", "v1") + "---\n" + &namespace("y", "v1")).unwrap();
     scan(&mut scanner);
     for edit in ["apiVersion: v1\nkind: [\n", "apiVersion: v1\nkind: {\n"] {
@@ -161,12 +164,12 @@ fn other_kinds_are_passed_over() {
     let dir = TempDir::new().unwrap();
     let deployment = "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}}\n";
     fs::write(dir.path().join("a.yaml"), format!("{deployment}---\n{deployment}")).unwrap();
-    assert_eq!(scan(&mut Scanner::new(dir.path().into())), Assembled::default());
+    assert_eq!(scan(&mut Scanner::new(dir.path().into(), KEY)), Assembled::default());
 }
 
 #[tokio::test]
 async fn missing_directory_is_an_error_with_remedy() {
-    let error = open("/nonexistent/objects".into()).await.unwrap_err().to_string();
+    let error = open("/nonexistent/objects".into(), KEY).await.unwrap_err().to_string();
     assert!(error.starts_with("cannot read the directory of objects /nonexistent/objects: "), "{error}");
     assert!(error.ends_with("create it or correct source.files.path"), "{error}");
 }
@@ -248,7 +251,7 @@ async fn vanished_directory_keeps_the_last_state_and_is_reported_until_it_is_bac
     let mut reader = Reader::open(&root, timing).await;
     fs::rename(&root, dir.path().join("away")).unwrap();
     let set = reader.until("vanished", |contents| !contents.problems.is_empty()).await;
-    assert_eq!(namespaces(&set), ["x=one"]);
+    assert_eq!(namespaces(set), ["x=one"]);
     assert!(set.problems[0].message.ends_with("the last state stays in force"), "{:?}", set.problems);
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), namespace("x", "back")).unwrap();
@@ -273,7 +276,7 @@ async fn reading_does_not_wake_itself() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("a.yaml"), namespace("x", "one")).unwrap();
     let (signal, mut signals) = mpsc::channel(1);
-    let mut directory = Directory { scanner: Scanner::new(dir.path().into()), watches: Watches::new(signal) };
+    let mut directory = Directory { scanner: Scanner::new(dir.path().into(), KEY), watches: Watches::new(signal) };
     for _ in 0..3 {
         directory.read().unwrap();
     }
@@ -290,7 +293,7 @@ proptest! {
     #[test]
     fn order_of_creation_does_not_matter(files in Just((0..6).collect::<Vec<usize>>()).prop_shuffle()) {
         let dir = TempDir::new().unwrap();
-        let mut scanner = Scanner::new(dir.path().into());
+        let mut scanner = Scanner::new(dir.path().into(), KEY);
         for file in &files {
             let text = namespace("same", &format!("l{file}")) + "---\n" + &namespace(&format!("own{file}"), "x");
             fs::write(dir.path().join(format!("{file}.yaml")), text).unwrap();
@@ -299,7 +302,7 @@ proptest! {
         let set = scan(&mut scanner);
         prop_assert_eq!(&set.set.namespaces["same"].labels["l"], "l0");
         prop_assert_eq!(set.set.namespaces.len(), 7);
-        prop_assert_eq!(&set, &scan(&mut Scanner::new(dir.path().into())));
+        prop_assert_eq!(&set, &scan(&mut Scanner::new(dir.path().into(), KEY)));
     }
 
     #[test]

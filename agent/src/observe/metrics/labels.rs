@@ -132,3 +132,21 @@ closed_label! {
         Expired = "expired",
     }
 }
+
+closed_label! {
+    /// Why listing or watching a kind of the Kubernetes API had to be started again.
+    RestartReason {
+        /// The API server ended the watch, as it does every few minutes.
+        Ended = "ended",
+        /// The connection broke, or was silent for too long.
+        Broken = "broken",
+        /// The API server has forgotten the version to go on from: everything is listed anew.
+        Expired = "expired",
+        /// It does not know the agent, or does not let it.
+        Refused = "refused",
+        /// There was no connection.
+        Unreachable = "unreachable",
+        /// Any other answer.
+        ServerError = "server_error",
+    }
+}

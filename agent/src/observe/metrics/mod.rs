@@ -16,7 +16,8 @@ mod traffic_labels;
 
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
-    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, HandshakeResult, RefusedReason, Side,
+    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, HandshakeResult, RefusedReason,
+    RestartReason, Side,
 };
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
@@ -129,6 +130,23 @@ impl Metrics {
     /// How many objects of a kind are accepted. `kind` is the Kubernetes kind.
     pub fn set_objects(&self, kind: &'static str, count: usize) {
         self.objects.with_label_values(&[kind]).set(gauge_value(count));
+    }
+
+    /// What the watch of a kind is doing; ages in seconds.
+    pub fn set_source_kind(&self, kind: &'static str, connected: bool, last_word: Option<f64>, relists: u64) {
+        self.source_connected.with_label_values(&[kind]).set(i64::from(connected));
+        self.source_last_word.with_label_values(&[kind]).set(last_word.unwrap_or(f64::NAN));
+        instrument::advance(&self.source_relists.with_label_values(&[kind]), relists);
+    }
+
+    /// How often listing or watching was started again, in all.
+    pub fn set_source_restarts(&self, reason: RestartReason, total: u64) {
+        instrument::advance(self.source_restarts.of(reason), total);
+    }
+
+    /// How old the state on disk is while it serves.
+    pub fn set_source_state_age(&self, seconds: Option<f64>) {
+        self.source_state_age.set(seconds.unwrap_or(f64::NAN));
     }
 
     /// The kernel's own count of an event, since its map was made.

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
-    labels::{BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, Side},
+    labels::{
+        BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, RestartReason, Side,
+    },
     table::TABLE,
     traffic::{MAX_LABEL_SETS, TCP_LABELS, UNUSED},
 };
@@ -50,6 +52,7 @@ fn label_values(page: &mut String) {
     values::<HandshakeResult>(page, "heddle_handshakes_total", "result");
     values::<DialResult>(page, "heddle_tunnel_dials_total", "result");
     values::<CertificateState>(page, "heddle_certificates", "state");
+    values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
 }
 
 fn values<L: ClosedLabel>(page: &mut String, metric: &str, label: &str) {

@@ -3,12 +3,12 @@
 //! `deploy/METRICS.md` is generated from it. Values are recorded through the fields and the methods in `mod.rs`; what is not
 //! a row here does not exist.
 
-use prometheus::{Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
-    labels::{BypassReason, CertificateState, DialResult, DocumentLabel, RefusedReason, Side},
+    labels::{BypassReason, CertificateState, DialResult, DocumentLabel, RefusedReason, RestartReason, Side},
     traffic::TCP_LABELS,
 };
 
@@ -88,6 +88,16 @@ metrics! {
         "Mesh documents by what became of them.";
     pub(super) open_workloads: IntGauge = "heddle_rejected_authorization_policies" ["documents"] &[],
         "AuthorizationPolicies that are rejected and have no earlier version in force: workloads may be open to more clients than their owners wrote.";
+    pub(super) source_connected: IntGaugeVec = "heddle_source_connected" ["0 or 1"] &["kind"],
+        "Whether a watch of the Kubernetes API is open, by kind.";
+    pub(super) source_last_word: GaugeVec = "heddle_source_last_word_seconds" ["seconds"] &["kind"],
+        "Time since the API server last said something about a kind, about a minute at most while it is well; NaN before.";
+    pub(super) source_relists: IntCounterVec = "heddle_source_relists_total" ["lists"] &["kind"],
+        "Times that a kind was listed again from the start.";
+    pub(super) source_restarts: ByLabel<RestartReason, IntCounter> = "heddle_source_watch_restarts_total" ["requests"] &["reason"],
+        "Lists and watches of the Kubernetes API that have to be started again, by the reason.";
+    pub(super) source_state_age: Gauge = "heddle_source_state_age_seconds" ["seconds"] &[],
+        "Age of the state on disk while it is in force instead of what the API server has; NaN otherwise.";
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],
