@@ -18,6 +18,7 @@ mod peer;
 mod relay;
 mod sandbox;
 mod services;
+mod source;
 mod tunnel;
 mod wire;
 mod world;
