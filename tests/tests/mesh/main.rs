@@ -20,6 +20,7 @@ mod peer;
 mod relay;
 mod sandbox;
 mod services;
+mod source;
 mod tunnel;
 mod wire;
 mod world;

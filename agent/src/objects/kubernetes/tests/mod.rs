@@ -431,3 +431,45 @@ async fn a_kubeconfig_is_read_with_its_context() {
     let missing = message(client::connect(&settings(None, Path::new("/nonexistent/kubeconfig")), &status).await);
     assert!(missing.contains("/nonexistent/kubeconfig"), "{missing}");
 }
+
+/// A kubeconfig for a server, as the file that it is.
+fn kubeconfig(directory: &Path, server: &Server, authority: &str) -> KubernetesSource {
+    let (ca, token, path) = (directory.join("ca.crt"), directory.join("token"), directory.join("kubeconfig"));
+    fs::write(&ca, authority).unwrap();
+    fs::write(&token, "secret-token").unwrap();
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": format!("https://{}", server.address), "certificate-authority": ca}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"tokenFile": token}}]});
+    fs::write(&path, kubeconfig.to_string()).unwrap();
+    KubernetesSource { kubeconfig: Some(path), ..KubernetesSource::default() }
+}
+
+#[tokio::test]
+async fn the_authority_and_the_token_of_a_kubeconfig_are_used() {
+    let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let server = Server::start_tls(&certificate).await;
+    one_of_each().into_iter().for_each(|(plural, object)| server.put(plural, object));
+    let directory = TempDir::new().unwrap();
+    let settings = kubeconfig(directory.path(), &server, &certificate.cert.pem());
+    let opening = super::open(&settings, None, SourceStatus::default());
+    let mut running = timeout(PATIENCE, opening).await.unwrap().unwrap();
+    assert_eq!(running.objects.take().objects.len(), 7);
+    let authorizations = server.authorizations();
+    assert!(authorizations.len() >= 7 && authorizations.iter().all(|value| value == "Bearer secret-token"));
+}
+
+#[tokio::test]
+async fn a_server_of_another_authority_is_not_believed() {
+    let certificate = || rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let server = Server::start_tls(&certificate()).await;
+    let directory = TempDir::new().unwrap();
+    let settings = kubeconfig(directory.path(), &server, &certificate().cert.pem());
+    let status = SourceStatus::default();
+    let shared = status.clone();
+    let reading = tokio::spawn(async move { super::open(&settings, None, shared).await });
+    let said = || status.waiting_for().is_some_and(|text| text.contains("invalid peer certificate"));
+    eventually("told", said).await;
+    assert_eq!((server.authorizations().len(), reading.is_finished()), (0, false), "it never learned the token");
+    reading.abort();
+}

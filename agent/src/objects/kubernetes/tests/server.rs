@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::mpsc};
+use tokio_rustls::TlsAcceptor;
 
 #[derive(Clone)]
 pub(super) struct Server {
@@ -36,6 +37,7 @@ struct State {
     /// Every watch ends as soon as it has begun.
     ends_watches: bool,
     requests: Vec<String>,
+    authorizations: Vec<String>,
 }
 
 const PLURALS: [&str; 7] =
@@ -62,6 +64,23 @@ impl Body for Channel {
 
 impl Server {
     pub(super) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With TLS, by a certificate that is its own authority.
+    pub(super) async fn start_tls(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der()).into();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.cert.der().clone()], key)
+            .unwrap();
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self { address: listener.local_addr().unwrap(), state: Arc::default() };
         let serving = server.clone();
@@ -72,7 +91,15 @@ impl Server {
                     let response = server.answer(&request);
                     async { Ok::<_, Infallible>(response) }
                 });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                let Some(tls) = tls.clone() else {
+                    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                    continue;
+                };
+                tokio::spawn(async move {
+                    // A client that does not trust us hangs up.
+                    let Ok(stream) = tls.accept(stream).await else { return };
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
             }
         });
         server
@@ -148,9 +175,16 @@ impl Server {
         self.state.lock().requests.iter().filter(|request| request.contains(part)).cloned().collect()
     }
 
+    /// What the clients said of themselves, request by request.
+    pub(super) fn authorizations(&self) -> Vec<String> {
+        self.state.lock().authorizations.clone()
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Channel> {
         let mut state = self.state.lock();
         state.requests.push(request.uri().to_string());
+        let authorization = request.headers().get(http::header::AUTHORIZATION);
+        state.authorizations.extend(authorization.map(|value| value.to_str().unwrap().to_owned()));
         let plural = plural(request.uri().path().rsplit('/').next().unwrap());
         let query = |key: &str| {
             let pairs = request.uri().query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
