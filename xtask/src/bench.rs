@@ -27,6 +27,9 @@ pub(crate) struct Bench {
     /// Short rounds and fewer cases: done within 3 minutes after the build
     #[arg(long)]
     quick: bool,
+    /// Measure the mesh compiler at 100 to 100,000 endpoints instead, without any network
+    #[arg(long, conflicts_with_all = ["quick", "cases", "rounds", "seconds", "settings"])]
+    scale: bool,
     /// Write machine, options and every round's figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -46,6 +49,9 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn run(&self, project: &Project) -> Result<()> {
+        if self.scale {
+            return self.run_scale(project);
+        }
         ensure!(project::is_root()?, "bench makes network namespaces and loads kernel programs: run it as root");
         let arguments = self.arguments()?;
         setup::ensure_test_tools(project)?;
@@ -58,6 +64,15 @@ impl Bench {
         bench.args(arguments).env("HEDDLE_BIN", target.join("release/heddle"));
         // Not as a child: Ctrl-C then goes to the program that cleans up, and the shell waits for it.
         Err(bench.exec()).context("starting heddle-bench failed")
+    }
+
+    /// The compiler is a function: an example of the agent's library measures it.
+    fn run_scale(&self, project: &Project) -> Result<()> {
+        ui::heading("bench: build");
+        project.cargo().args(["build", "--release", "--package", "heddle", "--example", "scale"]).quiet().run()?;
+        ui::heading("bench: measure");
+        let mut bench = Command::new(project.target_dir()?.join("release/examples/scale"));
+        Err(bench.args(self.arguments()?).exec()).context("starting the example failed")
     }
 
     fn arguments(&self) -> Result<Vec<OsString>> {

@@ -35,7 +35,7 @@ pub(super) fn check_namespaces(batch: &Batch, objects: &ObjectSet, problems: &mu
         let found = objects.namespaces.get(name).and_then(|namespace| wish(&namespace.labels).err());
         let message = found.map(|found| bad_label(found, "only pods with a label of their own are enrolled"));
         let object = ObjectKey { kind: Kind::Namespace, name: ObjectName::new("", name) };
-        problems.set(object, message.into_iter().collect());
+        problems.set(&object, message.into_iter().collect());
     }
 }
 

@@ -54,7 +54,7 @@ impl Pods {
         let mut local_changed = false;
         for name in &affected {
             let (workload, messages) = self.settle(name, objects, settings, snapshot, &mut changed);
-            problems.set(ObjectKey { kind: Kind::Pod, name: name.clone() }, messages);
+            problems.set(&ObjectKey { kind: Kind::Pod, name: name.clone() }, messages);
             let local = workload.filter(|workload| workload.local.is_some());
             local_changed |= local.as_ref() != self.local.get(name);
             match local {
@@ -152,7 +152,8 @@ impl Pods {
         for address in distinct(&pod.addresses) {
             match self.claims.holder(&Claim::Address(address)).filter(|holder| holder.name != *name) {
                 Some(holder) => {
-                    messages.push(format!("address {address} now belongs to the newer pod {}", holder.name))
+                    let holder = &holder.name;
+                    messages.push(format!("address {address} now belongs to the newer pod {holder}"));
                 }
                 None if snapshot.workloads.get(address) == Some(&workload) => {}
                 None => {
@@ -188,7 +189,8 @@ impl Pods {
             match self.claims.holder(&Claim::Uid(Arc::clone(uid))).filter(|holder| holder.name != pod.name) {
                 None => return WorkloadUid(Arc::clone(uid)),
                 Some(_) => {
-                    messages.push(format!("metadata.uid: {uid:?} is another pod's too; give each pod its own, or none"))
+                    let message = format!("metadata.uid: {uid:?} is another pod's too; give each pod its own, or none");
+                    messages.push(message);
                 }
             }
         }

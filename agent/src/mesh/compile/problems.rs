@@ -17,15 +17,15 @@ pub(super) struct Problems {
 
 impl Problems {
     /// All that is wrong with an object now.
-    pub(super) fn set(&mut self, object: ObjectKey, messages: Vec<String>) {
+    pub(super) fn set(&mut self, object: &ObjectKey, messages: Vec<String>) {
         let before = match messages.is_empty() {
-            true => self.by_object.remove(&object),
+            true => self.by_object.remove(object),
             false => self.by_object.insert(object.clone(), messages.clone()),
         };
         let before = before.unwrap_or_default();
         self.changed |= before != messages;
         let new = messages.into_iter().filter(|message| !before.contains(message));
-        self.new.extend(new.map(|message| problem(&object, message)));
+        self.new.extend(new.map(|message| problem(object, message)));
     }
 
     /// All problems if they are not the same as at the last call, and those that are new since then.

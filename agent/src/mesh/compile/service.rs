@@ -68,7 +68,7 @@ fn endpoints(
     let only = service.ports.len() == 1;
     let of_family = parts.values().filter(|part| part.family == family);
     let with_port: Vec<_> = of_family.filter_map(|part| Some((number(port, only, part)?, part))).collect();
-    let choice = choose(service.local_only, with_port.iter().map(|(_, part)| *part));
+    let choice = choose(service.local_only, &with_port);
     Endpoints::new(choice, with_port.into_iter().map(|(number, part)| (number, Arc::clone(&part.group))))
 }
 
@@ -85,9 +85,9 @@ fn number(port: &objects::ServicePort, only: bool, part: &Part) -> Option<u16> {
 
 /// Decides as kube-proxy does (its `CategorizeEndpoints`): hints count when every ready endpoint has some and one is
 /// for us; endpoints that are being stopped count when none is ready (KEP-1669).
-fn choose<'a>(local_only: bool, parts: impl Iterator<Item = &'a Part> + Clone) -> Choice {
-    let any = |choice| parts.clone().any(|part| part.group.of(choice).len() > 0);
-    let all_hinted = |hinted: fn(&Part) -> bool| parts.clone().all(hinted);
+fn choose(local_only: bool, parts: &[(u16, &Part)]) -> Choice {
+    let any = |choice| parts.iter().any(|(_, part)| part.group.of(choice).len() > 0);
+    let all_hinted = |hinted: fn(&Part) -> bool| parts.iter().all(|(_, part)| hinted(part));
     match () {
         () if local_only && any(Choice::Local) => Choice::Local,
         () if local_only => Choice::LocalTerminating,

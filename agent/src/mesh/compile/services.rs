@@ -49,7 +49,7 @@ impl Services {
         let mut changed = self.free_addresses(batch, snapshot);
         for name in &affected {
             let messages = self.settle(name, objects, snapshot, &mut changed);
-            problems.set(ObjectKey { kind: Kind::Service, name: name.clone() }, messages);
+            problems.set(&ObjectKey { kind: Kind::Service, name: name.clone() }, messages);
         }
         changed
     }

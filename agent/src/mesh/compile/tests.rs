@@ -381,18 +381,21 @@ fn discovery(spec: &str, port: &str, slices: &[(&str, &str)]) -> String {
 
 #[test]
 fn slice_ports_give_the_numbers() {
-    let named = "{name: sql, port: 80, targetPort: listen}";
-    let unnamed = "{port: 80, targetPort: 5432}";
-    let (a, b) = ("{addresses: [10.0.0.1]}", "{addresses: [10.0.0.2]}");
-    let cases: [(&str, &[(&str, &str)], &[&str]); 7] = [
-        (named, &[("{name: sql, port: 5432}", a)], &["10.0.0.1:5432"]),
+    /// The Service's port, ports and endpoints of its slices, and what is behind its address.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+    const A: &str = "{addresses: [10.0.0.1]}";
+    const B: &str = "{addresses: [10.0.0.2]}";
+    const NAMED: &str = "{name: sql, port: 80, targetPort: listen}";
+    const UNNAMED: &str = "{port: 80, targetPort: 5432}";
+    let cases: [Case; 7] = [
+        (NAMED, &[("{name: sql, port: 5432}", A)], &["10.0.0.1:5432"]),
         // Pods whose containers give one port name different numbers.
-        (named, &[("{name: sql, port: 5432}", a), ("{name: sql, port: 6543}", b)], &["10.0.0.1:5432", "10.0.0.2:6543"]),
-        (named, &[("{name: other, port: 5432}", a)], &[]),
-        (named, &[("{name: sql, port: 5432, protocol: UDP}", a)], &[]),
-        (unnamed, &[("{port: 5432}", a)], &["10.0.0.1:5432"]),
-        (unnamed, &[("{name: sql, port: 5432}", a)], &["10.0.0.1:5432"]),
-        (unnamed, &[("{name: sql, port: 5432}, {name: admin, port: 9}", a)], &[]),
+        (NAMED, &[("{name: sql, port: 5432}", A), ("{name: sql, port: 6543}", B)], &["10.0.0.1:5432", "10.0.0.2:6543"]),
+        (NAMED, &[("{name: other, port: 5432}", A)], &[]),
+        (NAMED, &[("{name: sql, port: 5432, protocol: UDP}", A)], &[]),
+        (UNNAMED, &[("{port: 5432}", A)], &["10.0.0.1:5432"]),
+        (UNNAMED, &[("{name: sql, port: 5432}", A)], &["10.0.0.1:5432"]),
+        (UNNAMED, &[("{name: sql, port: 5432}, {name: admin, port: 9}", A)], &[]),
     ];
     for (port, slices, expected) in cases {
         let (snapshot, problems) = compiled(&discovery("", port, slices));
@@ -485,6 +488,29 @@ fn endpoint_that_this_node_does_not_choose_is_still_reached_by_the_service_of_ot
     let asked = |ip: &str| snapshot.service_endpoint("shop", "db", 80, ip.parse().unwrap());
     assert_eq!(asked("10.0.0.2"), Some(address("10.0.0.2:1")));
     assert_eq!(asked("10.0.0.3"), None);
+}
+
+#[test]
+fn change_shares_what_it_does_not_touch() {
+    let text = SHOP.to_owned() + WEB + &discovery("", "{port: 80}", &[("{port: 1}", "{addresses: [10.0.0.1]}")]);
+    let mut compiler = Compiler::new(settings());
+    let all = set(&text).objects().map(Change::Put).collect::<Vec<_>>();
+    let first = compiler.apply(all.clone()).snapshot.unwrap();
+    assert!(compiler.apply(all).snapshot.is_none(), "the same again is no change");
+
+    let put = |text: &str| set(text).objects().map(Change::Put).collect::<Vec<_>>();
+    let second = compiler.apply(put(&pod("web", "10.0.0.1", "", "", ""))).snapshot.unwrap();
+    assert_eq!(&*workload(&second, "10.0.0.1").name, "web");
+    let is_shared = |name, other: &Snapshot| Arc::ptr_eq(&service(&first, name), &service(other, name));
+    assert!(is_shared("web", &second) && is_shared("db", &second), "a pod is no part of its Services");
+
+    let slices = [("{port: 1}", "{addresses: [10.0.0.2]}")];
+    let third = compiler.apply(put(&discovery("", "{port: 80}", &slices))).snapshot.unwrap();
+    assert_eq!(
+        (behind(&first, "10.96.0.7:80"), behind(&third, "10.96.0.7:80")),
+        (vec!["10.0.0.1:1".to_owned()], vec!["10.0.0.2:1".to_owned()])
+    );
+    assert!(is_shared("web", &third) && !is_shared("db", &third));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{MeshSettings, annotations, capture, membership};
 use crate::{
     mesh::{Membership, Rules, SpiffeId, Workload, WorkloadUid},
-    objects::{Map, ObjectName, ObjectSet, Pod, PodPhase},
+    objects::{Map, ObjectName, ObjectSet, Pod, PodPhase, intern},
 };
 
 /// Finished pods have given theirs back; host-network pods use the node's.
@@ -43,7 +43,7 @@ pub(super) fn compile(
 
 fn workload_of(pod: &Pod, uid: WorkloadUid, membership: Membership, settings: &MeshSettings) -> Workload {
     let ObjectName { namespace, name } = &pod.name;
-    let service_account = pod.service_account.clone().unwrap_or_else(|| "default".into());
+    let service_account = pod.service_account.clone().unwrap_or_else(|| intern::text("default"));
     let label = |keys: &[&str]| first_of(&pod.labels, keys);
     let owner = owner_of(pod);
     let app = label(&["app.kubernetes.io/name", "app"]);
@@ -60,7 +60,7 @@ fn workload_of(pod: &Pod, uid: WorkloadUid, membership: Membership, settings: &M
         addresses: pod.addresses.clone(),
         membership,
         canonical_service: canonical_service.unwrap_or_else(|| Arc::clone(&owner)),
-        canonical_revision: canonical_revision.unwrap_or_else(|| "latest".into()),
+        canonical_revision: canonical_revision.unwrap_or_else(|| intern::text("latest")),
         owner,
         app: app.unwrap_or_default(),
         version: version.unwrap_or_default(),
@@ -70,7 +70,7 @@ fn workload_of(pod: &Pod, uid: WorkloadUid, membership: Membership, settings: &M
 
 /// The value of the first of these labels that is there and not empty.
 fn first_of(labels: &Map, keys: &[&str]) -> Option<Arc<str>> {
-    keys.iter().filter_map(|key| labels.get(*key)).find(|value| !value.is_empty()).map(|value| value.as_str().into())
+    keys.iter().filter_map(|key| labels.get(*key)).find(|value| !value.is_empty()).map(|value| intern::text(value))
 }
 
 /// A Deployment's pods are owned by a ReplicaSet named after the Deployment and the hash in their label.
@@ -78,5 +78,5 @@ fn owner_of(pod: &Pod) -> Arc<str> {
     let Some(owner) = &pod.owner else { return Arc::clone(&pod.name.name) };
     let hash = pod.labels.get("pod-template-hash").filter(|_| owner.kind == "ReplicaSet");
     let deployment = hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-    deployment.unwrap_or(&owner.name).into()
+    intern::text(deployment.unwrap_or(&owner.name))
 }

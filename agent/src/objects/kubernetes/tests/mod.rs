@@ -452,7 +452,7 @@ async fn the_authority_and_the_token_of_a_kubeconfig_are_used() {
     one_of_each().into_iter().for_each(|(plural, object)| server.put(plural, object));
     let directory = TempDir::new().unwrap();
     let settings = kubeconfig(directory.path(), &server, &certificate.cert.pem());
-    let opening = super::open(&settings, None, SourceStatus::default());
+    let opening = open(&settings, None, SourceStatus::default());
     let mut running = timeout(PATIENCE, opening).await.unwrap().unwrap();
     assert_eq!(running.objects.take().objects.len(), 7);
     let authorizations = server.authorizations();
@@ -467,7 +467,7 @@ async fn a_server_of_another_authority_is_not_believed() {
     let settings = kubeconfig(directory.path(), &server, &certificate().cert.pem());
     let status = SourceStatus::default();
     let shared = status.clone();
-    let reading = tokio::spawn(async move { super::open(&settings, None, shared).await });
+    let reading = tokio::spawn(async move { open(&settings, None, shared).await });
     let said = || status.waiting_for().is_some_and(|text| text.contains("invalid peer certificate"));
     eventually("told", said).await;
     assert_eq!((server.authorizations().len(), reading.is_finished()), (0, false), "it never learned the token");

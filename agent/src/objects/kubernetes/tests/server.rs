@@ -69,7 +69,7 @@ impl Server {
 
     /// With TLS, by a certificate that is its own authority.
     pub(super) async fn start_tls(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> Self {
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der()).into();
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
