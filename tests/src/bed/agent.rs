@@ -39,8 +39,11 @@ impl AgentBuilder {
             Some(_) => json!({"kubernetes": {"kubeconfig": node.kubeconfig()}}),
             None => json!({"files": {"path": bed.objects.directory()}}),
         };
+        // Only the API needs a state on disk: files are one.
+        let state = bed.api.as_ref().map(|_| node.directory().join("state")).unwrap_or_default();
         let config = json!({
             "node": node.name(),
+            "state": {"path": state},
             "source": source,
             "ca": {"local": {"path": bed.ca_directory()}},
             "capture": {"cgroup": node.cgroup().path(), "pins": node.bpffs().join("heddle")},

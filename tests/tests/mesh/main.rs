@@ -15,6 +15,7 @@ mod exclusions;
 mod fail_closed;
 mod identity;
 mod inbound;
+mod kubernetes;
 mod load;
 mod peer;
 mod relay;

@@ -39,7 +39,11 @@ impl World {
 
     /// With other settings for both agents.
     pub(crate) fn with(name: &str, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
-        let bed = Bed::new(name)?;
+        Self::on(Bed::new(name)?, configure)
+    }
+
+    /// On a bed that is there already.
+    pub(crate) fn on(bed: Bed, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
         let (a, b) = (bed.node("a")?, bed.node("b")?);
         let (client, near, far) = (a.pod("client").start()?, a.pod("near").start()?, b.pod("far").start()?);
         let mut a = configure(a.agent()).start_without_waiting()?;
