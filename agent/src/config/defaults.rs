@@ -23,6 +23,9 @@ pub(super) const MTLS_MODE: MtlsMode = MtlsMode::Permissive;
 /// Where distributions mount bpffs, and a directory of our own there.
 pub(super) const PINS: &str = "/sys/fs/bpf/heddle";
 
+/// Where the machine, or the kubelet for the agent's pod, lists the name servers.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Loopback only: it shows configuration and traffic of all pods of the node.
 pub(super) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 

@@ -15,7 +15,9 @@ pub(crate) mod yaml;
 
 pub use machine::Machine;
 pub use problem::{Position, Problem, Problems};
-pub use resolved::{AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, MtlsMode, Source};
+pub use resolved::{
+    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, Limits, LogConfig, LogFormat, MtlsMode, Source,
+};
 
 #[cfg(test)]
 mod tests;

@@ -44,6 +44,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.mtls, MtlsMode::Permissive);
     assert_eq!(config.capture.cgroup, PathBuf::from("/sys/fs/cgroup/unified"));
     assert_eq!(config.capture.pins, PathBuf::from("/sys/fs/bpf/heddle"));
+    assert_eq!(config.dns.resolv_conf, PathBuf::from("/etc/resolv.conf"));
     assert_eq!(config.admin.address, Some("127.0.0.1:15000".parse().unwrap()));
     assert_eq!(config.admin.socket, Some("/run/heddle/admin.sock".into()));
     assert_eq!(config.metrics, "0.0.0.0:15020".parse().unwrap());
@@ -70,6 +71,7 @@ mtls: {mode: STRICT}
 capture:
   cgroup: /cg
   pins: /bpf/heddle
+dns: {resolvConf: /run/resolv.conf}
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
@@ -94,6 +96,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "ca": {"local": {"path": "/var/lib/heddle/ca"}},
         "mtls": {"mode": "STRICT"},
         "capture": {"cgroup": "/cg", "pins": "/bpf/heddle"},
+        "dns": {"resolvConf": "/run/resolv.conf"},
         "admin": {"address": "", "socket": ""},
         "metrics": {"address": "[::]:9090"},
         "health": {"address": "127.0.0.1:9091"},

@@ -8,7 +8,7 @@ use prometheus::{Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVe
 use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
-    labels::{BypassReason, CertificateState, DialResult, DocumentLabel, RefusedReason, Side},
+    labels::{BypassReason, CertificateState, DialResult, DocumentLabel, LookupResult, RefusedReason, Side},
     traffic::TCP_LABELS,
 };
 
@@ -88,6 +88,10 @@ metrics! {
         "Mesh documents by what became of them.";
     pub(super) open_workloads: IntGauge = "heddle_rejected_authorization_policies" ["documents"] &[],
         "AuthorizationPolicies that are rejected and have no earlier version in force: workloads may be open to more clients than their owners wrote.";
+    pub(super) dns_lookups: ByLabel<LookupResult, IntCounter> = "heddle_dns_lookups_total" ["questions"] &["result"],
+        "Questions to the name servers for names of ServiceEntries, one for each name and family, by what came of them.";
+    pub(super) dns_names: IntGauge = "heddle_dns_names" ["names"] &[],
+        "Names of ServiceEntries that are kept resolved.";
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],
