@@ -63,7 +63,7 @@ impl Resolution {
     /// Follows what the mesh wants, until the mesh ends.
     pub async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
         let mut rules = mesh.borrow_and_update().snapshot.rules().clone();
-        self.want(names_to_resolve(&rules));
+        self.want(&names_to_resolve(&rules));
         loop {
             let due = self.ask_what_is_due();
             tokio::select! {
@@ -73,7 +73,7 @@ impl Resolution {
                     }
                     let now = mesh.borrow_and_update().snapshot.rules().clone();
                     if !now.ptr_eq(&rules) {
-                        self.want(names_to_resolve(&now));
+                        self.want(&names_to_resolve(&now));
                     }
                     rules = now;
                 }
@@ -84,9 +84,9 @@ impl Resolution {
     }
 
     /// These names and no others.
-    fn want(&mut self, wanted: BTreeSet<String>) {
+    fn want(&mut self, wanted: &BTreeSet<String>) {
         self.names.retain(|name, _| wanted.contains(&**name));
-        for name in &wanted {
+        for name in wanted {
             if !self.names.contains_key(name.as_str()) {
                 self.names.insert(name.as_str().into(), Name::new(Instant::now()));
             }
@@ -161,7 +161,7 @@ impl Name {
     fn tell_if_empty(&mut self, name: &str) {
         let empty = self.families.iter().all(|family| family.answered && family.addresses.is_empty());
         if empty && !self.empty {
-            tracing::warn!(name, "a name of a ServiceEntry has no address; connections to the entry are refused");
+            tracing::warn!(name, "a name of a ServiceEntry has no address");
         }
         self.empty = empty;
     }

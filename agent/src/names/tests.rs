@@ -316,4 +316,7 @@ async fn the_resolver_configuration_is_read_when_it_changes_and_blamed_by_name()
     fs::write(&path, "nameserver 127.83.83.83\noptions timeout:1 attempts:1\n").unwrap();
     let unanswered = resolver.lookup(&question).await.unwrap_err();
     assert!(matches!(unanswered, LookupError::Unanswered(_)), "{unanswered}");
+    fs::write(&path, "search example.com\n").unwrap();
+    let useless = resolver.lookup(&question).await.unwrap_err();
+    assert!(matches!(useless, LookupError::Unusable { .. }), "read again: {useless}");
 }
