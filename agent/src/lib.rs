@@ -16,6 +16,7 @@ pub mod connection;
 pub mod failure;
 pub mod identify;
 pub mod mesh;
+pub mod names;
 pub mod node;
 pub mod objects;
 pub mod observe;

@@ -22,6 +22,7 @@ use crate::{
     config::{CaConfig, Config, LogFormat},
     identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
+    names::{Resolution, SystemResolver},
     node::Node,
     objects::{self, Running, SourceStatus},
     observe::{self, AccessLogOutput, Observer},
@@ -76,8 +77,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         trust_domain: config.trust_domain.clone(),
         root_namespace: Arc::clone(&config.root_namespace),
     };
-    let mesh = mesh::run(objects, settings, snapshot.clone());
+    let (answers, names) = watch::channel(mesh::Names::new());
+    let mesh = mesh::run(objects, names, settings, snapshot.clone());
     let _ = published.set(mesh.clone());
+    let resolver = Arc::new(SystemResolver::new(&config.dns.resolv_conf));
+    tokio::spawn(Resolution::new(resolver, observer.clone(), answers).run(mesh.clone()));
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 

@@ -29,6 +29,9 @@ pub(super) const PROC: &str = "/proc";
 /// A directory of our own below the one that the file system hierarchy standard gives to programs' state.
 pub(super) const STATE: &str = "/var/lib/heddle/state";
 
+/// Where the machine, or the kubelet for the agent's pod, lists the name servers.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// Loopback only: it shows configuration and traffic of all pods of the node.
 pub(super) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15000);
 

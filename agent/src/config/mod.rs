@@ -17,7 +17,8 @@ pub(crate) mod yaml;
 pub use machine::Machine;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaConfig, CaptureConfig, Config, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode, Source,
+    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode,
+    Source,
 };
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaConfig, CaptureConfig, Config, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem,
-    Problems, conflicts, defaults, level, source,
+    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position,
+    Problem, Problems, conflicts, defaults, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -74,6 +74,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let ca = ca(&root);
     let mtls = mtls(&root);
     let capture = capture(&root, machine);
+    let dns = dns(&root);
     let endpoints = endpoints(&root, report);
     let log = log(&root);
     let limits = limits(&root, machine);
@@ -89,6 +90,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         ca: ca?,
         mtls: mtls?,
         capture: capture?,
+        dns: dns?,
         admin,
         metrics,
         health,
@@ -140,6 +142,13 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
         pins: pins.unwrap_or_else(|| defaults::PINS.into()),
         proc: proc.unwrap_or_else(|| defaults::PROC.into()),
     })
+}
+
+fn dns(root: &MapReader<'_>) -> Option<DnsConfig> {
+    let dns = root.map_or_empty("dns")?;
+    let resolv_conf = dns.parsed("resolvConf", ABSOLUTE_PATH, absolute_path);
+    dns.finish();
+    Some(DnsConfig { resolv_conf: resolv_conf.unwrap_or_else(|| defaults::RESOLV_CONF.into()) })
 }
 
 fn endpoints(root: &MapReader<'_>, report: &Report<'_>) -> Option<(AdminConfig, SocketAddr, SocketAddr)> {

@@ -38,6 +38,8 @@ pub struct Config {
     pub mtls: MtlsMode,
     /// Where the kernel side lives.
     pub capture: CaptureConfig,
+    /// Who is asked for names of ServiceEntries.
+    pub dns: DnsConfig,
     /// The admin endpoints.
     pub admin: AdminConfig,
     /// The address of `/metrics`.
@@ -107,6 +109,14 @@ pub struct CaptureConfig {
     pub pins: PathBuf,
     /// The machine's proc file system, where pods' processes and their network namespaces are found.
     pub proc: PathBuf,
+}
+
+/// Who is asked for names of ServiceEntries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsConfig {
+    /// The file that lists the name servers, in the format of `resolv.conf(5)`.
+    pub resolv_conf: PathBuf,
 }
 
 /// The admin endpoints.

@@ -1,13 +1,13 @@
 //! The one owner of the generation: has each batch of changes compiled and publishes what came of it.
 //!
-//! In: an [`ObjectStream`]. Out: the [`SnapshotHandle`] that connections read, and a [`MeshState`] for those who react
+//! In: an [`ObjectStream`], and what names of ServiceEntries resolve to. Out: the [`SnapshotHandle`] that connections read, and a [`MeshState`] for those who react
 //! to changes (enrolment, certificates, metrics, `/config`).
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{Compiler, DocumentState, DocumentStatus, MeshProblem, MeshSettings, Snapshot, SnapshotHandle};
+use super::{Compiler, DocumentState, DocumentStatus, MeshProblem, MeshSettings, Names, Snapshot, SnapshotHandle};
 use crate::{
     config::Problem,
     objects::{Changes, Kind, ObjectStream},
@@ -75,12 +75,27 @@ impl Publisher {
             log_refused_documents(&self.documents, &documents);
             self.documents = Arc::new(documents);
         }
-        let generation = self.handle.load().generation;
         // Generation 0 is "nothing yet": even an empty first snapshot is an answer.
-        let first = (generation == 0).then(Snapshot::default);
+        let first = (self.handle.load().generation == 0).then(Snapshot::default);
         if let Some(snapshot) = outcome.snapshot.or(first) {
-            self.handle.publish(Snapshot { generation: generation + 1, ..snapshot });
+            self.put_in_force(snapshot);
         }
+        self.state()
+    }
+
+    /// The same after names resolve to something else. Nothing where that decides nothing.
+    fn resolve(&mut self, names: Names) -> Option<MeshState> {
+        let snapshot = self.compiler.resolve(names)?;
+        self.put_in_force(snapshot);
+        Some(self.state())
+    }
+
+    fn put_in_force(&self, snapshot: Snapshot) {
+        let generation = self.handle.load().generation + 1;
+        self.handle.publish(Snapshot { generation, ..snapshot });
+    }
+
+    fn state(&self) -> MeshState {
         MeshState {
             snapshot: self.handle.load(),
             compiled_at: Instant::now(),
@@ -112,18 +127,33 @@ fn log_refused_documents(before: &[DocumentStatus], now: &[DocumentStatus]) {
     }
 }
 
-/// Publishes the stream's first batch before it returns, then every change from a task that ends with the stream.
+/// Publishes the stream's first batch before it returns, then every change from a task that ends with the stream. Names
+/// whose sender is gone stay as they are.
 ///
 /// The receiver is marked changed with every batch that was compiled; compare `snapshot.generation` to see whether
 /// the snapshot itself is new. Must be called within a tokio runtime.
-pub fn run(mut objects: ObjectStream, settings: MeshSettings, handle: SnapshotHandle) -> watch::Receiver<MeshState> {
+pub fn run(
+    mut objects: ObjectStream,
+    mut names: watch::Receiver<Names>,
+    settings: MeshSettings,
+    handle: SnapshotHandle,
+) -> watch::Receiver<MeshState> {
     let mut publisher = Publisher::new(settings, handle);
     let first = publisher.publish(objects.take());
     let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
-        while let Some(changes) = objects.next().await {
-            let state = publisher.publish(changes);
-            sender.send_replace(state);
+        loop {
+            let state = tokio::select! {
+                changes = objects.next() => match changes {
+                    Some(changes) => Some(publisher.publish(changes)),
+                    None => return,
+                },
+                Ok(()) = names.changed() => {
+                    let now = names.borrow_and_update().clone();
+                    publisher.resolve(now)
+                }
+            };
+            state.map(|state| sender.send_replace(state));
         }
     });
     receiver
@@ -146,6 +176,11 @@ mod tests {
         }
     }
 
+    /// Names that never change.
+    fn unresolved() -> watch::Receiver<Names> {
+        watch::channel(Names::new()).1
+    }
+
     fn put(objects: impl IntoIterator<Item = Object>) -> Changes {
         Changes { objects: objects.into_iter().map(Change::Put).collect(), problems: None }
     }
@@ -163,7 +198,7 @@ mod tests {
         let handle = SnapshotHandle::default();
         assert_eq!(handle.load().generation, 0);
         let (feed, stream) = stream(Changes::default());
-        let mut state = run(stream, settings(), handle.clone());
+        let mut state = run(stream, unresolved(), settings(), handle.clone());
         assert_eq!(handle.load().generation, 1, "the first set is in force when run returns, empty or not");
 
         let mut publish = async |object: Object| {
@@ -185,7 +220,7 @@ mod tests {
     async fn task_ends_with_the_stream_and_leaves_the_last_snapshot_in_force() {
         let handle = SnapshotHandle::default();
         let (feed, stream) = stream(put([service("10.96.0.1")]));
-        let mut state = run(stream, settings(), handle.clone());
+        let mut state = run(stream, unresolved(), settings(), handle.clone());
         drop(feed);
         assert!(tokio::time::timeout(Duration::from_secs(10), state.changed()).await.unwrap().is_err());
         assert_eq!(handle.load().services().len(), 1);

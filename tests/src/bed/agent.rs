@@ -21,6 +21,7 @@ use crate::http::Response;
 const ADMIN: u16 = 15000;
 const METRICS: u16 = 15020;
 const HEALTH: u16 = 15021;
+const RESOLV_CONF: &str = "resolv.conf";
 /// An endpoint that takes longer is broken.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -48,6 +49,7 @@ impl AgentBuilder {
             "ca": {"local": {"path": bed.ca_directory()}},
             "capture": {"cgroup": node.cgroup().path(), "pins": node.bpffs().join("heddle")},
             "admin": {"socket": node.directory().join("admin.sock")},
+            "dns": {"resolvConf": node.directory().join(RESOLV_CONF)},
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
         Self { node: node.clone(), config, ready_within: Duration::from_secs(20) }
@@ -86,6 +88,10 @@ impl AgentBuilder {
         let config = self.node.directory().join("agent.yaml");
         let yaml = serde_saphyr::to_string(&self.config).context("writing agent.yaml")?;
         std::fs::write(&config, yaml).with_context(|| format!("writing {}", config.display()))?;
+        // Not the machine's: who answers for names is a matter of each test, by `heddle-peer dns` on the node.
+        let resolv_conf = self.node.directory().join(RESOLV_CONF);
+        std::fs::write(&resolv_conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+            .with_context(|| format!("writing {}", resolv_conf.display()))?;
         let process = launch(&self.node, &config)?;
         Ok(Agent { node: self.node, config, ready_within: self.ready_within, process })
     }

@@ -18,6 +18,7 @@ pub struct Service {
     v4: Ipv4Addr,
     v6: Ipv6Addr,
     ports: Vec<(u16, u16)>,
+    object: Value,
 }
 
 impl Service {
@@ -30,12 +31,12 @@ impl Service {
             v4: Ipv4Addr::new(10, 96, high, low),
             v6: Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, u16::from_be_bytes([high, low])),
             ports: ports.to_vec(),
+            object: Value::Null,
         };
         let listed = ports.iter().map(
             |(port, target)| json!({"name": format!("p{port}"), "protocol": "TCP", "port": port, "targetPort": target}),
         );
-        objects.ensure_namespace(namespace)?;
-        objects.put(&json!({
+        let object = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": namespace, "uid": objects.fresh_uid()},
             "spec": {
@@ -43,8 +44,17 @@ impl Service {
                 "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack",
                 "selector": {"app": name}, "ports": listed.collect::<Vec<Value>>(),
             },
-        }))?;
-        Ok(service)
+        });
+        objects.ensure_namespace(namespace)?;
+        objects.put(&object)?;
+        Ok(Self { object, ..service })
+    }
+
+    /// Writes it again with one more key of its spec.
+    pub fn specify(&self, key: &str, value: impl Into<Value>) -> Result<()> {
+        let mut object = self.object.clone();
+        object["spec"][key] = value.into();
+        self.objects.put(&object)
     }
 
     /// A port at its IPv4 cluster IP.
@@ -67,6 +77,13 @@ impl Service {
 
     /// Makes these pods its only endpoints, each ready or not.
     pub fn backends_with(&self, pods: &[(&Pod, bool)]) -> Result<()> {
+        let conditions = |ready| json!({"conditions": {"ready": ready, "serving": ready, "terminating": false}});
+        let endpoints: Vec<(&Pod, Value)> = pods.iter().map(|(pod, ready)| (*pod, conditions(*ready))).collect();
+        self.endpoints(&endpoints)
+    }
+
+    /// Makes these pods its only endpoints, with `conditions` and `hints` as given.
+    pub fn endpoints(&self, pods: &[(&Pod, Value)]) -> Result<()> {
         self.put_slice("IPv4", pods, |pod| pod.v4().into())?;
         self.put_slice("IPv6", pods, |pod| pod.v6().into())
     }
@@ -80,14 +97,14 @@ impl Service {
         self.objects.remove("Service", &self.namespace, &self.name)
     }
 
-    fn put_slice(&self, family: &str, pods: &[(&Pod, bool)], address: impl Fn(&Pod) -> IpAddr) -> Result<()> {
-        let endpoints = pods.iter().map(|(pod, ready)| {
-            json!({
-                "addresses": [address(pod)],
-                "conditions": {"ready": ready, "serving": ready, "terminating": false},
-                "nodeName": pod.node().name(),
-                "targetRef": {"kind": "Pod", "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()},
-            })
+    fn put_slice(&self, family: &str, pods: &[(&Pod, Value)], address: impl Fn(&Pod) -> IpAddr) -> Result<()> {
+        let endpoints = pods.iter().map(|(pod, fields)| {
+            let mut endpoint = fields.clone();
+            endpoint["addresses"] = json!([address(pod)]);
+            endpoint["nodeName"] = json!(pod.node().name());
+            endpoint["targetRef"] =
+                json!({"kind": "Pod", "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid()});
+            endpoint
         });
         let ports = self
             .ports

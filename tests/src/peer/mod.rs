@@ -7,6 +7,7 @@
 mod bulk;
 mod connect;
 mod dial;
+mod dns;
 mod enter;
 mod errno;
 mod hbone;
@@ -57,6 +58,8 @@ enum Command {
     Probe(probe::Probe),
     /// Send one GET.
     HttpGet(http_get::HttpGet),
+    /// Serve names.
+    Dns(dns::Dns),
     /// Serve UDP: what comes goes back.
     UdpEcho(udp::Echo),
     /// Send datagrams and count what comes back.
@@ -79,8 +82,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let is_client =
-        !matches!(cli.command, Command::Enter(_) | Command::Pause | Command::Serve(_) | Command::UdpEcho(_));
+    let is_client = !matches!(
+        cli.command,
+        Command::Enter(_) | Command::Pause | Command::Serve(_) | Command::Dns(_) | Command::UdpEcho(_)
+    );
     if is_client {
         end_after(Duration::from_secs(cli.deadline));
     }
@@ -94,6 +99,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Hold(hold) => hold::run(&hold),
         Command::Probe(probe) => print(&probe::run(&probe)?),
         Command::HttpGet(get) => print(&http_get::run(&get)?),
+        Command::Dns(dns) => dns::run(&dns),
         Command::UdpEcho(echo) => udp::echo(&echo),
         Command::UdpPing(ping) => print(&udp::ping(&ping)?),
         Command::Hbone(hbone) => print(&hbone::run(&hbone)?),

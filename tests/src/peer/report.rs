@@ -21,6 +21,15 @@ pub enum ServerEvent {
         /// The address that the application was called at.
         local: SocketAddr,
     },
+    /// A name server was asked.
+    Asked {
+        /// The name, in lower case and without a dot at its end.
+        name: String,
+        /// `A`, `AAAA` or `other`.
+        record: String,
+        /// Over TCP, not UDP.
+        tcp: bool,
+    },
     /// With `--stats`: a connection ended.
     Ended {
         /// The client as the application sees it.

@@ -1,4 +1,4 @@
-//! What pods leave out of the mesh by annotation: it works, it bypasses the agent, and it is counted.
+//! What pods leave out of the mesh, by annotation or by a Capture document: it works, it bypasses the agent, and it is counted.
 
 use anyhow::Result;
 use heddle_tests::bed::Pod;
@@ -112,6 +112,41 @@ fn a_bad_exclusion_is_reported_and_excludes_nothing() -> Result<()> {
     }
     assert!(echoed(&probe(&world.client, stranger.at(80), "hello")?, "hello"));
     assert_eq!(lines_to(&world.log_of_a()?, stranger.at(80), "outbound").len(), 1, "captured all the same");
+    Ok(())
+}
+
+#[test]
+fn a_capture_document_excludes_ports_while_it_is_there() -> Result<()> {
+    let mut world = World::with("capture-document", |agent| agent.strict())?;
+    let stranger = world.stranger()?;
+    let _servers = [&stranger, &world.far].map(|pod| pod.serve("--listen 80-81").unwrap());
+    let logged = |world: &mut World| -> Result<[usize; 2]> {
+        let log = world.log_of_a()?;
+        Ok([stranger.at(80), stranger.at(81)].map(|to| lines_to(&log, to, "outbound").len()))
+    };
+    let inbound = |world: &World| world.far.at(80);
+    assert!(refused(&probe(&stranger, inbound(&world), "plain")?), "without a document");
+    let capture = |name: &str, app: &str, key: &str| {
+        format!(
+            "---\napiVersion: heddle.io/v1alpha1\nkind: Capture\nmetadata: {{name: {name}, namespace: default}}\n\
+             spec: {{selector: {{matchLabels: {{app: {app}}}}}, {key}: [80]}}\n"
+        )
+    };
+    let text = capture("out", "client", "excludeOutboundPorts") + &capture("in", "far", "excludeInboundPorts");
+    world.bed.objects().put_text("captures.yaml", &text)?;
+    in_force(&world, "excludeOutboundPorts", &json!([80]))?;
+    eventually("the inbound port is open", SOON, || Ok(echoed(&probe(&stranger, inbound(&world), "plain")?, "plain")))?;
+    assert!(refused(&probe(&stranger, world.far.at(81), "plain")?), "only that port");
+    for port in [80, 81] {
+        assert!(echoed(&probe(&world.client, stranger.at(port), "out")?, "out"), "{port}");
+    }
+    assert_eq!(logged(&mut world)?, [0, 1], "one bypasses the agent");
+
+    world.bed.objects().remove("captures", "", "")?;
+    in_force(&world, "excludeOutboundPorts", &json!([]))?;
+    eventually("the inbound port is closed", SOON, || Ok(refused(&probe(&stranger, inbound(&world), "plain")?)))?;
+    assert!(echoed(&probe(&world.client, stranger.at(80), "out")?, "out"));
+    assert_eq!(logged(&mut world)?, [1, 1], "captured again");
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod demo;
 mod documents;
 mod endpoints;
 mod enrolment;
+mod entries;
 mod exclusions;
 mod fail_closed;
 mod identity;

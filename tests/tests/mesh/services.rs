@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use heddle_tests::bed::{Pod, Process};
+use serde_json::{Value, json};
 
 use crate::world::{SOON, World, connect, echoed, enrolled, eventually, lines_to, list, probe, refused};
 
@@ -170,6 +171,75 @@ fn services_of_one_name_in_two_namespaces_are_two() -> Result<()> {
     assert_eq!(reached(&world.client, &two.at(80).to_string(), 10)?, BTreeMap::from([("far".to_owned(), 10)]));
     let both = list([one.at(80), two.at(80)]);
     assert_eq!(reached(&world.client, &both, 10)?.len(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_client_with_affinity_stays_at_one_endpoint_while_that_is_there() -> Result<()> {
+    let world = World::new("affinity")?;
+    let pods = [&world.near, &world.far];
+    let _servers = greeters(&pods)?;
+    let service = world.bed.service("echo", &[(80, 8080)])?;
+    service.backends(&pods)?;
+    world.settle()?;
+    let to = service.at(80).to_string();
+    assert_eq!(reached(&world.client, &to, 60)?.len(), 2, "without affinity");
+    service.specify("sessionAffinity", "ClientIP")?;
+    world.settle()?;
+    let own = reached(&world.client, &to, 60)?;
+    assert_eq!(own.len(), 1, "{own:?}");
+    let other = pods.into_iter().find(|pod| !own.contains_key(pod.name())).unwrap();
+    service.backends(&[other])?;
+    world.settle()?;
+    assert_eq!(reached(&world.client, &to, 10)?, BTreeMap::from([(other.name().to_owned(), 10)]), "its own is gone");
+    service.backends(&pods)?;
+    world.settle()?;
+    assert_eq!(reached(&world.client, &to, 60)?, own, "and is back");
+    Ok(())
+}
+
+#[test]
+fn endpoints_that_are_being_stopped_serve_while_none_is_ready() -> Result<()> {
+    let world = World::new("terminating")?;
+    let _servers = greeters(&[&world.near, &world.far])?;
+    let service = world.bed.service("echo", &[(80, 8080)])?;
+    let stopping = json!({"conditions": {"ready": false, "serving": true, "terminating": true}});
+    let ready = json!({"conditions": {"ready": true, "serving": true, "terminating": false}});
+    let gone = json!({"conditions": {"ready": false, "serving": false, "terminating": true}});
+    let cases = [(&ready, "far"), (&gone, "near")];
+    for (far, expected) in cases {
+        service.endpoints(&[(&world.near, stopping.clone()), (&world.far, far.clone())])?;
+        world.settle()?;
+        let servers = reached(&world.client, &service.at(80).to_string(), 20)?;
+        assert_eq!(servers, BTreeMap::from([(expected.to_owned(), 20)]), "{far}");
+    }
+    Ok(())
+}
+
+#[test]
+fn zone_hints_keep_connections_in_the_clients_zone() -> Result<()> {
+    let world = World::new("zones")?;
+    let _servers = greeters(&[&world.near, &world.far])?;
+    let in_zone = |zone: &str| -> Result<()> {
+        world.bed.objects().put(&json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": world.client.node().name(), "labels": {"topology.kubernetes.io/zone": zone}},
+        }))
+    };
+    let service = world.bed.service("echo", &[(80, 8080)])?;
+    let hint = |zone: &str| -> Value {
+        json!({
+            "conditions": {"ready": true, "serving": true, "terminating": false},
+            "hints": {"forZones": [{"name": zone}]},
+        })
+    };
+    service.endpoints(&[(&world.near, hint("east")), (&world.far, hint("west"))])?;
+    for (zone, expected) in [("east", vec!["near"]), ("west", vec!["far"]), ("south", vec!["far", "near"])] {
+        in_zone(zone)?;
+        world.settle()?;
+        let servers = reached(&world.client, &service.at(80).to_string(), 60)?;
+        assert_eq!(servers.keys().collect::<Vec<_>>(), expected, "{zone}");
+    }
     Ok(())
 }
 

@@ -108,6 +108,18 @@ closed_label! {
 }
 
 closed_label! {
+    /// What became of a question to the name servers.
+    LookupResult {
+        /// Addresses.
+        Ok = "ok",
+        /// The answer that the name has none of the family.
+        Empty = "empty",
+        /// No answer.
+        Failed = "failed",
+    }
+}
+
+closed_label! {
     /// What became of a mesh document.
     DocumentLabel {
         /// In force.

@@ -16,8 +16,8 @@ mod traffic_labels;
 
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
-    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, HandshakeResult, RefusedReason,
-    RestartReason, Side,
+    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, HandshakeResult, LookupResult,
+    RefusedReason, RestartReason, Side,
 };
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
@@ -73,6 +73,16 @@ impl Metrics {
     /// AuthorizationPolicies that are rejected and leave workloads open.
     pub fn set_open_workloads(&self, count: usize) {
         self.open_workloads.set(gauge_value(count));
+    }
+
+    /// A question to the name servers ended.
+    pub fn dns_lookup(&self, result: LookupResult) {
+        self.dns_lookups.of(result).inc();
+    }
+
+    /// Names that are kept resolved.
+    pub fn set_dns_names(&self, count: usize) {
+        self.dns_names.set(gauge_value(count));
     }
 
     /// Pods that are enrolled now.

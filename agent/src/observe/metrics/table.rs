@@ -8,7 +8,9 @@ use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, 
 use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
-    labels::{BypassReason, CertificateState, DialResult, DocumentLabel, RefusedReason, RestartReason, Side},
+    labels::{
+        BypassReason, CertificateState, DialResult, DocumentLabel, LookupResult, RefusedReason, RestartReason, Side,
+    },
     traffic::TCP_LABELS,
 };
 
@@ -98,6 +100,10 @@ metrics! {
         "Lists and watches of the Kubernetes API that have to be started again, by the reason.";
     pub(super) source_state_age: Gauge = "heddle_source_state_age_seconds" ["seconds"] &[],
         "Age of the state on disk while it is in force instead of what the API server has; NaN otherwise.";
+    pub(super) dns_lookups: ByLabel<LookupResult, IntCounter> = "heddle_dns_lookups_total" ["questions"] &["result"],
+        "Questions to the name servers for names of ServiceEntries, one for each name and family, by what came of them.";
+    pub(super) dns_names: IntGauge = "heddle_dns_names" ["names"] &[],
+        "Names of ServiceEntries that are kept resolved.";
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],
