@@ -1,6 +1,7 @@
 //! What `heddle check` finds in a set of objects: everything that an agent would refuse, and what is legal but surely
 //! not meant. The same reading, acceptance and compiler as the agent's.
 
+mod lints;
 mod report;
 
 use crate::{
@@ -26,6 +27,9 @@ pub fn check(objects: &ObjectSet, unreadable: &[Problem], settings: &MeshSetting
             DocumentState::Conflict { .. } => report.extend([Finding::conflict(&status)]),
         }
     }
+    let lints::Found { findings, unchecked } = lints::run(objects, settings);
+    report.extend(findings);
+    report.unchecked = unchecked.into_iter().collect();
     report
 }
 

@@ -42,6 +42,15 @@ pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSou
     files::read_once(paths)
 }
 
+/// The ConfigMaps in files and directories that hold mesh documents and lack the label `heddle.io/config: "true"`, so that
+/// no agent reads them.
+///
+/// # Errors
+/// A path does not exist or cannot be read.
+pub fn unlabelled(paths: &[PathBuf]) -> Result<Vec<Problem>, FileSourceError> {
+    files::unlabelled(paths)
+}
+
 /// Opens the source that the configuration names; the stream already holds its first complete set.
 ///
 /// # Errors
