@@ -34,4 +34,6 @@ pub fn check(objects: &ObjectSet, unreadable: &[Problem], settings: &MeshSetting
 }
 
 #[cfg(test)]
+mod example_tests;
+#[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::objects::{read_once, unlabelled};
 
-fn settings() -> MeshSettings {
+pub(super) fn settings() -> MeshSettings {
     MeshSettings {
         node: "".into(),
         trust_domain: "cluster.local".parse().unwrap(),
