@@ -1,6 +1,7 @@
 //! What `heddle check` finds in a set of objects: everything that an agent would refuse, and what is legal but surely
 //! not meant. The same reading, acceptance and compiler as the agent's.
 
+pub mod fuzz;
 mod lints;
 mod report;
 

@@ -42,6 +42,11 @@ pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSou
     files::read_once(paths)
 }
 
+/// All objects of a text, and what of them cannot be read or is passed over for want of a label.
+pub(crate) fn read_text(file: &str, text: &str) -> (ObjectSet, Vec<Problem>) {
+    files::read_text(file, text)
+}
+
 /// The ConfigMaps in files and directories that hold mesh documents and lack the label `heddle.io/config: "true"`, so that
 /// no agent reads them.
 ///

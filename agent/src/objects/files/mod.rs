@@ -16,7 +16,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use self::{assemble::Assembled, scan::Scanner, watch::Watches};
-pub(super) use once::{read_once, unlabelled};
+pub(super) use once::{read_once, read_text, unlabelled};
 
 use super::{Changes, ObjectFeed, ObjectStream, stream};
 

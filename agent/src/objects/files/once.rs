@@ -39,6 +39,13 @@ pub(in crate::objects) fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec
     Ok((set, of_documents.into_iter().chain(problems).collect()))
 }
 
+/// The objects of one text, as if it were a file.
+pub(in crate::objects) fn read_text(file: &str, text: &str) -> (ObjectSet, Vec<Problem>) {
+    let parsed = parse::parse(file, text);
+    let Assembled { set, problems } = assemble(std::iter::once((file, &parsed)), &ObjectSet::default());
+    (set, problems.into_iter().chain(overlooked::find(file, text)).collect())
+}
+
 /// The ConfigMaps in them that hold mesh documents and lack the label by which readers know them.
 ///
 /// # Errors
