@@ -111,3 +111,24 @@ fn features(output: Output) -> anyhow::Result<ExitCode> {
     cli::print(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_what_was_read_and_what_could_not_be_followed() {
+        let mut report = Report { accepted: 2, ..Report::default() };
+        assert_eq!(
+            text(&report),
+            "read no object of a kind that the mesh reads; 2 documents accepted, 0 errors, 0 warnings"
+        );
+        report.objects.insert("Pod", 3);
+        report.unchecked = vec!["Namespace", "Service"];
+        assert_eq!(
+            text(&report),
+            "read 3 Pod; 2 documents accepted, 0 errors, 0 warnings\n\
+             not checked, since none was given: references to Namespace, Service"
+        );
+    }
+}

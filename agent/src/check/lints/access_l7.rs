@@ -1,5 +1,7 @@
 //! AuthorizationPolicy: attributes of requests on ports that are never parsed as HTTP.
 
+use std::num::NonZeroU16;
+
 use super::{Found, Input, pods};
 use crate::rules::{
     Spec,
@@ -18,7 +20,7 @@ pub(super) fn check(input: &Input<'_>, found: &mut Found) {
             };
             let opaque = pods.iter().find_map(|pod| {
                 let ports = pods::opaque_ports(input, pod);
-                ports.into_iter().map(std::num::NonZeroU16::get).find(meets).map(|port| (pod, port))
+                ports.into_iter().map(NonZeroU16::get).find(meets).map(|port| (pod, port))
             });
             let Some((pod, port)) = opaque else { continue };
             let message =
@@ -37,22 +39,21 @@ fn effect(action: Action) -> Option<&'static str> {
 }
 
 fn is_for(operation: &Operation, port: u16) -> bool {
-    let has = |ports: &[std::num::NonZeroU16]| ports.iter().any(|own| own.get() == port);
+    let has = |ports: &[NonZeroU16]| ports.iter().any(|own| own.get() == port);
     (operation.ports.is_empty() || has(&operation.ports)) && !has(&operation.not_ports)
 }
 
 /// Whether a rule needs more than a connection tells.
 fn asks_of_requests(access: &AccessRule) -> bool {
     let of_source = |source: &Source| {
-        !(source.request_principals.is_empty()
-            && source.not_request_principals.is_empty()
-            && source.remote_ip_blocks.is_empty()
-            && source.not_remote_ip_blocks.is_empty())
+        let texts = [&source.request_principals, &source.not_request_principals];
+        let networks = [&source.remote_ip_blocks, &source.not_remote_ip_blocks];
+        texts.iter().any(|list| !list.is_empty()) || networks.iter().any(|list| !list.is_empty())
     };
     let of_operation = |operation: &Operation| {
         let Operation { hosts, not_hosts, ports: _, not_ports: _, methods, not_methods, paths, not_paths } = operation;
-        !(hosts.is_empty() && not_hosts.is_empty() && methods.is_empty() && not_methods.is_empty())
-            || !(paths.is_empty() && not_paths.is_empty())
+        let texts = [hosts, not_hosts, methods, not_methods];
+        texts.iter().any(|list| !list.is_empty()) || [paths, not_paths].iter().any(|list| !list.is_empty())
     };
     access.from.iter().any(|from| of_source(&from.source))
         || access.to.iter().any(|to| of_operation(&to.operation))

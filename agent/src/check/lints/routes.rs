@@ -64,7 +64,10 @@ fn parent_problem(input: &Input<'_>, rule: &Rule, parent: &ParentRef) -> Option<
         return Some(format!("Service {name} is of type ExternalName and cannot be a parent: it has no address"));
     }
     if service.cluster_ips.is_empty() {
-        return Some(format!("Service {name} is headless and cannot be a parent: clients dial its pods"));
+        // What no API server has seen yet may have no address yet: files cannot tell the two apart.
+        return Some(format!(
+            "Service {name} has no clusterIP: if it is headless it cannot be a parent, since clients dial its pods"
+        ));
     }
     let port = parent.port?.get();
     (!has_port(service, port)).then(|| format!("{}, so the route is for nothing", no_port(service, port)))

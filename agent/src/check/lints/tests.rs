@@ -80,7 +80,10 @@ fn services_that_routes_name_have_to_be_there() {
         ),
         (
             parent("name: pods"),
-            &["spec.parentRefs[0]: Service shop/pods is headless and cannot be a parent: clients dial its pods"],
+            &[
+                "spec.parentRefs[0]: Service shop/pods has no clusterIP: if it is headless it cannot be a parent, since clients dial \
+               its pods",
+            ],
         ),
         (
             parent("name: alias"),
