@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 mod project;
 mod setup;
 mod test;
@@ -34,6 +35,7 @@ enum Verb {
     Bench(bench::Bench),
     Test(test::Test),
     Demo(demo::Demo),
+    Fuzz(fuzz::Fuzz),
     Tidy(tidy::Tidy),
     Ci(ci::Ci),
 }
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Bench(bench) => bench.run(&project),
         Verb::Test(test) => test.run(&project),
         Verb::Demo(demo) => demo.run(&project),
+        Verb::Fuzz(fuzz) => fuzz.run(&project),
         Verb::Tidy(tidy) => tidy.run(&project),
         Verb::Ci(ci) => ci.run(&project),
     });
@@ -67,4 +70,5 @@ First steps:
 
 While working:
   cargo xtask test --only clippy         one stage: fmt, clippy, tidy, unit, mesh
-  cargo xtask test original_destination  the unit and namespace tests whose names contain the word";
+  cargo xtask test original_destination  the unit and namespace tests whose names contain the word
+  cargo xtask fuzz config                a minute of mutated mesh configuration";

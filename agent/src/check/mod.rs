@@ -1,6 +1,8 @@
 //! What `heddle check` finds in a set of objects: everything that an agent would refuse, and what is legal but surely
 //! not meant. The same reading, acceptance and compiler as the agent's.
 
+pub mod fuzz;
+mod lints;
 mod report;
 
 use crate::{
@@ -26,8 +28,13 @@ pub fn check(objects: &ObjectSet, unreadable: &[Problem], settings: &MeshSetting
             DocumentState::Conflict { .. } => report.extend([Finding::conflict(&status)]),
         }
     }
+    let lints::Found { findings, unchecked } = lints::run(objects, settings);
+    report.extend(findings);
+    report.unchecked = unchecked.into_iter().collect();
     report
 }
 
+#[cfg(test)]
+mod example_tests;
 #[cfg(test)]
 mod tests;

@@ -51,6 +51,9 @@ pub struct Report {
     pub objects: BTreeMap<&'static str, usize>,
     /// Mesh documents that an agent would put in force.
     pub accepted: usize,
+    /// Kinds that documents refer to and that the input has no object of, so that no reference to them was checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<&'static str>,
     /// Errors first, then by place.
     pub findings: Vec<Finding>,
 }
@@ -84,7 +87,8 @@ impl Finding {
         Self::about(Severity::Error, status, status.to_string())
     }
 
-    fn about(severity: Severity, status: &DocumentStatus, message: String) -> Self {
+    /// What concerns a document as a whole.
+    pub(super) fn about(severity: Severity, status: &DocumentStatus, message: String) -> Self {
         Self {
             severity,
             object: status.rule.as_ref().map(ToString::to_string),
@@ -96,7 +100,8 @@ impl Finding {
         }
     }
 
-    fn at(severity: Severity, object: Option<String>, problem: &Problem) -> Self {
+    /// What concerns a place.
+    pub(super) fn at(severity: Severity, object: Option<String>, problem: &Problem) -> Self {
         Self {
             severity,
             object,
@@ -122,6 +127,11 @@ impl Report {
             (a.severity, &a.place, a.line, a.column, &a.object)
                 .cmp(&(b.severity, &b.place, b.line, b.column, &b.object))
         });
+    }
+
+    /// Adds what no agent would read, and is surely meant for it: see [`crate::objects::unlabelled`].
+    pub fn add_unlabelled(&mut self, problems: &[Problem]) {
+        self.extend(problems.iter().map(|problem| Finding::at(Severity::Warning, None, problem)));
     }
 
     /// How many findings there are of a severity.

@@ -7,9 +7,9 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::objects::read_once;
+use crate::objects::{read_once, unlabelled};
 
-fn settings() -> MeshSettings {
+pub(super) fn settings() -> MeshSettings {
     MeshSettings {
         node: "".into(),
         trust_domain: "cluster.local".parse().unwrap(),
@@ -17,12 +17,24 @@ fn settings() -> MeshSettings {
     }
 }
 
-/// What is said about one file, without its directory.
-fn said_about(text: &str) -> Vec<String> {
+/// The report on one file, `a.yaml`.
+pub(super) fn checked(text: &str) -> Report {
+    report_on(text).0
+}
+
+fn report_on(text: &str) -> (Report, TempDir) {
     let directory = TempDir::new().unwrap();
     fs::write(directory.path().join("a.yaml"), text).unwrap();
-    let (objects, unreadable) = read_once(&[directory.path().to_owned()]).unwrap();
-    let report = check(&objects, &unreadable, &settings());
+    let paths = [directory.path().to_owned()];
+    let (objects, unreadable) = read_once(&paths).unwrap();
+    let mut report = check(&objects, &unreadable, &settings());
+    report.add_unlabelled(&unlabelled(&paths).unwrap());
+    (report, directory)
+}
+
+/// What is said about one file, without its directory.
+fn said_about(text: &str) -> Vec<String> {
+    let (report, directory) = report_on(text);
     let prefix = format!("{}/", directory.path().display());
     report.findings.iter().map(|finding| finding.to_string().replace(&prefix, "")).collect()
 }
@@ -69,4 +81,30 @@ fn broken_objects_conflicts_and_bad_labels_are_errors_too() {
 fn what_is_no_yaml_is_said_once() {
     let said = said_about(&format!("{GRANT}---\n{{ not: yaml\n"));
     assert!(said.len() == 1 && said[0].contains("cannot be read as YAML"), "{said:?}");
+}
+
+#[test]
+fn a_config_map_of_mesh_documents_without_the_label_is_a_warning() {
+    let map = |labels: &str, text: &str| {
+        let text = text.replace('\n', "\n    ");
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, labels: {labels}}}\ndata:\n  a.yaml: |\n    {text}\n"
+        )
+    };
+    let message = "warning: ConfigMap m holds mesh documents (ReferenceGrant), and no agent reads it without the label \
+                   heddle.io/config: \"true\", in quotes\n  --> a.yaml:3:";
+    for labels in ["{}", "{app: web}", "{heddle.io/config: true}", "{heddle.io/config: \"yes\"}"] {
+        let said = said_about(&map(labels, GRANT));
+        assert!(said.len() == 1 && said[0].starts_with(message), "{labels}: {said:?}");
+    }
+    assert_eq!(said_about(&map("{heddle.io/config: \"true\"}", GRANT)), [""; 0]);
+    for text in
+        ["a: b", "apiVersion: v1\nkind: Pod\nmetadata: {name: x}", "apiVersion: {", "apiVersion: heddle.io/v1alpha1"]
+    {
+        assert_eq!(said_about(&map("{}", text)), [""; 0], "{text}");
+    }
+    let list = format!(
+        "{{apiVersion: v1, kind: List, items: [{{apiVersion: v1, kind: ConfigMap, metadata: {{name: m}}, data: {{a: {GRANT:?}}}}}]}}\n"
+    );
+    assert_eq!(said_about(&list).len(), 1);
 }

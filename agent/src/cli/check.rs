@@ -55,13 +55,15 @@ impl Check {
             Ok(domain) => domain,
             Err(error) => return cli::failed(2, &anyhow!("--trust-domain {}: {error}", self.trust_domain)),
         };
-        let (set, unreadable) = match objects::read_once(&self.paths) {
+        let read = objects::read_once(&self.paths).and_then(|read| Ok((read, objects::unlabelled(&self.paths)?)));
+        let ((set, unreadable), unlabelled) = match read {
             Ok(read) => read,
             Err(error) => return cli::failed(2, &error.into()),
         };
         // No node: what concerns one node alone, such as a pod's network namespace, is not looked at.
         let settings = MeshSettings { node: "".into(), trust_domain, root_namespace: self.root_namespace.into() };
-        let report = check(&set, &unreadable, &settings);
+        let mut report = check(&set, &unreadable, &settings);
+        report.add_unlabelled(&unlabelled);
         match self.output {
             Output::Json => cli::print(&serde_json::to_string_pretty(&report)?)?,
             Output::Text => cli::print(&text(&report))?,
@@ -76,7 +78,14 @@ fn text(report: &Report) -> String {
         report.objects.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| format!("{count} {kind}")).collect();
     let read = if read.is_empty() { "no object of a kind that the mesh reads".to_owned() } else { read.join(", ") };
     let (errors, warnings) = (report.count(Severity::Error), report.count(Severity::Warning));
-    format!("{findings}read {read}; {} documents accepted, {errors} errors, {warnings} warnings", report.accepted)
+    let unchecked = match report.unchecked.join(", ") {
+        kinds if kinds.is_empty() => String::new(),
+        kinds => format!("\nnot checked, since none was given: references to {kinds}"),
+    };
+    format!(
+        "{findings}read {read}; {} documents accepted, {errors} errors, {warnings} warnings{unchecked}",
+        report.accepted
+    )
 }
 
 fn features(output: Output) -> anyhow::Result<ExitCode> {
@@ -101,4 +110,25 @@ fn features(output: Output) -> anyhow::Result<ExitCode> {
     };
     cli::print(text.trim_end())?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_what_was_read_and_what_could_not_be_followed() {
+        let mut report = Report { accepted: 2, ..Report::default() };
+        assert_eq!(
+            text(&report),
+            "read no object of a kind that the mesh reads; 2 documents accepted, 0 errors, 0 warnings"
+        );
+        report.objects.insert("Pod", 3);
+        report.unchecked = vec!["Namespace", "Service"];
+        assert_eq!(
+            text(&report),
+            "read 3 Pod; 2 documents accepted, 0 errors, 0 warnings\n\
+             not checked, since none was given: references to Namespace, Service"
+        );
+    }
 }

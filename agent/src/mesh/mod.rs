@@ -15,6 +15,7 @@ mod spiffe;
 mod view;
 mod workload;
 
+pub(crate) use compile::compile_enforcing;
 pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
 pub use documents::{DocumentState, DocumentStatus, Rules};
 pub use endpoints::{Choice, Endpoint, Endpoints};

@@ -50,6 +50,20 @@ pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSou
     files::read_once(paths)
 }
 
+/// All objects of a text, and what of them cannot be read or is passed over for want of a label.
+pub(crate) fn read_text(file: &str, text: &str) -> (ObjectSet, Vec<Problem>) {
+    files::read_text(file, text)
+}
+
+/// The ConfigMaps in files and directories that hold mesh documents and lack the label `heddle.io/config: "true"`, so that
+/// no agent reads them.
+///
+/// # Errors
+/// A path does not exist or cannot be read.
+pub fn unlabelled(paths: &[PathBuf]) -> Result<Vec<Problem>, FileSourceError> {
+    files::unlabelled(paths)
+}
+
 /// Opens the source that the configuration names; the stream already holds its first complete set. For the Kubernetes API,
 /// that takes until the API server has answered, unless the state on disk serves. What it does is told in `status`.
 ///

@@ -45,8 +45,8 @@ impl Enforced {
     /// What this build enforces.
     pub const THIS_BUILD: Self = Self(|kind| FEATURES.iter().any(|feature| feature.kind == kind && feature.enforced));
 
-    /// Everything: for tests of documents that are to be enforced later.
-    #[cfg(test)]
+    /// Every kind, of whatever build: for lints, examples and tests of documents that are to be enforced later. An agent
+    /// never reads with it.
     pub(crate) const EVERYTHING: Self = Self(|_| true);
 
     /// Whether documents of this kind are enforced.

@@ -17,6 +17,7 @@ mod kind;
 pub mod peer_authentication;
 pub mod rate_limit;
 mod read;
+mod reference;
 mod reference_grant;
 pub mod request_authentication;
 pub mod service_entry;
@@ -36,6 +37,7 @@ use crate::objects::{Map, ObjectName};
 pub use features::{Enforced, FEATURES, Feature};
 pub use kind::RuleKind;
 pub(crate) use read::{Reading, is_rule, read};
+pub use reference::configuration_reference;
 pub use reference_grant::{GrantFrom, GrantTo, ReferenceGrant};
 
 /// One accepted document.

@@ -132,7 +132,12 @@ impl Compiler {
 
 /// Objects in; what they mean out. Pure.
 pub fn compile(objects: &ObjectSet, settings: &MeshSettings) -> Compiled {
-    let mut compiler = Compiler::new(settings.clone());
+    compile_enforcing(objects, settings, Enforced::THIS_BUILD)
+}
+
+/// The same for another build than this one.
+pub(crate) fn compile_enforcing(objects: &ObjectSet, settings: &MeshSettings, enforced: Enforced) -> Compiled {
+    let mut compiler = Compiler::enforcing(settings.clone(), enforced);
     let outcome = compiler.apply(objects.objects().map(Change::Put));
     let (problems, documents) = (outcome.problems.unwrap_or_default(), outcome.documents.unwrap_or_default());
     Compiled { snapshot: compiler.snapshot, problems, documents }

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod once;
+mod overlooked;
 mod parse;
 mod scan;
 mod walk;
@@ -15,7 +16,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use self::{assemble::Assembled, scan::Scanner, watch::Watches};
-pub(super) use once::read_once;
+pub(super) use once::{read_once, read_text, unlabelled};
 
 use super::{Changes, ObjectFeed, ObjectStream, stream};
 

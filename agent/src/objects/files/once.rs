@@ -1,10 +1,14 @@
 //! Files and directories read once, for commands that look at them and do not follow.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::{
     FileSourceError,
     assemble::{Assembled, assemble},
+    overlooked,
     parse::{self, ParsedFile},
     walk::walk,
 };
@@ -35,7 +39,35 @@ pub(in crate::objects) fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec
     Ok((set, of_documents.into_iter().chain(problems).collect()))
 }
 
-fn read(file: &std::path::Path) -> ParsedFile {
+/// The objects of one text, as if it were a file.
+pub(in crate::objects) fn read_text(file: &str, text: &str) -> (ObjectSet, Vec<Problem>) {
+    let parsed = parse::parse(file, text);
+    let Assembled { set, problems } = assemble(std::iter::once((file, &parsed)), &ObjectSet::default());
+    (set, problems.into_iter().chain(overlooked::find(file, text)).collect())
+}
+
+/// The ConfigMaps in them that hold mesh documents and lack the label by which readers know them.
+///
+/// # Errors
+/// A path does not exist or cannot be read.
+pub(in crate::objects) fn unlabelled(paths: &[PathBuf]) -> Result<Vec<Problem>, FileSourceError> {
+    let mut problems = Vec::new();
+    for path in paths {
+        let unreadable = |source: io::Error| FileSourceError::Path { path: path.clone(), source };
+        let files = match fs::metadata(path).map_err(unreadable)?.is_dir() {
+            true => walk(path).map_err(unreadable)?.files.into_iter().collect(),
+            false => vec![path.clone()],
+        };
+        for file in files {
+            // What cannot be read has been told by whoever read the objects.
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            problems.extend(overlooked::find(&file.display().to_string(), &text));
+        }
+    }
+    Ok(problems)
+}
+
+fn read(file: &Path) -> ParsedFile {
     let name = file.display().to_string();
     match fs::read_to_string(file) {
         Ok(text) => parse::parse(&name, &text),

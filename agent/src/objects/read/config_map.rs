@@ -12,7 +12,7 @@ use crate::{
 const LABEL: (&str, &str) = ("heddle.io/config", "true");
 
 /// Whether a ConfigMap is meant for the mesh; all others are none of its business.
-pub(super) fn is_mesh_configuration(node: &Node) -> bool {
+pub(in crate::objects) fn is_mesh_configuration(node: &Node) -> bool {
     let labels = node.get("metadata").and_then(|metadata| metadata.get("labels"));
     labels.and_then(|labels| labels.get(LABEL.0)).and_then(Node::text) == Some(LABEL.1)
 }

@@ -20,6 +20,8 @@ use crate::{
     rules,
 };
 
+pub(super) use config_map::is_mesh_configuration;
+
 const PORT: &str = "a port number from 1 to 65535";
 
 /// What an object of a document turned out to be.
@@ -60,7 +62,7 @@ fn read_object(file: &str, text: &str, node: &Node) -> Outcome {
         ("discovery.k8s.io/v1", "EndpointSlice") => slice::read,
         ("v1", "Node") => node::read,
         ("v1", "ServiceAccount") => service_account,
-        ("v1", "ConfigMap") if config_map::is_mesh_configuration(node) => config_map::read,
+        ("v1", "ConfigMap") if is_mesh_configuration(node) => config_map::read,
         _ if rules::is_rule(version) => return Outcome::MeshDocument,
         _ => return Outcome::Ignored,
     };

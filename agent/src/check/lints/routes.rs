@@ -1,0 +1,118 @@
+//! Routes: the Services that they name, and shares that add up to nothing.
+
+use std::sync::Arc;
+
+use super::{
+    Found, Input,
+    route_view::{RouteView, RuleView, Target, view},
+};
+use crate::{
+    config::yaml::nearest,
+    objects::{EndpointSlice, Kind, ObjectName, Protocol, Service, ServiceKind},
+    rules::{Rule, gateway::ParentRef},
+};
+
+pub(super) fn check(input: &Input<'_>, found: &mut Found) {
+    for (rule, route) in input.rules().filter_map(|rule| Some((rule, view(rule)?))) {
+        route.rules.iter().for_each(|part| weights(input, found, rule, part));
+        if input.has(Kind::Service, found) {
+            services(input, found, rule, &route);
+        }
+    }
+}
+
+/// The Service of a name, as a document of a namespace refers to it.
+pub(super) fn name_of(rule: &Rule, namespace: Option<&String>, name: &str) -> ObjectName {
+    let namespace = namespace.map_or_else(|| Arc::clone(&rule.key.name.namespace), |name| name.as_str().into());
+    ObjectName { namespace, name: name.into() }
+}
+
+/// What to say about a Service that nobody has.
+pub(super) fn missing(input: &Input<'_>, name: &ObjectName) -> String {
+    let of_namespace = input.objects.services.keys().filter(|other| other.namespace == name.namespace);
+    let names: Vec<&str> = of_namespace.map(|other| &*other.name).collect();
+    let hint = nearest(&name.name, &names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    format!("there is no Service {name}{hint}")
+}
+
+fn weights(input: &Input<'_>, found: &mut Found, rule: &Rule, part: &RuleView<'_>) {
+    if !part.backends.is_empty() && part.backends.iter().all(|backend| backend.weight == 0) {
+        let message = format!("all weights are 0, so everything {}; give one backend a weight", part.failure);
+        input.warn(found, &rule.key, &format!("{}.backendRefs", part.path), message);
+    }
+}
+
+fn services(input: &Input<'_>, found: &mut Found, rule: &Rule, route: &RouteView<'_>) {
+    for (index, parent) in route.parents.iter().enumerate() {
+        if let Some(message) = parent_problem(input, rule, parent) {
+            input.warn(found, &rule.key, &format!("spec.parentRefs[{index}]"), message);
+        }
+    }
+    for part in &route.rules {
+        for target in part.backends.iter().chain(&part.mirrors) {
+            target_problem(input, found, rule, part, target);
+        }
+    }
+}
+
+fn parent_problem(input: &Input<'_>, rule: &Rule, parent: &ParentRef) -> Option<String> {
+    let name = name_of(rule, parent.namespace.as_ref(), &parent.name);
+    let Some(service) = input.objects.services.get(&name) else {
+        return Some(format!("{}, so the route is for nothing", missing(input, &name)));
+    };
+    if service.kind == ServiceKind::ExternalName {
+        return Some(format!("Service {name} is of type ExternalName and cannot be a parent: it has no address"));
+    }
+    if service.cluster_ips.is_empty() {
+        // What no API server has seen yet may have no address yet: files cannot tell the two apart.
+        return Some(format!(
+            "Service {name} has no clusterIP: if it is headless it cannot be a parent, since clients dial its pods"
+        ));
+    }
+    let port = parent.port?.get();
+    (!has_port(service, port)).then(|| format!("{}, so the route is for nothing", no_port(service, port)))
+}
+
+fn target_problem(input: &Input<'_>, found: &mut Found, rule: &Rule, part: &RuleView<'_>, target: &Target<'_>) {
+    let name = name_of(rule, target.service.namespace.as_ref(), &target.service.name);
+    let is_backend = part.backends.iter().any(|backend| backend.path == target.path);
+    let effect = match (is_backend, target.weight) {
+        (true, 0) => "which is harmless as long as its weight is 0".to_owned(),
+        (true, _) => format!("so its share {}", part.failure),
+        (false, _) => "so copies are dropped".to_owned(),
+    };
+    let port = target.service.port.get();
+    let message = match input.objects.services.get(&name) {
+        None => format!("{}, {effect}", missing(input, &name)),
+        Some(service) if service.kind == ServiceKind::ExternalName => {
+            format!("Service {name} is of type ExternalName and has no endpoints, {effect}")
+        }
+        Some(service) if !has_port(service, port) => format!("{}, {effect}", no_port(service, port)),
+        Some(_) if is_backend && target.weight > 0 && has_no_endpoint(input, found, &name) => {
+            format!("Service {name} has no endpoints, so nobody answers there")
+        }
+        Some(_) => return,
+    };
+    input.warn(found, &rule.key, &target.path, message);
+}
+
+fn has_no_endpoint(input: &Input<'_>, found: &mut Found, name: &ObjectName) -> bool {
+    let is_its =
+        |slice: &EndpointSlice| slice.name.namespace == name.namespace && slice.service.as_ref() == Some(&name.name);
+    let mut slices = input.objects.endpoint_slices.values();
+    input.has(Kind::EndpointSlice, found) && !slices.any(|slice| is_its(slice) && !slice.endpoints.is_empty())
+}
+
+fn ports(service: &Service) -> impl Iterator<Item = u16> {
+    service.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port)
+}
+
+fn has_port(service: &Service, port: u16) -> bool {
+    ports(service).any(|own| own == port)
+}
+
+fn no_port(service: &Service, port: u16) -> String {
+    let own: Vec<String> = ports(service).map(|port| port.to_string()).collect();
+    let own = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
+    format!("Service {} has no TCP port {port} (it has {own})", service.name)
+}

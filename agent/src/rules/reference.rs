@@ -1,0 +1,161 @@
+//! The reference page of mesh documents, generated: what this build enforces comes from the table that it enforces by.
+
+use std::fmt::Write as _;
+
+use super::{FEATURES, RuleKind};
+
+/// The text of `deploy/CONFIGURATION.md`.
+pub fn configuration_reference() -> String {
+    let mut table = String::from("| kind | apiVersion | this build | for | example |\n|---|---|---|---|---|\n");
+    for feature in FEATURES {
+        let kind = feature.kind;
+        let versions: Vec<_> = kind.api_versions().iter().map(|version| format!("`{version}`")).collect();
+        let enforced = if feature.enforced { "enforced" } else { "refused: not enforced" };
+        let (versions, effect, example) = (versions.join(", "), feature.effect, example(kind));
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| {kind} | {versions} | {enforced} | {effect} | [{example}](examples/{example}) |");
+    }
+    PAGE.replace("@KINDS@\n", &table)
+}
+
+/// The file of `deploy/examples` that shows a kind.
+fn example(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::HttpRoute => "canary.yaml",
+        RuleKind::GrpcRoute => "grpc.yaml",
+        RuleKind::TlsRoute => "tls.yaml",
+        RuleKind::TcpRoute => "database.yaml",
+        RuleKind::ReferenceGrant => "reference-grant.yaml",
+        RuleKind::BackendTrafficPolicy => "retries.yaml",
+        RuleKind::AuthorizationPolicy => "access.yaml",
+        RuleKind::PeerAuthentication => "strict.yaml",
+        RuleKind::RequestAuthentication => "tokens.yaml",
+        RuleKind::DestinationRule => "destination.yaml",
+        RuleKind::ServiceEntry => "external.yaml",
+        RuleKind::RateLimit => "rate-limit.yaml",
+        RuleKind::FaultInjection => "fault-injection.yaml",
+        RuleKind::Telemetry => "telemetry.yaml",
+        RuleKind::Capture => "capture.yaml",
+    }
+}
+
+const PAGE: &str = r#"# Mesh documents
+
+Generated from the agent's table of features; do not edit. Regenerate with
+`HEDDLE_BLESS=1 cargo test -p heddle --lib configuration_reference`. How an agent runs is in [agent.yaml](agent.yaml); this
+page is about what the mesh does.
+
+Mesh documents are YAML in ConfigMaps with the label `heddle.io/config: "true"` (in quotes), in any namespace. Each value
+under `data` holds one document or several, with `---` between them. They keep the schema of the project that they come
+from. Changes take effect while the agent runs; connections that are open keep what they began with.
+
+## Kinds
+
+@KINDS@
+A document of a kind that this build does not enforce is checked whole and then refused: accepting it would be a promise
+that nobody keeps. `heddle check --features` prints this table for the build that you have.
+
+## Acceptance
+
+- A document counts whole or not at all. An unknown key, a bad value, or a field of the upstream schema that is not
+  enforced refuses it, with line and column, and with all other problems of the document at once. `status`, and what the
+  API server writes into `metadata`, are passed over.
+- A ConfigMap of a namespace defines objects of that namespace: `metadata.namespace` is that one or absent. Whoever may edit
+  ConfigMaps in a namespace governs that namespace and no other.
+- Documents with a selector in the root namespace (`rootNamespace` in agent.yaml, `heddle-system` if it is not set) concern
+  the pods of all namespaces.
+- A refused document leaves its last accepted version in force, as far as this agent has read one since it started. It also
+  leaves the other documents of its ConfigMap alone. A text of which a part is no YAML leaves in force what that part may
+  have defined.
+- Of two documents that define the same object, the one in the older ConfigMap (`creationTimestamp`) is in force, then the
+  first by namespace and name of the ConfigMap, then by key, then by place in the text. The other is a conflict, and takes
+  over when the first goes.
+- A document that is removed is no longer in force; nor are those of a ConfigMap that is removed or loses its label.
+- A ConfigMap with the label holds mesh documents only: other kinds in it are refused.
+- Documents may also be files below the directory of a file source, beside the Kubernetes objects. Such a document may name
+  any namespace, and is of the root namespace if it names none. ConfigMaps come before files.
+- A refused AuthorizationPolicy without an earlier version may leave a workload open to more clients than its owner wrote.
+  It is counted in `heddle_rejected_authorization_policies`; all documents are in `heddle_documents`, see
+  [METRICS.md](METRICS.md).
+
+## Labels and annotations
+
+| on | name | values | meaning |
+|---|---|---|---|
+| Namespace, Pod | label `heddle.io/mesh` | `enabled`, `disabled` | whether pods are in the mesh; the pod's own label comes first |
+| ConfigMap | label `heddle.io/config` | `"true"` | it holds mesh documents |
+| Pod | annotation `heddle.io/exclude-inbound-ports` | ports, with commas between | clients reach them past the agent, in the clear |
+| Pod | annotation `heddle.io/exclude-outbound-ports` | the same | the pod connects to them past the agent, in the clear |
+| Pod | annotation `heddle.io/exclude-outbound-cidrs` | networks, with commas between | the pod connects to them past the agent, in the clear |
+| Pod | annotation `heddle.io/opaque-ports` | ports, with commas between | never parsed as HTTP |
+| Pod, with a file source | annotation `heddle.io/netns` | an absolute path | the pod's network namespace |
+| AuthorizationPolicy | annotation `heddle.io/dry-run`, or `istio.io/dry-run` | `"true"`, `"false"` | it is evaluated and counted, and decides nothing |
+
+A bad value of a pod's annotation is reported and excludes nothing. A Capture document says the same for many pods; a pod has
+what its annotations and all documents that select it say together.
+
+## heddle check
+
+`heddle check PATH...` reads files and directories as an agent would, without one. Each finding has a severity, the object, a
+place, and the source line:
+
+- An error is what an agent would refuse.
+- A warning is what is legal and surely not meant: a route to a Service that is not there, a selector that selects no pod, a
+  match that an earlier one takes everything from. Warnings are given for kinds that are not enforced yet too. What is
+  missing is looked for only where the input has any object of that kind; the summary names the kinds that it had none of.
+
+`--features` prints the kinds and ends; `-o json` is for programs; `--root-namespace` and `--trust-domain` are as in
+agent.yaml.
+
+| exit code | meaning |
+|---|---|
+| 0 | everything would be accepted; there may be warnings |
+| 1 | something would be refused |
+| 2 | the call itself is wrong, or a path cannot be read |
+
+## heddle status
+
+`heddle status` asks the agent of this node, by its admin socket (`--socket PATH`): readiness, pods, certificates, and each
+document with its fate: `accepted`, `rejected`, `conflict`. `-o json` gives the agent's answer.
+
+| exit code | meaning |
+|---|---|
+| 0 | all is well |
+| 1 | something needs attention, said last, one line each |
+| 2 | the agent does not answer, or wrong usage |
+"#;
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    fn deploy() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+    }
+
+    #[test]
+    fn configuration_reference_is_up_to_date() {
+        let (path, generated) = (deploy().join("CONFIGURATION.md"), configuration_reference());
+        if std::env::var_os("HEDDLE_BLESS").is_some() {
+            fs::write(&path, &generated).unwrap();
+        }
+        assert!(
+            fs::read_to_string(&path).unwrap_or_default() == generated,
+            "deploy/CONFIGURATION.md is not what the table says; regenerate it with \
+             `HEDDLE_BLESS=1 cargo test -p heddle --lib configuration_reference`"
+        );
+        assert!(!generated.contains("@KINDS@"));
+    }
+
+    #[test]
+    fn each_kind_has_an_example_that_shows_it() {
+        for kind in RuleKind::ALL {
+            let text = fs::read_to_string(deploy().join("examples").join(example(*kind))).unwrap();
+            assert!(text.lines().any(|line| line.trim() == format!("kind: {kind}")), "{kind}");
+        }
+    }
+}
