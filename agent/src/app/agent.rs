@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{data_threads::DataThreads, kernel_log, metrics, pods::Pods, status::StatusSources};
+use super::{data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, status::StatusSources};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     ca::{LocalCa, LocalCaSettings},
@@ -61,7 +61,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     // Before the objects: whoever waits for an API server that does not answer can be asked why.
     let endpoints = serve_admin(&config, &observer, status, stopped).await?;
-    let Some(Running { objects, ending }) = open_source(&config, &source, &readiness, &mut signals).await? else {
+    let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
+    else {
         info!("told to end before the objects of the mesh were known");
         stop.send_replace(true);
         endpoints.stopped().await;
@@ -82,6 +83,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _ = published.set(mesh.clone());
     let resolver = Arc::new(SystemResolver::new(&config.dns.resolv_conf));
     tokio::spawn(Resolution::new(resolver, observer.clone(), answers).run(mesh.clone()));
+    if let Some(events) = events {
+        tokio::spawn(announce(events, Arc::clone(&config.node), mesh.clone(), observer.clone()));
+    }
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 

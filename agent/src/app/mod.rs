@@ -2,6 +2,7 @@
 
 mod agent;
 mod data_threads;
+mod events;
 mod kernel_log;
 mod metrics;
 mod pods;

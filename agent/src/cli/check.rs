@@ -2,15 +2,17 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::anyhow;
+use anyhow::Context;
 use clap::{Args, ValueEnum};
+use tokio::runtime::Builder;
 
 use super::table::Table;
 use crate::{
     check::{Report, Severity, check},
     cli,
+    config::Problem,
     mesh::MeshSettings,
-    objects,
+    objects::{self, ObjectSet},
     rules::FEATURES,
 };
 
@@ -20,12 +22,25 @@ use crate::{
 /// (HTTPRoute, AuthorizationPolicy, ...), and the Namespaces, Pods, Services and EndpointSlices that they refer to. What
 /// an agent would reject is an error, with its place; what it would accept and is surely not meant is a warning.
 ///
-/// Exit codes: 0 everything would be accepted, 1 something would be rejected, 2 the call itself is wrong.
+/// With --kube the objects of a running cluster are checked, or PATH as if it were applied there: what PATH defines counts
+/// instead of the cluster's.
+///
+/// Exit codes: 0 everything would be accepted, 1 something would be rejected, 2 the call itself is wrong, or the cluster
+/// cannot be asked.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// Files and directories to read.
-    #[arg(value_name = "PATH", required_unless_present = "features")]
+    #[arg(value_name = "PATH", required_unless_present_any = ["features", "kube"])]
     paths: Vec<PathBuf>,
+    /// Read a running cluster too: that of the kubeconfig that kubectl would take, or of this pod.
+    #[arg(long)]
+    kube: bool,
+    /// The kubeconfig for --kube.
+    #[arg(long, value_name = "FILE", requires = "kube")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig, instead of its current one.
+    #[arg(long, value_name = "NAME", requires = "kube")]
+    context: Option<String>,
     /// List what this build enforces, and end.
     #[arg(long)]
     features: bool,
@@ -51,24 +66,35 @@ impl Check {
         if self.features {
             return features(self.output);
         }
-        let trust_domain = match self.trust_domain.parse() {
-            Ok(domain) => domain,
-            Err(error) => return cli::failed(2, &anyhow!("--trust-domain {}: {error}", self.trust_domain)),
+        let report = match self.report() {
+            Ok(report) => report,
+            Err(error) => return cli::failed(2, &error),
         };
-        let read = objects::read_once(&self.paths).and_then(|read| Ok((read, objects::unlabelled(&self.paths)?)));
-        let ((set, unreadable), unlabelled) = match read {
-            Ok(read) => read,
-            Err(error) => return cli::failed(2, &error.into()),
-        };
-        // No node: what concerns one node alone, such as a pod's network namespace, is not looked at.
-        let settings = MeshSettings { node: "".into(), trust_domain, root_namespace: self.root_namespace.into() };
-        let mut report = check(&set, &unreadable, &settings);
-        report.add_unlabelled(&unlabelled);
         match self.output {
             Output::Json => cli::print(&serde_json::to_string_pretty(&report)?)?,
             Output::Text => cli::print(&text(&report))?,
         }
         Ok(ExitCode::from(u8::from(report.count(Severity::Error) > 0)))
+    }
+
+    fn report(&self) -> anyhow::Result<Report> {
+        let trust_domain =
+            self.trust_domain.parse().with_context(|| format!("--trust-domain {}", self.trust_domain))?;
+        let (mut set, mut unreadable) = if self.kube { self.read_cluster()? } else { Default::default() };
+        let (of_files, unreadable_files) = objects::read_once(&self.paths)?;
+        set.apply(of_files.objects().map(objects::Change::Put));
+        unreadable.extend(unreadable_files);
+        // No node: what concerns one node alone, such as a pod's network namespace, is not looked at.
+        let root_namespace = self.root_namespace.as_str().into();
+        let mut report = check(&set, &unreadable, &MeshSettings { node: "".into(), trust_domain, root_namespace });
+        report.add_unlabelled(&objects::unlabelled(&self.paths)?);
+        Ok(report)
+    }
+
+    fn read_cluster(&self) -> anyhow::Result<(ObjectSet, Vec<Problem>)> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let read = objects::read_cluster(self.kubeconfig.as_deref(), self.context.clone());
+        runtime.block_on(read).context("read the cluster")
     }
 }
 

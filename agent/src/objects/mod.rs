@@ -24,7 +24,7 @@ pub use kinds::{
     Protocol, Service, ServiceAccount, ServiceKind, ServicePort, SliceEndpoint, SlicePort, TargetPort,
     TrafficDistribution,
 };
-pub use kubernetes::SourceError;
+pub use kubernetes::{EventError, EventWriter, Notice, SourceError, Written};
 pub use running::{Ending, Running};
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
 pub use state::StateError;
@@ -48,6 +48,17 @@ pub(crate) fn objects_of(file: &str, text: &str, node: &crate::config::yaml::Nod
 /// A path does not exist or cannot be read.
 pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSourceError> {
     files::read_once(paths)
+}
+
+/// All objects of a running cluster as they are now, and what of them cannot be read.
+///
+/// # Errors
+/// It cannot be asked, or refuses.
+pub async fn read_cluster(
+    kubeconfig: Option<&std::path::Path>,
+    context: Option<String>,
+) -> Result<(ObjectSet, Vec<Problem>), SourceError> {
+    kubernetes::read_once(kubeconfig, context).await
 }
 
 /// All objects of a text, and what of them cannot be read or is passed over for want of a label.

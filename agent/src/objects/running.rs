@@ -2,13 +2,15 @@
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::ObjectStream;
+use super::{EventWriter, ObjectStream};
 
 /// A source that was opened.
 #[derive(Debug)]
 pub struct Running {
     /// What it produces.
     pub objects: ObjectStream,
+    /// Tells the owners of its objects something; files have no such owners.
+    pub events: Option<EventWriter>,
     /// Ends it.
     pub ending: Ending,
 }
@@ -21,12 +23,12 @@ pub struct Ending(Option<(watch::Sender<bool>, JoinHandle<()>)>);
 impl Running {
     /// Of a source that has a task with something to do at its end.
     pub(super) fn new(objects: ObjectStream, end: watch::Sender<bool>, task: JoinHandle<()>) -> Self {
-        Self { objects, ending: Ending(Some((end, task))) }
+        Self { objects, events: None, ending: Ending(Some((end, task))) }
     }
 
     /// Of a source that may be cut off at any time.
     pub(super) fn endless(objects: ObjectStream) -> Self {
-        Self { objects, ending: Ending(None) }
+        Self { objects, events: None, ending: Ending(None) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use heddle_tests::bed::{Bed, Metrics, Node, binary};
+use heddle_tests::kubernetes::Fault;
 use serde_json::{Value, json};
 
 use crate::world::{SOON, eventually};
@@ -42,7 +43,7 @@ fn documents_are_judged_as_they_change_and_status_says_what_became_of_them() -> 
     agent.wait_metrics("the document is in force", SOON, in_state("accepted", 1.0))?;
     assert_eq!(status(&node)?.1, Some(0));
 
-    objects.put(&config_map("grants", &(grant("x", "7") + &grant("y", "one"))))?;
+    objects.put(&config_map("grants", &(broken("x") + &grant("y", "one"))))?;
     agent.wait_metrics("the bad version is rejected", SOON, in_state("rejected", 1.0))?;
     let (said, code) = status(&node)?;
     assert_eq!(code, Some(1), "{said}");
@@ -93,6 +94,74 @@ fn status_of_an_agent_that_does_not_run_says_so_and_ends_with_2() -> Result<()> 
     agent.kill()?;
     assert_eq!(status(&node)?.1, Some(2));
     Ok(())
+}
+
+#[test]
+fn owners_of_refused_documents_are_told_once_by_an_event() -> Result<()> {
+    let bed = Bed::with_api_server("events")?;
+    let nodes = [bed.node("a")?, bed.node("b")?];
+    let agents = [nodes[0].agent().start()?, nodes[1].agent().start()?];
+    let api = bed.api_server()?;
+    bed.objects().put(&config_map("grants", &(broken("x") + &grant("y", "one"))))?;
+    eventually("both agents have told it", SOON, || {
+        let told = |result: &str| -> Result<f64> {
+            let of = |agent: &heddle_tests::bed::Agent| {
+                Ok(agent.metrics()?.sum("heddle_events_total", &[("result", result)]))
+            };
+            agents.iter().map(of).sum()
+        };
+        Ok(told("written")? == 1.0 && told("exists")? == 1.0)
+    })?;
+    let events = api.events();
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((&event["reason"], &event["type"]), (&json!("DocumentRejected"), &json!("Warning")), "{event}");
+    let about = &event["involvedObject"];
+    assert_eq!(
+        (&about["kind"], &about["name"], &about["namespace"]),
+        (&json!("ConfigMap"), &json!("grants"), &json!("default"))
+    );
+    assert_eq!(about["uid"], api.get("ConfigMap", "default", "grants").unwrap()["metadata"]["uid"]);
+    let message = event["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("ReferenceGrant default/x (ConfigMap default/grants, key mesh.yaml, line 2)"),
+        "{message}"
+    );
+
+    api.fault(Fault::status(403).resource("events"));
+    bed.objects().put(&config_map("grants", &broken("z")))?;
+    for agent in &agents {
+        agent.wait_metrics("an Event that is refused is counted", SOON, |metrics| {
+            metrics.get("heddle_events_total", &[("result", "failed")]) == Some(1.0)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_running_cluster_is_checked_and_files_as_if_they_were_applied() -> Result<()> {
+    let bed = Bed::with_api_server("check-kube")?;
+    let node = bed.node("a")?;
+    let heddle = binary("heddle")?.display().to_string();
+    let check = |paths: &str| -> Result<(Value, Option<i32>)> {
+        let launch = node.command(&heddle)?.words("check --kube -o json --kubeconfig").arg(node.kubeconfig());
+        let finished = launch.words(paths).finish(SOON)?;
+        Ok((serde_json::from_str(&finished.stdout.join("\n")).unwrap_or_default(), finished.status.code()))
+    };
+    bed.objects().put(&config_map("grants", &grant("x", "one")))?;
+    let (said, code) = check("")?;
+    assert_eq!((code, &said["accepted"]), (Some(0), &json!(1)), "{said}");
+    let file = node.directory().join("grants.yaml");
+    std::fs::write(&file, serde_saphyr::to_string(&config_map("grants", &broken("x")))?)?;
+    let (said, code) = check(&file.display().to_string())?;
+    assert_eq!((code, said["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{said}");
+    bed.api_server()?.fault(Fault::status(403).resource("pods"));
+    assert_eq!(check("")?.1, Some(2), "a cluster that refuses");
+    Ok(())
+}
+
+/// A document that is refused.
+fn broken(name: &str) -> String {
+    grant(name, "7")
 }
 
 fn in_state(state: &'static str, count: f64) -> impl Fn(&Metrics) -> bool {

@@ -47,6 +47,7 @@ pub(super) struct Documents {
 /// One ConfigMap.
 #[derive(Debug)]
 struct Map {
+    uid: Option<Arc<str>>,
     created: Option<SystemTime>,
     texts: BTreeMap<String, Text>,
 }
@@ -125,7 +126,7 @@ impl Documents {
             let text = Text::read(&origin, text, texts_before.remove(data_key));
             (data_key.clone(), text)
         };
-        Map { created: map.created, texts: map.data.iter().map(read).collect() }
+        Map { uid: map.uid.clone(), created: map.created, texts: map.data.iter().map(read).collect() }
     }
 
     fn undefine(&mut self, name: &ObjectName, map: &Map) -> BTreeSet<RuleKey> {
@@ -173,6 +174,7 @@ impl Documents {
                 let won = winner.filter(|winner| **winner != place(document.index));
                 DocumentStatus {
                     config_map: name.clone(),
+                    uid: map.uid.clone(),
                     data_key: data_key.clone(),
                     position: document.position,
                     rule: document.key().cloned(),

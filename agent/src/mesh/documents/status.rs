@@ -13,6 +13,8 @@ use crate::{
 pub struct DocumentStatus {
     /// The ConfigMap that it is in; without a namespace it is a file.
     pub config_map: ObjectName,
+    /// `metadata.uid` of the ConfigMap.
+    pub uid: Option<Arc<str>>,
     /// The key under `data`; empty for a file.
     pub data_key: String,
     /// Where it begins in that text.

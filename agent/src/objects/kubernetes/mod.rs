@@ -2,12 +2,14 @@
 //!
 //! In: where the API server is. Out: the same stream as from files, read by the same readers. Until every kind has been
 //! listed, the state on disk is in force, where there is one; what is listed then replaces it in one step. While the API
-//! server is away, the last known objects stay in force. Nothing is written to the API.
+//! server is away, the last known objects stay in force. Nothing is written to the API but Events on ConfigMaps.
 
 mod client;
 mod collect;
 mod documents;
+mod events;
 mod explain;
+mod once;
 mod resource;
 mod run;
 #[cfg(test)]
@@ -19,6 +21,9 @@ use std::path::PathBuf;
 
 use futures_util::stream::{SelectAll, select_all};
 use kube::Client;
+
+pub use events::{EventError, EventWriter, Notice, Written};
+pub(super) use once::read_once;
 
 use self::{
     collect::Collector,
@@ -45,6 +50,12 @@ pub enum SourceError {
         /// What is wrong.
         source: kube::config::KubeconfigError,
     },
+    /// Neither a kubeconfig nor the service account of a pod.
+    #[error("no cluster to ask: {0}; name one with --kubeconfig FILE")]
+    Nowhere(#[source] kube::config::InferConfigError),
+    /// A list could not be had.
+    #[error("{0}")]
+    Refused(String),
     /// The client could not be set up.
     #[error("cannot set up a client of the API server {server}: {source}")]
     Client {
@@ -73,7 +84,9 @@ pub(super) async fn open(
         Some(path) => Some(Documents::open(path.clone()).await?),
         None => None,
     };
-    Ok(open_with(client, documents, state, status).await)
+    let events = EventWriter::new(client.clone());
+    let running = open_with(client, documents, state, status).await;
+    Ok(Running { events: Some(events), ..running })
 }
 
 async fn open_with(

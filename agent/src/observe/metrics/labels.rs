@@ -120,6 +120,18 @@ closed_label! {
 }
 
 closed_label! {
+    /// What became of a Kubernetes Event.
+    EventResult {
+        /// It was written.
+        Written = "written",
+        /// Another agent had written it, or this one before.
+        Exists = "exists",
+        /// The API server could not be reached or refused, several times.
+        Failed = "failed",
+    }
+}
+
+closed_label! {
     /// What became of a mesh document.
     DocumentLabel {
         /// In force.

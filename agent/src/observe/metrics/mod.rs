@@ -16,7 +16,7 @@ mod traffic_labels;
 
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
-    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, HandshakeResult, LookupResult,
+    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, EventResult, HandshakeResult, LookupResult,
     RefusedReason, RestartReason, Side,
 };
 pub use reference::metrics_reference;
@@ -68,6 +68,11 @@ impl Metrics {
     /// Mesh documents that are in a state now.
     pub fn set_documents(&self, state: DocumentLabel, count: usize) {
         self.documents.of(state).set(gauge_value(count));
+    }
+
+    /// A Kubernetes Event was to be written.
+    pub fn event(&self, result: EventResult) {
+        self.events.of(result).inc();
     }
 
     /// AuthorizationPolicies that are rejected and leave workloads open.

@@ -9,7 +9,8 @@ use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
-        BypassReason, CertificateState, DialResult, DocumentLabel, LookupResult, RefusedReason, RestartReason, Side,
+        BypassReason, CertificateState, DialResult, DocumentLabel, EventResult, LookupResult, RefusedReason,
+        RestartReason, Side,
     },
     traffic::TCP_LABELS,
 };
@@ -90,6 +91,8 @@ metrics! {
         "Mesh documents by what became of them.";
     pub(super) open_workloads: IntGauge = "heddle_rejected_authorization_policies" ["documents"] &[],
         "AuthorizationPolicies that are rejected and have no earlier version in force: workloads may be open to more clients than their owners wrote.";
+    pub(super) events: ByLabel<EventResult, IntCounter> = "heddle_events_total" ["events"] &["result"],
+        "Kubernetes Events about refused mesh documents.";
     pub(super) source_connected: IntGaugeVec = "heddle_source_connected" ["0 or 1"] &["kind"],
         "Whether a watch of the Kubernetes API is open, by kind.";
     pub(super) source_last_word: GaugeVec = "heddle_source_last_word_seconds" ["seconds"] &["kind"],

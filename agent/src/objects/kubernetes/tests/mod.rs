@@ -55,7 +55,7 @@ impl Opening {
             None => None,
         };
         let running = timeout(PATIENCE, open_with(client, documents, self.state, self.status.clone())).await.unwrap();
-        let Running { objects: mut stream, ending } = running;
+        let Running { objects: mut stream, ending, .. } = running;
         let first = stream.take();
         let mut reader =
             Reader { stream, ending, status: self.status, set: ObjectSet::default(), problems: Vec::new() };
