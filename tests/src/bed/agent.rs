@@ -4,7 +4,7 @@
 //! endpoints are asked from inside the node's namespace.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,6 +22,7 @@ const ADMIN: u16 = 15000;
 const METRICS: u16 = 15020;
 const HEALTH: u16 = 15021;
 const RESOLV_CONF: &str = "resolv.conf";
+const SERVICE_ACCOUNT: &str = "serviceaccount";
 /// An endpoint that takes longer is broken.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,7 +32,13 @@ pub struct AgentBuilder {
     node: Node,
     config: Value,
     ready_within: Duration,
+    in_cluster: Option<SocketAddr>,
 }
+
+/// Gives the program after it what Kubernetes gives to a container, in a mount namespace of its own: nothing of the machine's
+/// /run is needed there.
+const IN_CLUSTER: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io && \
+    ln -s \"$SERVICE_ACCOUNT\" /run/secrets/kubernetes.io/serviceaccount && exec \"$@\"";
 
 impl AgentBuilder {
     pub(super) fn new(node: &Node) -> Self {
@@ -52,7 +59,7 @@ impl AgentBuilder {
             "dns": {"resolvConf": node.directory().join(RESOLV_CONF)},
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
-        Self { node: node.clone(), config, ready_within: Duration::from_secs(20) }
+        Self { node: node.clone(), config, ready_within: Duration::from_secs(20), in_cluster: None }
     }
 
     /// Refuses plaintext from outside the mesh into enrolled pods.
@@ -68,6 +75,18 @@ impl AgentBuilder {
         }
         *place = value.into();
         self
+    }
+
+    /// Finds the API server as a container does: by environment variables and the mounted service account.
+    pub fn in_cluster(mut self) -> Result<Self> {
+        let api = self.node.bed().api.as_ref().context("the bed has no API server")?;
+        let account = self.node.directory().join(SERVICE_ACCOUNT);
+        std::fs::create_dir(&account).with_context(|| format!("making {}", account.display()))?;
+        for (file, content) in [("token", api.token()), ("ca.crt", api.ca_pem()), ("namespace", "heddle-system")] {
+            std::fs::write(account.join(file), content).with_context(|| format!("writing {file}"))?;
+        }
+        self.in_cluster = Some(api.listen_in(self.node.netns())?);
+        Ok(self.set("source", json!({"kubernetes": {}})))
     }
 
     /// How long the agent may take to become ready.
@@ -92,15 +111,28 @@ impl AgentBuilder {
         let resolv_conf = self.node.directory().join(RESOLV_CONF);
         std::fs::write(&resolv_conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
             .with_context(|| format!("writing {}", resolv_conf.display()))?;
-        let process = launch(&self.node, &config)?;
-        Ok(Agent { node: self.node, config, ready_within: self.ready_within, process })
+        let process = launch(&self.node, &config, self.in_cluster)?;
+        let (node, ready_within, in_cluster) = (self.node, self.ready_within, self.in_cluster);
+        Ok(Agent { node, config, ready_within, in_cluster, process })
     }
 }
 
-fn launch(node: &Node, config: &std::path::Path) -> Result<Process> {
+fn launch(node: &Node, config: &Path, in_cluster: Option<SocketAddr>) -> Result<Process> {
     let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
     let title = format!("the agent of {}", node.name());
-    Launch::new(title, binary("heddle")?, node.netns(), &cgroup).words("agent --config").arg(config).start()
+    let heddle = binary("heddle")?;
+    let launch = match in_cluster {
+        None => Launch::new(title, heddle, node.netns(), &cgroup),
+        Some(server) => Launch::new(title, "unshare", node.netns(), &cgroup)
+            .words("--mount --propagation private sh -c")
+            .arg(IN_CLUSTER)
+            .arg("sh")
+            .arg(heddle)
+            .env("SERVICE_ACCOUNT", node.directory().join(SERVICE_ACCOUNT))
+            .env("KUBERNETES_SERVICE_HOST", server.ip().to_string())
+            .env("KUBERNETES_SERVICE_PORT", server.port().to_string()),
+    };
+    launch.words("agent --config").arg(config).start()
 }
 
 /// A started agent; killed when dropped.
@@ -108,6 +140,7 @@ pub struct Agent {
     node: Node,
     config: PathBuf,
     ready_within: Duration,
+    in_cluster: Option<SocketAddr>,
     process: Process,
 }
 
@@ -119,7 +152,7 @@ impl Agent {
 
     /// The agent.yaml that it was started with; edit it and restart to change a setting.
     #[must_use]
-    pub fn config_file(&self) -> &std::path::Path {
+    pub fn config_file(&self) -> &Path {
         &self.config
     }
 
@@ -223,7 +256,7 @@ impl Agent {
         if self.process.running()? {
             self.process.kill()?;
         }
-        self.process = launch(&self.node, &self.config)?;
+        self.process = launch(&self.node, &self.config, self.in_cluster)?;
         self.wait_ready()
     }
 

@@ -35,6 +35,20 @@ fn pods_that_a_kubelet_made_are_enrolled_by_their_uid_and_reach_each_other() -> 
 }
 
 #[test]
+fn an_agent_in_a_pod_finds_the_api_by_its_service_account() -> Result<()> {
+    let bed = Bed::with_api_server("api-in-cluster")?;
+    let node = bed.node("a")?;
+    let _pod = node.pod("client").start()?;
+    let mut agent = node.agent().in_cluster()?.start()?;
+    enrolled(&agent, 1)?;
+    let journal = bed.api_server()?.journal();
+    let watches = journal.of(Verb::Watch, "pods");
+    assert!(watches.iter().any(|asked| asked.status == Some(200)), "{}", journal.describe());
+    agent.restart()?;
+    enrolled(&agent, 1)
+}
+
+#[test]
 fn a_deleted_pod_is_released_and_a_new_one_enrolled() -> Result<()> {
     let world = world("api-churn")?;
     world.near.delete()?;
