@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use crate::{
-    config::Problem,
+    config::{Problem, pointed_at},
     mesh::{DocumentStatus, MeshProblem},
     objects::ObjectSet,
 };
@@ -158,9 +158,6 @@ impl fmt::Display for Finding {
         let (Some(line), Some(column)) = (self.line, self.column) else { return writeln!(f, "  --> {place}") };
         writeln!(f, "  --> {place}:{line}:{column}")?;
         let Some(snippet) = &self.snippet else { return Ok(()) };
-        let number = line.to_string();
-        let before: String =
-            snippet.chars().take(column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        writeln!(f, "   {number} | {snippet}\n   {:width$} | {before}^", "", width = number.len())
+        writeln!(f, "{}", pointed_at(line, column, snippet))
     }
 }

@@ -57,11 +57,11 @@ fn a_refused_document_is_shown_with_its_line_and_a_caret() {
     assert_eq!(
         said_about(&GRANT.replace("namespace: n", "namespaec: n")),
         [
-            "error: ReferenceGrant heddle-system/g: spec.from[0].namespace: missing, must be text\n  --> a.yaml:4:15\n   \
-             4 | spec: {from: [{group: g, kind: k, namespaec: n}], to: [{group: g, kind: k}]}\n     |               ^\n",
+            "error: ReferenceGrant heddle-system/g: spec.from[0].namespace: missing, must be text\n  --> a.yaml:4:15\n  \
+             4 | spec: {from: [{group: g, kind: k, namespaec: n}], to: [{group: g, kind: k}]}\n    |               ^\n",
             "error: ReferenceGrant heddle-system/g: unknown key \"namespaec\" in spec.from[0]; did you mean \
-             \"namespace\"?\n  --> a.yaml:4:35\n   \
-             4 | spec: {from: [{group: g, kind: k, namespaec: n}], to: [{group: g, kind: k}]}\n     |                                   ^\n",
+             \"namespace\"?\n  --> a.yaml:4:35\n  \
+             4 | spec: {from: [{group: g, kind: k, namespaec: n}], to: [{group: g, kind: k}]}\n    |                                   ^\n",
         ]
     );
 }

@@ -15,6 +15,7 @@ mod source;
 pub(crate) mod yaml;
 
 pub use machine::Machine;
+pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
     AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode,

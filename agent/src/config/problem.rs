@@ -52,12 +52,17 @@ impl fmt::Display for Problem {
         };
         write!(f, "{}:{line}:{column}: {}", self.file, self.message)?;
         let Some(snippet) = &self.snippet else { return Ok(()) };
-        let number = line.to_string();
-        // Tabs stay tabs in the pointer line, so that the caret lands below its character.
-        let before: String =
-            snippet.chars().take(column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        write!(f, "\n  {number} | {snippet}\n  {:width$} | {before}^", "", width = number.len())
+        write!(f, "\n{}", pointed_at(line, column, snippet))
     }
+}
+
+/// A source line with its number, and below it a caret under the column.
+pub(crate) fn pointed_at(line: usize, column: usize, snippet: &str) -> String {
+    let number = line.to_string();
+    // Tabs stay tabs in the pointer line, so that the caret lands below its character.
+    let before: String =
+        snippet.chars().take(column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    format!("  {number} | {snippet}\n  {:width$} | {before}^", "", width = number.len())
 }
 
 impl Problems {
