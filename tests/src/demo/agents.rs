@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -21,9 +21,15 @@ pub(super) struct NodeAgent {
     process_log: LogFile,
 }
 
-/// A place in an agent's access log.
-#[derive(Clone, Copy)]
-pub(super) struct Mark(usize);
+/// A moment, as access logs write it. Lines of connections that began before may still come after it.
+pub(super) struct Mark(String);
+
+impl Mark {
+    /// Now.
+    pub(super) fn now() -> Self {
+        Self(humantime::format_rfc3339_millis(SystemTime::now()).to_string())
+    }
+}
 
 impl NodeAgent {
     pub(super) fn start(node: &Node) -> Result<Self> {
@@ -32,17 +38,13 @@ impl NodeAgent {
         Ok(Self { agent: node.agent().start_without_waiting()?, node: node.clone(), access_log, process_log })
     }
 
-    /// The end of the access log as of now.
-    pub(super) fn mark(&self) -> Mark {
-        Mark(self.agent.access_log().len())
-    }
-
-    /// The first line after the mark that is wanted.
-    pub(super) fn logged_since(&self, mark: Mark, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+    /// The first line that is wanted of a connection that began after the mark.
+    pub(super) fn logged_since(&self, mark: &Mark, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
         let deadline = Instant::now() + LOGGED_WITHIN;
         loop {
             let lines = self.agent.access_log();
-            if let Some(line) = lines.into_iter().skip(mark.0).find(|line| wanted(line)) {
+            let is_later = |line: &Value| line["start"].as_str().is_some_and(|start| start >= mark.0.as_str());
+            if let Some(line) = lines.into_iter().find(|line| is_later(line) && wanted(line)) {
                 return Ok(line);
             }
             if Instant::now() > deadline {

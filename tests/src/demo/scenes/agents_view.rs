@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::Value;
 
+use super::super::agents::Mark;
 use super::super::app::Call;
 use super::super::cast::{Cast, POD_PORT, SERVICE_PORT};
 use super::super::story::Story;
@@ -12,14 +13,14 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.text("One more call; each agent wrote an access log line about it.");
     story.pause();
     let service = cast.service.at(SERVICE_PORT);
-    let (mark_a, mark_b) = (cast.agent_a.mark(), cast.agent_b.mark());
+    let mark = Mark::now();
     let call = cast.call_once(&cast.client, service, "/hello")?;
     let Some(server) = cast.server_of(&call).cloned() else {
         story.expect(false, "one more call is answered", || call.outcome());
         return Ok(());
     };
-    let outbound = cast.agent_a.logged_since(mark_a, "outbound connection", |line| line["direction"] == "outbound")?;
-    let inbound = cast.agent_b.logged_since(mark_b, "inbound connection", |line| line["direction"] == "inbound")?;
+    let outbound = cast.agent_a.logged_since(&mark, "outbound connection", |line| line["direction"] == "outbound")?;
+    let inbound = cast.agent_b.logged_since(&mark, "inbound connection", |line| line["direction"] == "inbound")?;
     let lines = Lines { outbound, inbound };
     lines.show(story);
     story.pause();

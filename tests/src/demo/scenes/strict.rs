@@ -3,21 +3,21 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::super::agents::NodeAgent;
+use super::super::agents::{Mark, NodeAgent};
 use super::super::cast::{Cast, POD_PORT, SERVICE_PORT};
 use super::super::story::Story;
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("strict", "STRICT: plaintext from outside is refused");
     let pod = cast.servers[0].at(POD_PORT);
-    let mark = cast.agent_b.mark();
+    let mark = Mark::now();
     let admitted = cast.call_once(&cast.outsider, pod, "/")?;
-    let before = cast.agent_b.logged_since(mark, "connection of the outsider", is_of_outsider)?;
+    let before = cast.agent_b.logged_since(&mark, "connection of the outsider", is_of_outsider)?;
     set_mode(&cast.agent_b, "STRICT")?;
     let took = cast.agent_b.restart()?;
-    let mark = cast.agent_b.mark();
+    let mark = Mark::now();
     let refused = cast.call_once(&cast.outsider, pod, "/")?;
-    let after = cast.agent_b.logged_since(mark, "connection of the outsider", is_of_outsider)?;
+    let after = cast.agent_b.logged_since(&mark, "connection of the outsider", is_of_outsider)?;
     let calls = cast.call(&cast.client, cast.service.at(SERVICE_PORT), "/", 4)?;
 
     story.fact("PERMISSIVE", &format!("outsider: {}", admitted.outcome()));
