@@ -1,5 +1,7 @@
 //! Mesh documents: what is accepted, rejected and kept, as `heddle status` and the metrics tell it.
 
+use std::{path::Path, time::Duration};
+
 use anyhow::Result;
 use heddle_tests::bed::{Bed, Metrics, Node, binary};
 use heddle_tests::kubernetes::Fault;
@@ -156,6 +158,36 @@ fn a_running_cluster_is_checked_and_files_as_if_they_were_applied() -> Result<()
     assert_eq!((code, said["findings"].as_array().map(Vec::len)), (Some(1), Some(1)), "{said}");
     bed.api_server()?.fault(Fault::status(403).resource("pods"));
     assert_eq!(check("")?.1, Some(2), "a cluster that refuses");
+    Ok(())
+}
+
+#[test]
+fn a_mounted_config_map_is_followed_through_the_swap_of_its_data_link() -> Result<()> {
+    let bed = Bed::with_api_server("mounted")?;
+    let node = bed.node("a")?;
+    let volume = node.directory().join("mesh");
+    std::fs::create_dir(&volume)?;
+    mount(&volume, 1, &grant("x", "one"))?;
+    std::os::unix::fs::symlink("..data/grants.yaml", volume.join("grants.yaml"))?;
+    let agent = node.agent().set("source.kubernetes.documents", volume.display().to_string()).start()?;
+    agent.wait_metrics("the volume's document is in force", SOON, in_state("accepted", 1.0))?;
+    for version in 2..5 {
+        mount(&volume, version, &(grant("x", "two") + &grant(&format!("v{version}"), "two")))?;
+        eventually("the swap is in force within a second", Duration::from_secs(1), || {
+            let rules = agent.config_json()?["mesh"]["rules"].take();
+            Ok(rules[0]["name"] == format!("v{version}"))
+        })?;
+    }
+    Ok(())
+}
+
+/// As a kubelet updates a volume: a new directory aside, then one rename of the link to it.
+fn mount(volume: &Path, version: u32, text: &str) -> Result<()> {
+    let directory = format!("..version-{version}");
+    std::fs::create_dir(volume.join(&directory))?;
+    std::fs::write(volume.join(&directory).join("grants.yaml"), text)?;
+    std::os::unix::fs::symlink(&directory, volume.join("..data_tmp"))?;
+    std::fs::rename(volume.join("..data_tmp"), volume.join("..data"))?;
     Ok(())
 }
 
