@@ -6,6 +6,7 @@
 mod directory;
 mod error;
 mod local;
+mod protocol;
 mod root;
 #[cfg(test)]
 mod tests;

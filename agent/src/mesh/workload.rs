@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use ipnet::IpNet;
 
 use super::SpiffeId;
+use crate::objects::Map;
 
 /// The pod's `metadata.uid`, or `namespace/name` where the source has no uid (plain files).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +50,8 @@ pub struct Workload {
     pub canonical_service: Arc<str>,
     /// `service.istio.io/canonical-revision`, else version, else `latest`.
     pub canonical_revision: Arc<str>,
+    /// The pod's labels, which documents select it by. Shared by the pods of one owner.
+    pub labels: Arc<Map>,
     /// What enrolment needs, for enrolled pods of this node only.
     pub local: Option<Box<LocalPod>>,
 }

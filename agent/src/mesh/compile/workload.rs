@@ -64,6 +64,7 @@ fn workload_of(pod: &Pod, uid: WorkloadUid, membership: Membership, settings: &M
         owner,
         app: app.unwrap_or_default(),
         version: version.unwrap_or_default(),
+        labels: Arc::clone(&pod.labels),
         local: None,
     }
 }
