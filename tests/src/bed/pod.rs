@@ -273,6 +273,12 @@ impl Pod {
         self.publish()
     }
 
+    /// Sets a label at once.
+    pub fn relabel(&self, key: &str, value: &str) -> Result<()> {
+        self.inner.labels.lock().insert(key.to_owned(), value.to_owned());
+        self.publish()
+    }
+
     /// Sets an annotation, or removes it, at once.
     pub fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
         let mut annotations = self.inner.annotations.lock();

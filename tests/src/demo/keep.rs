@@ -60,7 +60,7 @@ fn pods(cast: &Cast<'_>, enter: &Path) -> Section {
     let commands = vec![
         format!("{enter} client curl -s http://{}/", cast.service.at(SERVICE_PORT)),
         format!("{enter} client"),
-        // Node-b is STRICT since the last scene.
+        // The namespace is STRICT since one of the last scenes.
         format!("{enter} outsider curl http://{}/", cast.servers[0].at(POD_PORT)),
     ];
     ("Be a pod: call from it, have a shell in it; outside the mesh, be refused", commands)

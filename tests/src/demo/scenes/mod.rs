@@ -4,6 +4,7 @@ mod agents_view;
 mod applications_view;
 mod fail_closed;
 mod metrics;
+mod policy;
 mod stage;
 mod strict;
 mod traffic;
@@ -17,7 +18,7 @@ use super::story::Story;
 /// Plays one scene; an error means that it could not be played, which ends the demo.
 type Scene = fn(&mut Story, &mut Cast<'_>) -> Result<()>;
 
-pub(super) const ALL: [Scene; 8] = [
+pub(super) const ALL: [Scene; 9] = [
     stage::play,
     traffic::play,
     applications_view::play,
@@ -26,4 +27,5 @@ pub(super) const ALL: [Scene; 8] = [
     metrics::play,
     fail_closed::play,
     strict::play,
+    policy::play,
 ];

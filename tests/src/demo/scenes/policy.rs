@@ -1,0 +1,89 @@
+//! An AuthorizationPolicy comes into force while everything runs: the client is refused, and the log says by which rule.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use super::super::agents::Mark;
+use super::super::app::Call;
+use super::super::cast::{Cast, NAMESPACE, SERVICE_PORT};
+use super::super::story::Story;
+
+/// What is promised is a second.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
+
+pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
+    story.scene("policy", "An AuthorizationPolicy refuses the client, by name");
+    let identity = cast.client.identity();
+    let principal = identity.trim_start_matches("spiffe://");
+    cast.bed.objects().put(&policy(principal))?;
+    let (refused, line, took) = until_refused(cast)?;
+    cast.bed.objects().remove("ConfigMap", NAMESPACE, "access")?;
+    let again = until_answered(cast)?;
+
+    story.fact("policy", &format!("DENY {principal} on pods with app: server"));
+    story.fact("in force", &format!("{:.2} s after it was written, nothing was restarted", took.as_secs_f64()));
+    story.fact("client", &refused.outcome());
+    story.fact("node-b's log", &format!("flag {}: {}", text(&line["flag"]), text(&line["error"])));
+    story.fact("removed", &format!("client: {}", again.outcome()));
+    story.pause();
+    let denied = line["flag"] == "DENY" && line["source_identity"] == identity.as_str();
+    story.expect(denied, "the server's node refused it, by the identity that the client's certificate proves", || {
+        line.to_string()
+    });
+    let named = text(&line["error"]).contains(&format!("{NAMESPACE}/no-client"));
+    story.expect(named, "the log names the policy that refused", || line.to_string());
+    story.expect(again.answer.is_some(), "without the policy the client is served again", || again.outcome());
+    story.record("refused", line);
+    Ok(())
+}
+
+fn policy(principal: &str) -> Value {
+    let document = format!(
+        "apiVersion: security.istio.io/v1\n\
+         kind: AuthorizationPolicy\n\
+         metadata: {{name: no-client}}\n\
+         spec:\n\
+         \x20 selector: {{matchLabels: {{app: server}}}}\n\
+         \x20 action: DENY\n\
+         \x20 rules:\n\
+         \x20 - from: [{{source: {{principals: [{principal}]}}}}]\n"
+    );
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "access", "namespace": NAMESPACE, "labels": {"heddle.io/config": "true"}},
+        "data": {"access.yaml": document},
+    })
+}
+
+/// Calls until one is refused; gives it with the log line about it and how long it took.
+fn until_refused(cast: &Cast<'_>) -> Result<(Call, Value, Duration)> {
+    let begin = Instant::now();
+    loop {
+        let mark = Mark::now();
+        let call = cast.call_once(&cast.client, cast.service.at(SERVICE_PORT), "/")?;
+        let took = begin.elapsed();
+        if call.answer.is_none() {
+            let line = cast.agent_b.logged_since(&mark, "refused connection", |line| {
+                line["direction"] == "inbound" && line["flag"] != "-"
+            })?;
+            return Ok((call, line, took));
+        }
+        ensure!(took < IN_FORCE_WITHIN, "the policy is not in force after {took:?}");
+    }
+}
+
+fn until_answered(cast: &Cast<'_>) -> Result<Call> {
+    let begin = Instant::now();
+    loop {
+        let call = cast.call_once(&cast.client, cast.service.at(SERVICE_PORT), "/")?;
+        if call.answer.is_some() || begin.elapsed() > IN_FORCE_WITHIN {
+            return Ok(call);
+        }
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("none")
+}
