@@ -19,7 +19,7 @@ const KIND: RuleKind = RuleKind::AuthorizationPolicy;
 
 fn policy(spec: &str) -> AuthorizationPolicy {
     match accepted(KIND, spec) {
-        Spec::AuthorizationPolicy(policy) => policy,
+        Spec::AuthorizationPolicy(policy) => (*policy).clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -555,12 +555,12 @@ prop_compose! {
 proptest! {
     #[test]
     fn what_it_serializes_to_is_read_again(policy in policies()) {
-        comes_back(KIND, &Spec::AuthorizationPolicy(policy))?;
+        comes_back(KIND, &Spec::AuthorizationPolicy(policy.into()))?;
     }
 
     #[test]
     fn damage_is_read_or_refused_with_a_reason(policy in policies(), damage in any::damage()) {
-        damage_is_told(KIND, &Spec::AuthorizationPolicy(policy), &damage)?;
+        damage_is_told(KIND, &Spec::AuthorizationPolicy(policy.into()), &damage)?;
     }
 
     #[test]
