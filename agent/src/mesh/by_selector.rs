@@ -78,12 +78,26 @@ impl<T: Selects> BySelector<T> {
         namespace: &str,
         labels: &'b Map,
     ) -> impl Iterator<Item = &'a T> + use<'a, 'b, T> {
+        self.candidates(namespace, labels).filter(|document| document.selector().selects(labels))
+    }
+
+    /// The documents to look at for that: of each shelf that the labels lead to.
+    pub(super) fn candidates<'a, 'b>(
+        &'a self,
+        namespace: &str,
+        labels: &'b Map,
+    ) -> impl Iterator<Item = &'a T> + use<'a, 'b, T> {
         self.namespaces.get(namespace).into_iter().flat_map(|shelves| {
-            let by_label =
-                labels.iter().filter_map(|(key, value)| shelves.labels.get(key.as_str())?.get(value.as_str()));
-            let selecting = by_label.flat_map(OrdMap::values).filter(|document| document.selector().selects(labels));
-            shelves.everything.values().chain(selecting).map(AsRef::as_ref)
+            let shelf = |(key, value): (&String, &String)| shelves.labels.get(key.as_str())?.get(value.as_str());
+            let by_label = labels.iter().filter_map(shelf).flat_map(OrdMap::values);
+            shelves.everything.values().chain(by_label).map(AsRef::as_ref)
         })
+    }
+
+    /// Whether nothing is kept, of what has gone either.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.namespaces.is_empty()
     }
 
     /// All documents, in no order.

@@ -9,6 +9,8 @@ mod documents;
 mod endpoints;
 mod entries;
 mod policies;
+#[cfg(test)]
+mod policy_tests;
 mod problem;
 mod publish;
 mod service;

@@ -63,6 +63,14 @@ impl Policies {
     }
 }
 
+#[cfg(test)]
+impl Policies {
+    /// Whether nothing is kept, of what has gone either.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_selector.is_empty()
+    }
+}
+
 /// The same policies are equal, in whatever order they came. The root namespace is one and the same for a process.
 impl PartialEq for Policies {
     fn eq(&self, other: &Self) -> bool {

@@ -41,3 +41,13 @@ pub fn decide<'a>(policies: &[&'a Policy], domains: &TrustDomains, facts: &Facts
     }
     tally.into()
 }
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod truth;

@@ -8,13 +8,10 @@ use super::{
 use crate::{
     mesh::SpiffeId,
     rules::{
-        authorization_policy::{ServiceAccountMatch, Source, SourceField},
+        authorization_policy::{OWN_DOMAIN, ServiceAccountMatch, Source, SourceField},
         value::StringMatch,
     },
 };
-
-/// Istio's first name of every mesh, and the one that manifests are shared with: it stands for the own trust domain.
-const ANY_MESH: &str = "cluster.local";
 
 impl Question<'_> {
     /// The first field that is not met.
@@ -64,7 +61,7 @@ impl Question<'_> {
             StringMatch::Exact(text) | StringMatch::Prefix(text) => {
                 // `cluster.loc*` names no domain, but texts.
                 let Some((named, _)) = text.split_once('/') else { return false };
-                let is_own = named == ANY_MESH || self.domains.names().any(|name| name.as_str() == named);
+                let is_own = named == OWN_DOMAIN || self.domains.names().any(|name| name.as_str() == named);
                 is_own && is_wanted(named)
             }
             StringMatch::Suffix(_) => self.domains.names().any(|name| is_wanted(name.as_str())),

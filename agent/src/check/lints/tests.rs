@@ -290,7 +290,7 @@ fn policies_have_to_name_identities_and_ports_that_exist() {
                 "{rules: [{from: [{source: {principals: [example.com/ns/shop/sa/web, shop/web]}}]}]}",
                 &[
                     "spec.rules[0].from[0].source.principals[0]: nobody has an identity of \"example.com\", since this mesh's \
-                     trust domain is \"cluster.local\"",
+                     trust domain is \"cluster.local\", unless agent.yaml has it among trustDomainAliases",
                     "spec.rules[0].from[0].source.principals[1]: \"shop/web\" is no identity of a mesh: \
                      DOMAIN/ns/NAMESPACE/sa/ACCOUNT",
                 ],

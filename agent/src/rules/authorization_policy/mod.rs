@@ -21,7 +21,7 @@ pub use dry_run::is_dry_run;
 pub use fields::{OperationField, SourceField};
 pub use operation::{Operation, RuleTo};
 pub use path::{PathMatch, PathSegment, PathTemplate};
-pub use source::{RuleFrom, ServiceAccountMatch, Source};
+pub use source::{OWN_DOMAIN, RuleFrom, ServiceAccountMatch, Source};
 
 pub(super) use dry_run::check_dry_run;
 

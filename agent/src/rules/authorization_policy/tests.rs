@@ -32,7 +32,7 @@ fn account(text: &str) -> ServiceAccountMatch {
     text.parse().unwrap()
 }
 
-fn texts<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
+fn texts<T: std::str::FromStr<Err: fmt::Debug>>(texts: &[&str]) -> Vec<T> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -506,7 +506,7 @@ prop_compose! {
     }
 }
 
-fn values<T: Clone + std::fmt::Debug>(one: impl Strategy<Value = T> + Clone) -> impl Strategy<Value = Values<T>> {
+fn values<T: Clone + fmt::Debug>(one: impl Strategy<Value = T> + Clone) -> impl Strategy<Value = Values<T>> {
     (vec(one.clone(), 1..3), vec(one, 0..3), proptest::bool::ANY).prop_map(|(a, b, swap)| match swap {
         true => Values { values: b, not_values: a },
         false => Values { values: a, not_values: b },
