@@ -7,7 +7,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Entries, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found};
+use super::{
+    Entries, Policy, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found,
+    policies::Policies,
+};
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,7 @@ pub struct Snapshot {
     pub(super) virtual_addresses: AddressMap<Arc<Service>>,
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
+    pub(super) policies: Policies,
 }
 
 /// What an address that a pod dialled stands for.
@@ -41,13 +45,14 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries } = self;
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, policies } = self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
             && *virtual_addresses == other.virtual_addresses
             && *rules == other.rules
             && *entries == other.entries
+            && *policies == other.policies
     }
 
     /// The pod that has this address.
@@ -87,6 +92,11 @@ impl Snapshot {
     /// The mesh documents in force, ordered by kind, namespace and name.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The AuthorizationPolicies that select a workload: those for the whole mesh first, then by name.
+    pub fn policies_of(&self, workload: &Workload) -> Vec<&Policy> {
+        self.policies.of(workload)
     }
 
     /// Destinations outside the cluster.

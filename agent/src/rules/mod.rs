@@ -28,7 +28,7 @@ mod testing;
 pub mod tls_route;
 pub mod value;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::Serialize;
 
@@ -76,8 +76,8 @@ pub enum Spec {
     ReferenceGrant(ReferenceGrant),
     /// An XBackendTrafficPolicy.
     BackendTrafficPolicy(backend_traffic_policy::BackendTrafficPolicy),
-    /// An AuthorizationPolicy.
-    AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
+    /// An AuthorizationPolicy, which the index of policies shares.
+    AuthorizationPolicy(Arc<authorization_policy::AuthorizationPolicy>),
     /// A PeerAuthentication.
     PeerAuthentication(peer_authentication::PeerAuthentication),
     /// A RequestAuthentication.
