@@ -25,7 +25,7 @@ use crate::{
         tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelStream},
     },
     failure::{BadRequest, Failed},
-    identify::VerifiedPeer,
+    identify::{TlsFacts, VerifiedPeer},
     mesh::{Snapshot, SpiffeId, Workload},
     node::{DataThread, OpenConnection},
     observe::{
@@ -217,19 +217,20 @@ async fn inbound_tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<Enrolled
         debug!(%client, %identity, "refused a tunnel: no certificate for the pod that it goes to");
         return;
     };
-    let tunnel = match Box::pin(tunnel::accept(stream, &own, node.limits.handshake_timeout)).await {
+    let tunnel = match Box::pin(tunnel::accept(stream, &own, node)).await {
         Ok(tunnel) => tunnel,
         Err(error) => {
             node.observer.metrics().handshake_failed(Side::Server, error.result());
             return debug!(%client, pod = %pod.workload.name, %error, "refused a tunnel");
         }
     };
-    node.observer.metrics().handshake_done(Side::Server, tunnel.tls.version, tunnel.tls.group);
+    let TlsFacts { version, group, root } = tunnel.tls;
+    node.observer.metrics().handshake_done(Side::Server, version, group, root);
     let facts = TunnelFacts {
         client,
         here: here.ip(),
         peer: tunnel.peer.clone(),
-        transport: Transport::Hbone { tls_version: tunnel.tls.version, group: tunnel.tls.group },
+        transport: Transport::Hbone { tls_version: version, group, root },
     };
     serve_streams(tunnel, Arc::new(facts), pod, Arc::clone(&thread)).await;
 }

@@ -2,6 +2,7 @@
 //! a captured application and a client without a tunnel get a reset, a tunnel's client gets [`Failed::status`].
 
 use http::StatusCode;
+use rustls::AlertDescription;
 
 use crate::{
     authorize::Denied,
@@ -87,8 +88,9 @@ impl Failed {
             Self::Connect(ConnectError::Tunnel(error)) => tunnel_flag(error),
             Self::Application(ApplicationError::Connect { .. }) => Flag::ConnectFailure,
             Self::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
-            Self::Relay(RelayError { side: Side::Client, .. }) => Flag::DownstreamClosed,
-            Self::Relay(RelayError { side: Side::Server, .. }) => Flag::UpstreamReset,
+            Self::Relay(RelayError::Broken { side: Side::Client, .. }) => Flag::DownstreamClosed,
+            Self::Relay(RelayError::Broken { side: Side::Server, .. }) => Flag::UpstreamReset,
+            Self::Relay(RelayError::Revoked(_)) => Flag::CertRevoked,
         }
     }
 
@@ -111,6 +113,9 @@ fn tunnel_flag(error: &TunnelError) -> ResponseFlag {
         TunnelError::Timeout { .. } => ResponseFlag::ConnectTimeout,
         TunnelError::Tls { source, .. } => match source.as_ref() {
             HandshakeError::Identity(_) | HandshakeError::NoCertificate => ResponseFlag::IdentityError,
+            HandshakeError::Revoked | HandshakeError::PeerAlert(AlertDescription::CertificateRevoked) => {
+                ResponseFlag::CertRevoked
+            }
             HandshakeError::TimedOut(_)
             | HandshakeError::NotValidNow(_)
             | HandshakeError::UnknownIssuer
@@ -119,6 +124,7 @@ fn tunnel_flag(error: &TunnelError) -> ResponseFlag {
             | HandshakeError::Protocol(_)
             | HandshakeError::Io(_) => ResponseFlag::TlsFailure,
         },
+        TunnelError::Revoked { .. } => ResponseFlag::CertRevoked,
         TunnelError::Refused { status, .. } if *status == StatusCode::UNAUTHORIZED => ResponseFlag::Denied,
         TunnelError::Refused { .. } | TunnelError::Request { .. } => ResponseFlag::ConnectRefused,
         TunnelError::Http { .. } => ResponseFlag::UpstreamReset,

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -87,6 +88,32 @@ impl Root {
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?.pem();
         Ok(Self { issuer: Issuer::new(params, key), certificate })
+    }
+
+    /// A revocation list in PEM that takes back certificates of these serial numbers, given in hexadecimal.
+    pub fn revoke(&self, serials: &[&str]) -> Result<String> {
+        let now = OffsetDateTime::now_utc();
+        let mut revoked_certs = Vec::new();
+        for serial in serials {
+            let digits = (0..serial.len()).step_by(2).map(|at| serial.get(at..at + 2).unwrap_or_default());
+            let bytes = digits.map(|two| u8::from_str_radix(two, 16)).collect::<Result<Vec<_>, _>>();
+            let bytes = bytes.with_context(|| format!("`{serial}` is no serial number"))?;
+            revoked_certs.push(RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&bytes),
+                revocation_time: now,
+                reason_code: None,
+                invalidity_date: None,
+            });
+        }
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::MINUTE,
+            next_update: now + Duration::HOUR,
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
     }
 
     /// Signs a leaf and writes it to `<directory>/<name>-cert.pem` and `-key.pem`.

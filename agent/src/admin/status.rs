@@ -32,6 +32,10 @@ pub struct Status {
     pub pods: Vec<Pod>,
     /// The certificates that this node holds.
     pub certificates: Vec<Certificate>,
+    /// The roots that vouch for peers.
+    pub roots: Vec<Root>,
+    /// The revocation lists, where a file of them is configured.
+    pub revocation: Option<Revocation>,
 }
 
 /// The source of objects.
@@ -90,6 +94,47 @@ pub struct Certificate {
     pub last_error: Option<String>,
 }
 
+/// A root that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Root {
+    /// Its short name, as metrics and logs have it.
+    pub name: String,
+    /// Its subject.
+    pub subject: String,
+    /// Until it ends; negative when it has.
+    pub expires_in_seconds: i64,
+}
+
+/// The file of revocation lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// The file.
+    pub path: String,
+    /// Certificates that it names.
+    pub entries: usize,
+    /// Until the first list should be replaced; negative when it is late.
+    pub next_update_in_seconds: Option<i64>,
+    /// Issuers of lists that no known issuer has signed: they revoke nothing.
+    pub unverified: Vec<String>,
+    /// Why the file as it is now is not in force; what was read before is.
+    pub last_error: Option<String>,
+}
+
+impl Revocation {
+    fn concerns(&self) -> Vec<String> {
+        let late = self.next_update_in_seconds.is_some_and(|seconds| seconds < 0);
+        let late =
+            late.then(|| format!("{}: a list is past its next update; have the authority write it anew", self.path));
+        let unverified = self
+            .unverified
+            .iter()
+            .map(|issuer| format!("{}: the list of {issuer} is signed by no known issuer", self.path));
+        late.into_iter().chain(unverified).chain(self.last_error.clone()).collect()
+    }
+}
+
 impl Status {
     /// What an operator has to do something about, each in one line. Empty when all is well.
     pub fn concerns(&self) -> Vec<String> {
@@ -104,7 +149,17 @@ impl Status {
             let why = certificate.last_error.as_deref().unwrap_or("see the agent's log");
             format!("certificate {}: {}: {why}", certificate.identity, certificate.state)
         });
-        missing.chain(errors).chain(problems).chain(documents).chain(certificates).collect()
+        let ended = self.roots.iter().filter(|root| root.expires_in_seconds < 0);
+        let ended = ended.map(|root| format!("root {} ({}) has expired; replace it", root.name, root.subject));
+        let revocation = self.revocation.iter().flat_map(Revocation::concerns);
+        missing
+            .chain(errors)
+            .chain(problems)
+            .chain(documents)
+            .chain(certificates)
+            .chain(ended)
+            .chain(revocation)
+            .collect()
     }
 }
 
@@ -133,6 +188,16 @@ mod tests {
         let place = "ConfigMap shop/m, key a".to_owned();
         let message = Some("HTTPRoute shop/web is rejected\nmore".to_owned());
         let (rule, line, state) = (None, 1, "rejected".to_owned());
+        let root = Root { name: "0a".into(), subject: "O=mesh".into(), expires_in_seconds: 5 };
+        status.roots = vec![root.clone(), Root { expires_in_seconds: -5, ..root }];
+        let revocation = Revocation {
+            path: "/crl".into(),
+            entries: 2,
+            next_update_in_seconds: Some(-1),
+            unverified: vec!["O=other".into()],
+            last_error: Some("/crl cannot be read".into()),
+        };
+        status.revocation = Some(revocation);
         status.documents.push(Document { rule, place, line, state, message, leaves_workloads_open: false });
         assert_eq!(
             status.concerns(),
@@ -142,6 +207,10 @@ mod tests {
                 "a.yaml:1:2: is wrong",
                 "HTTPRoute shop/web is rejected",
                 "certificate spiffe://t/ns/a/sa/b: expired: see the agent's log",
+                "root 0a (O=mesh) has expired; replace it",
+                "/crl: a list is past its next update; have the authority write it anew",
+                "/crl: the list of O=other is signed by no known issuer",
+                "/crl cannot be read",
             ]
         );
     }

@@ -20,7 +20,7 @@ use crate::{
     ca::{LocalCa, LocalCaSettings},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
-    identify::{Certificates, Clock, Renewal, TlsSettings, TrustDomains},
+    identify::{Certificates, Clock, CrlFile, Renewal, Revocations, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
     names::{Resolution, SystemResolver},
     node::Node,
@@ -50,7 +50,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let observer = start_observing(&config, &stopped)?;
     raise_descriptor_limit();
 
-    let (certificates, renewal) = certificates(&config)?;
+    let revocations = revocations(&config)?;
+    let (certificates, renewal) = certificates(&config, revocations.0.clone())?;
     let (source, published) = (SourceStatus::default(), Arc::new(OnceLock::new()));
     let status = StatusSources {
         node: Arc::clone(&config.node),
@@ -58,7 +59,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         source: source.clone(),
         mesh: Arc::clone(&published),
         certificates: certificates.clone(),
+        revocations: revocations.0,
     };
+    if let Some(file) = revocations.1 {
+        tokio::spawn(file.follow(certificates.clone(), observer.clone()));
+    }
     // Before the objects: whoever waits for an API server that does not answer can be asked why.
     let endpoints = serve_admin(&config, &observer, status, stopped).await?;
     let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
@@ -159,14 +164,21 @@ fn log_format(format: LogFormat) -> observe::LogFormat {
     }
 }
 
-fn certificates(config: &Config) -> anyhow::Result<(Certificates, Renewal)> {
+/// Who is revoked, and what follows the file that says so.
+fn revocations(config: &Config) -> anyhow::Result<(Revocations, Option<CrlFile>)> {
+    let Some(path) = &config.tls.crl else { return Ok((Revocations::none(), None)) };
+    let (revocations, file) = CrlFile::open(path)?;
+    Ok((revocations, Some(file)))
+}
+
+fn certificates(config: &Config, revocations: Revocations) -> anyhow::Result<(Certificates, Renewal)> {
     let settings = LocalCaSettings::new(config.trust_domain.clone());
     let ca = match &config.ca {
         CaConfig::LocalMemory => LocalCa::in_memory(settings)?,
         CaConfig::LocalDirectory(path) => LocalCa::open(path, settings)?,
     };
     let domains = TrustDomains::new(config.trust_domain.clone(), []);
-    Ok(Certificates::new(Arc::new(ca), TlsSettings::new(domains, Clock::system())))
+    Ok(Certificates::new(Arc::new(ca), TlsSettings::new(domains, Clock::system()).with_revocations(revocations)))
 }
 
 async fn serve_admin(

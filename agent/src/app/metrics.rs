@@ -47,6 +47,9 @@ fn certificate_states(metrics: &Metrics, certificates: &Certificates) {
         let count = status.iter().filter(|certificate| label(certificate.state) == *state).count();
         metrics.set_certificates(*state, count);
     }
+    let roots = certificates.roots();
+    metrics.set_trusted_roots(roots.len());
+    metrics.set_first_root_expiry(roots.iter().map(|root| root.not_after).min());
     metrics.set_first_certificate_expiry(status.iter().filter_map(|certificate| certificate.not_after).min());
 }
 

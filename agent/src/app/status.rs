@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::pods::pod_name;
 use crate::{
     admin::{Readiness, ReadinessReport, status},
-    identify::{CertificateStatus, Certificates},
+    identify::{CertificateStatus, Certificates, Revocations, Root},
     mesh::{DocumentState, DocumentStatus, MeshState, Workload},
     objects::SourceStatus,
 };
@@ -24,6 +24,7 @@ pub(super) struct StatusSources {
     /// Empty until the first snapshot is published.
     pub(super) mesh: Arc<OnceLock<watch::Receiver<MeshState>>>,
     pub(super) certificates: Certificates,
+    pub(super) revocations: Revocations,
 }
 
 impl StatusSources {
@@ -45,6 +46,8 @@ impl StatusSources {
             certificates,
             source: source(&self.source),
             missing: report.missing,
+            roots: self.certificates.roots().iter().map(root).collect(),
+            revocation: revocation(&self.revocations),
         }
     }
 
@@ -60,6 +63,8 @@ impl StatusSources {
             missing: report.missing,
             source: source(&self.source),
             certificates,
+            roots: self.certificates.roots().iter().map(root).collect(),
+            revocation: revocation(&self.revocations),
             ..status::Status::default()
         }
     }
@@ -106,6 +111,25 @@ fn certificate(held: CertificateStatus) -> status::Certificate {
         expires_in_seconds: held.not_after.map(seconds_until),
         last_error: held.last_error,
     }
+}
+
+fn root(root: &Root) -> status::Root {
+    status::Root {
+        name: root.name.to_string(),
+        subject: root.subject.to_string(),
+        expires_in_seconds: seconds_until(root.not_after),
+    }
+}
+
+fn revocation(revocations: &Revocations) -> Option<status::Revocation> {
+    let status = revocations.status();
+    Some(status::Revocation {
+        path: status.path?.display().to_string(),
+        entries: status.entries,
+        next_update_in_seconds: status.next_update.map(seconds_until),
+        unverified: status.unverified.iter().map(ToString::to_string).collect(),
+        last_error: status.last_error,
+    })
 }
 
 fn seconds_until(end: SystemTime) -> i64 {

@@ -77,6 +77,20 @@ fn text(status: &Status) -> String {
     }
     section(&mut text, "certificates", &certificates);
 
+    let mut roots = Table::default();
+    for root in &status.roots {
+        roots.row([&root.name, &root.subject, &format!("{} d left", root.expires_in_seconds / 86_400)]);
+    }
+    section(&mut text, "trusted roots", &roots);
+
+    let mut revocation = Table::default();
+    if let Some(lists) = &status.revocation {
+        let next =
+            lists.next_update_in_seconds.map_or_else(String::new, |left| format!("next update in {} h", left / 3600));
+        revocation.row([&lists.path, &format!("{} certificates", lists.entries), &next]);
+    }
+    section(&mut text, "revocation lists", &revocation);
+
     let mut documents = Table::default();
     for document in &status.documents {
         let rule = document.rule.as_deref().unwrap_or("(not readable)");

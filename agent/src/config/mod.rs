@@ -19,7 +19,7 @@ pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
     AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode,
-    Source,
+    Source, TlsConfig,
 };
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position,
-    Problem, Problems, conflicts, defaults, level, source,
+    Problem, Problems, TlsConfig, conflicts, defaults, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -73,6 +73,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let state = source::state(&root, source.as_ref());
     let ca = ca(&root);
     let mtls = mtls(&root);
+    let tls = tls(&root);
     let capture = capture(&root, machine);
     let dns = dns(&root);
     let endpoints = endpoints(&root, report);
@@ -89,6 +90,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         state: state?,
         ca: ca?,
         mtls: mtls?,
+        tls: tls?,
         capture: capture?,
         dns: dns?,
         admin,
@@ -124,6 +126,15 @@ fn mtls(root: &MapReader<'_>) -> Option<MtlsMode> {
     });
     mtls.finish();
     Some(mode.unwrap_or(defaults::MTLS_MODE))
+}
+
+fn tls(root: &MapReader<'_>) -> Option<TlsConfig> {
+    let tls = root.map_or_empty("tls")?;
+    let crl = tls.parsed("crl", "an absolute path of a PEM file, or \"\" for none", |text| {
+        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
+    });
+    tls.finish();
+    Some(TlsConfig { crl: crl.unwrap_or_default() })
 }
 
 fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {

@@ -36,6 +36,8 @@ pub struct Config {
     /// Whether plaintext from outside the mesh is accepted.
     #[serde(serialize_with = "as_mode")]
     pub mtls: MtlsMode,
+    /// What is asked of peers' certificates beside a trusted root.
+    pub tls: TlsConfig,
     /// Where the kernel side lives.
     pub capture: CaptureConfig,
     /// Who is asked for names of ServiceEntries.
@@ -98,6 +100,14 @@ pub enum MtlsMode {
     Strict,
     /// Enrolled pods accept plaintext from outside the mesh.
     Permissive,
+}
+
+/// What is asked of peers' certificates beside a trusted root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TlsConfig {
+    /// The file of certificate revocation lists; `None` revokes nobody, and is `""` in the file.
+    #[serde(serialize_with = "as_path_or_empty")]
+    pub crl: Option<PathBuf>,
 }
 
 /// Where the kernel side lives.

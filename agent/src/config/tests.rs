@@ -42,6 +42,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.source, Source::Files { path: "/etc/heddle/objects".into() });
     assert_eq!(config.ca, CaConfig::LocalMemory);
     assert_eq!(config.mtls, MtlsMode::Permissive);
+    assert_eq!(config.tls, TlsConfig { crl: None });
     assert_eq!(config.capture.cgroup, PathBuf::from("/sys/fs/cgroup/unified"));
     assert_eq!(config.capture.pins, PathBuf::from("/sys/fs/bpf/heddle"));
     assert_eq!(config.capture.proc, PathBuf::from("/proc"));
@@ -70,6 +71,7 @@ source:
 ca:
   local: {path: /var/lib/heddle/ca}
 mtls: {mode: STRICT}
+tls: {crl: /etc/heddle/crl/ca.crl}
 capture:
   cgroup: /cg
   pins: /bpf/heddle
@@ -98,6 +100,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "source": {"files": {"path": "objects"}},
         "ca": {"local": {"path": "/var/lib/heddle/ca"}},
         "mtls": {"mode": "STRICT"},
+        "tls": {"crl": "/etc/heddle/crl/ca.crl"},
         "state": {"path": ""},
         "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc"},
         "dns": {"resolvConf": "/run/resolv.conf"},
@@ -246,6 +249,11 @@ fn single_bad_values() {
             "trustDomain: Prod\n",
             "3:14: trustDomain: found \"Prod\", allowed: a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'",
         ),
+        (
+            "tls: {crl: ca.crl}\n",
+            "3:12: tls.crl: found \"ca.crl\", allowed: an absolute path of a PEM file, or \"\" for none",
+        ),
+        ("tls: {crls: /ca.crl}\n", "3:7: unknown key \"crls\" in tls; did you mean \"crl\"?"),
         ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
         ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),
         (

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     balance::{Candidate, Candidates, Way},
     capture::EnrolledPod,
-    identify::Identity,
+    identify::{Identity, TlsFacts},
     mesh::{SpiffeId, Workload},
     node::Node,
     observe::{DialResult, Metrics, Side, Transport},
@@ -138,7 +138,8 @@ impl Opener<'_> {
             }
             Way::Tunnel(expected) => {
                 let (stream, tunnel) = self.tunnel(&candidate, expected).await?;
-                let transport = Transport::Hbone { tls_version: tunnel.tls.version, group: tunnel.tls.group };
+                let TlsFacts { version, group, root } = tunnel.tls;
+                let transport = Transport::Hbone { tls_version: version, group, root };
                 let peer = Some(tunnel.peer.id().clone());
                 Ok(Opened { candidate, upstream: Upstream::Tunnel(stream), transport, peer, tries: 0 })
             }
@@ -196,7 +197,9 @@ async fn dial(node: &Node, pod: &EnrolledPod, to: SocketAddr) -> Result<TcpStrea
 
 fn count_handshake(metrics: &Metrics, opened: &Result<Tunnel, TunnelError>) {
     match opened {
-        Ok(tunnel) => metrics.handshake_done(Side::Client, tunnel.tls.version, tunnel.tls.group),
+        Ok(tunnel) => {
+            metrics.handshake_done(Side::Client, tunnel.tls.version, tunnel.tls.group, tunnel.tls.root);
+        }
         Err(TunnelError::Tls { source, .. }) => metrics.handshake_failed(Side::Client, source.result()),
         Err(_) => {}
     }
@@ -210,6 +213,7 @@ fn dial_result(opened: &Result<Tunnel, TunnelError>) -> DialResult {
         Err(TunnelError::Tls { .. }) => DialResult::Tls,
         Err(
             TunnelError::Http { .. }
+            | TunnelError::Revoked { .. }
             | TunnelError::Refused { .. }
             | TunnelError::Request { .. }
             | TunnelError::Abandoned { .. },

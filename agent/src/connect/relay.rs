@@ -21,7 +21,7 @@ use tokio::{
     },
 };
 
-use crate::observe::ByteCounts;
+use crate::{identify::Revoked, observe::ByteCounts};
 
 use super::tunnel::TunnelStream;
 
@@ -41,12 +41,33 @@ pub enum Side {
 
 /// Why a relay ended before both directions were done.
 #[derive(Debug, thiserror::Error)]
-#[error("{} broke the connection off: {source}", match side { Side::Client => "the client", Side::Server => "the server" })]
-pub struct RelayError {
-    /// Who.
-    pub side: Side,
-    /// What happened there.
-    pub source: io::Error,
+pub enum RelayError {
+    /// One of the two, or what is between.
+    #[error("{} broke the connection off: {source}", match side { Side::Client => "the client", Side::Server => "the server" })]
+    Broken {
+        /// Who.
+        side: Side,
+        /// What happened there.
+        source: io::Error,
+    },
+    /// This agent, which must not talk to the peer any more.
+    #[error("the agent cut the tunnel: {0}")]
+    Revoked(Revoked),
+}
+
+impl RelayError {
+    /// A stream ends when its tunnel is cut, and does not know why.
+    fn in_tunnel(self, tunnel: &TunnelStream) -> Self {
+        tunnel.cut().map_or(self, |why| Self::Revoked(why.clone()))
+    }
+
+    /// The same, told from the other end.
+    fn turned_round(self) -> Self {
+        match self {
+            Self::Broken { side, source } => Self::Broken { side: opposite(side), source },
+            Self::Revoked(why) => Self::Revoked(why),
+        }
+    }
 }
 
 /// The way to the server.
@@ -70,6 +91,7 @@ pub async fn relay(mut client: TcpStream, server: Upstream, bytes: &ByteCounts) 
         Upstream::Tunnel(mut server) => {
             with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received)
                 .await
+                .map_err(|error| error.in_tunnel(&server))
                 .inspect_err(|_| server.reset())?;
         }
     }
@@ -93,7 +115,7 @@ pub async fn relay_inbound(
         Err(error) => {
             client.reset();
             // In the tunnel's function the socket is the client: here it is the server.
-            Err(RelayError { side: opposite(error.side), source: error.source })
+            Err(error.in_tunnel(&client).turned_round())
         }
     }
 }
@@ -254,7 +276,7 @@ fn poll_room(send: &mut SendStream<Bytes>, wanted: usize, context: &mut Context<
 }
 
 fn at(side: Side) -> impl Fn(io::Error) -> RelayError {
-    move |source| RelayError { side, source }
+    move |source| RelayError::Broken { side, source }
 }
 
 fn reset_error(reset: Result<h2::Reason, h2::Error>) -> io::Error {

@@ -5,7 +5,7 @@
 //! here waits, and nothing is written to disk.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -14,10 +14,12 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, watch};
 
 use super::{
+    chain::Signer,
     clock::Clock,
     identity::Identity,
     issuer::{IssueError, Issuer},
     renewal::{MAX_PAUSE, Renewal},
+    roots::Root,
     tls::TlsSettings,
 };
 use crate::mesh::SpiffeId;
@@ -114,6 +116,36 @@ impl Certificates {
             }
             changes.changed().await.ok()?;
         }
+    }
+
+    /// Every identity that has a certificate, valid or not.
+    pub(super) fn held(&self) -> Vec<Arc<Identity>> {
+        self.0.entries.read().values().filter_map(|entry| entry.current.clone()).collect()
+    }
+
+    /// Has a certificate replaced before its time.
+    pub(super) fn request_now(&self, id: &SpiffeId) {
+        let now = self.0.clock.now();
+        if let Some(entry) = self.0.entries.write().get_mut(id) {
+            entry.due = now;
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Every root that this node's identities trust, each once.
+    pub fn roots(&self) -> Vec<Root> {
+        let mut roots: Vec<Root> = self.held().iter().flat_map(|held| held.roots().iter().cloned()).collect();
+        roots.sort_by_key(|root| root.name);
+        roots.dedup_by_key(|root| root.name);
+        roots
+    }
+
+    /// Who signs certificates of this node and of its peers, as far as that is known here.
+    pub(super) fn signers(&self) -> Vec<Signer> {
+        let roots = self.roots().into_iter().map(|root| root.issuer);
+        let own = self.held().into_iter().flat_map(|held| held.chain().signers());
+        let all: HashSet<Signer> = roots.chain(own).collect();
+        all.into_iter().collect()
     }
 
     /// Wakes when a certificate was issued, failed or was dropped. What is current is in [`Self::get`] and

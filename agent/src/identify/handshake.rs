@@ -7,22 +7,27 @@
 //! In TLS 1.3 a client has finished before the server has judged its certificate: [`connect`] can succeed and the first
 //! read then fail with the server's alert. [`refusal_by_peer`] recognises that.
 
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use rustls::{AlertDescription, CertificateError, CommonState, pki_types::ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::{
+    chain::VerifiedChain,
     identity::Identity,
-    verify::{Refusal, named_identity},
+    verify::{Proof, Refusal, named_identity},
 };
-use crate::{mesh::SpiffeId, observe::HandshakeResult};
+use crate::{
+    mesh::SpiffeId,
+    observe::{HandshakeResult, RootName},
+};
 
 /// Who is at the other end, proven by a certificate that was valid when the connection was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedPeer {
     id: SpiffeId,
+    chain: Arc<VerifiedChain>,
 }
 
 impl VerifiedPeer {
@@ -31,11 +36,17 @@ impl VerifiedPeer {
         &self.id
     }
 
-    /// Private: only the handshakes below call it, whose configurations verify the certificate.
-    fn of(connection: &CommonState) -> Result<Self, HandshakeError> {
+    /// What proved it.
+    pub fn chain(&self) -> &Arc<VerifiedChain> {
+        &self.chain
+    }
+
+    /// Private: only the handshakes below call it, whose configurations verify the certificate and keep the proof.
+    fn of(connection: &CommonState, proof: &Proof) -> Result<Self, HandshakeError> {
         let leaf =
             connection.peer_certificates().and_then(|chain| chain.first()).ok_or(HandshakeError::NoCertificate)?;
-        Ok(Self { id: named_identity(leaf)? })
+        let chain = proof.get().cloned().ok_or(HandshakeError::NoCertificate)?;
+        Ok(Self { id: named_identity(leaf)?, chain })
     }
 }
 
@@ -46,10 +57,12 @@ pub struct TlsFacts {
     pub version: &'static str,
     /// `X25519MLKEM768`, `X25519` or `secp256r1`.
     pub group: &'static str,
+    /// The root that vouches for the peer.
+    pub root: RootName,
 }
 
 impl TlsFacts {
-    fn of(connection: &CommonState) -> Self {
+    fn of(connection: &CommonState, peer: &VerifiedPeer) -> Self {
         let version = connection.protocol_version().and_then(|version| version.as_str());
         let group = connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
         Self {
@@ -58,6 +71,7 @@ impl TlsFacts {
                 _ => "unknown",
             },
             group: group.unwrap_or("unknown"),
+            root: peer.chain.root(),
         }
     }
 }
@@ -71,10 +85,11 @@ pub async fn accept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let accepting = TlsAcceptor::from(identity.server_config()).accept(stream);
+    let proof = Proof::default();
+    let accepting = TlsAcceptor::from(identity.server_config(proof.clone())?).accept(stream);
     let stream = tokio::time::timeout(within, accepting).await.map_err(|_| HandshakeError::TimedOut(within))??;
-    let connection = stream.get_ref().1;
-    let (peer, facts) = (VerifiedPeer::of(connection)?, TlsFacts::of(connection));
+    let peer = VerifiedPeer::of(stream.get_ref().1, &proof)?;
+    let facts = TlsFacts::of(stream.get_ref().1, &peer);
     Ok((stream, peer, facts))
 }
 
@@ -90,10 +105,11 @@ where
 {
     // rustls wants a name; it is not sent, and no part of the verification.
     let name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
-    let connecting = TlsConnector::from(identity.client_config(expected)).connect(name, stream);
+    let proof = Proof::default();
+    let connecting = TlsConnector::from(identity.client_config(expected, proof.clone())).connect(name, stream);
     let stream = tokio::time::timeout(within, connecting).await.map_err(|_| HandshakeError::TimedOut(within))??;
-    let connection = stream.get_ref().1;
-    let (peer, facts) = (VerifiedPeer::of(connection)?, TlsFacts::of(connection));
+    let peer = VerifiedPeer::of(stream.get_ref().1, &proof)?;
+    let facts = TlsFacts::of(stream.get_ref().1, &peer);
     Ok((stream, peer, facts))
 }
 
@@ -112,8 +128,11 @@ pub enum HandshakeError {
     /// Another authority signed it.
     #[error("the peer's certificate is not signed by a trusted root; compare the roots of both agents")]
     UnknownIssuer,
+    /// The issuer took the certificate back, or that of an intermediate.
+    #[error("the peer's certificate, or that of an intermediate, is in a revocation list; see tls.crl in agent.yaml")]
+    Revoked,
     /// The chain is bad otherwise.
-    #[error("the peer's certificate is refused: {0}")]
+    #[error("the peer's certificate is refused: {}", in_words(.0))]
     Certificate(CertificateError),
     /// The certificate is good, but its bearer is not accepted.
     #[error("the peer's certificate is refused: {0}")]
@@ -136,6 +155,7 @@ impl HandshakeError {
             Self::TimedOut(_) => HandshakeResult::Timeout,
             Self::NoCertificate => HandshakeResult::NoCertificate,
             Self::NotValidNow(_) | Self::UnknownIssuer | Self::Certificate(_) => HandshakeResult::UntrustedCertificate,
+            Self::Revoked => HandshakeResult::RevokedCertificate,
             Self::Identity(_) => HandshakeResult::WrongIdentity,
             Self::PeerAlert(_) => HandshakeResult::PeerAlert,
             Self::Protocol(_) => HandshakeResult::Protocol,
@@ -163,6 +183,7 @@ impl From<CertificateError> for HandshakeError {
                 Self::NotValidNow(problem)
             }
             C::UnknownIssuer => Self::UnknownIssuer,
+            C::Revoked => Self::Revoked,
             _ => match Refusal::within(&problem) {
                 Some(refusal) => Self::Identity(refusal.clone()),
                 None => Self::Certificate(problem),
@@ -186,6 +207,19 @@ pub fn refusal_by_peer(error: &io::Error) -> Option<AlertDescription> {
     match tls_error(error) {
         Some(rustls::Error::AlertReceived(alert)) => Some(*alert),
         _ => None,
+    }
+}
+
+/// rustls shows the cause of a problem that is not its own only in debug form.
+fn in_words(problem: &CertificateError) -> String {
+    match problem {
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::CaUsedAsEndEntity) => "it is an authority's, and not a workload's".to_owned(),
+            Some(webpki::Error::NameConstraintViolation) => "an authority on its way may not sign this name".to_owned(),
+            Some(other) => other.to_string(),
+            None => problem.to_string(),
+        },
+        _ => problem.to_string(),
     }
 }
 

@@ -4,24 +4,22 @@
 //! through the check that peers make. The key cannot be read, printed or written out; it is dropped with the last
 //! connection.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, ServerConfig,
     pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer},
     sign::{CertifiedKey, SingleCertAndKey},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{
+    chain::VerifiedChain,
     issuer::{IssueError, Issuer, SignedChain},
+    roots::{Roots, time},
     tls::TlsSettings,
-    verify::{ClientVerifier, Refusal, ServerVerifier},
+    verify::{ClientVerifier, Proof, Refusal, ServerVerifier},
 };
 use crate::mesh::SpiffeId;
 
@@ -32,8 +30,10 @@ pub struct Identity {
     not_after: SystemTime,
     serial: String,
     settings: TlsSettings,
-    roots: Arc<RootCertStore>,
-    server: Arc<ServerConfig>,
+    roots: Arc<Roots>,
+    /// Our own chain, as peers verify it.
+    chain: VerifiedChain,
+    key: Arc<SingleCertAndKey>,
     /// Expects nobody; a dial replaces the verifier.
     client: ClientConfig,
 }
@@ -72,14 +72,31 @@ impl Identity {
         self.not_before <= now && now < self.not_after
     }
 
-    /// How this identity serves: every client must prove an identity of the mesh.
-    pub fn server_config(&self) -> Arc<ServerConfig> {
-        self.server.clone()
+    /// The roots that it trusts.
+    pub fn roots(&self) -> &Roots {
+        &self.roots
     }
 
-    /// How this identity dials a destination that has one of the `expected` identities. Costs a few small allocations.
-    pub fn client_config(&self, expected: &[SpiffeId]) -> Arc<ClientConfig> {
-        let verifier = ServerVerifier::new(&self.settings, self.roots.clone(), expected.into());
+    /// Its own chain, up to the root that vouches for it.
+    pub fn chain(&self) -> &VerifiedChain {
+        &self.chain
+    }
+
+    /// What its connections have in common.
+    pub fn settings(&self) -> &TlsSettings {
+        &self.settings
+    }
+
+    /// How this identity serves one client, who must prove an identity of the mesh; what was proven is in `proof` afterwards.
+    /// Costs a few small allocations.
+    pub(super) fn server_config(&self, proof: Proof) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let verifier = ClientVerifier::new(&self.settings, self.roots.clone(), proof);
+        Ok(Arc::new(self.settings.server_config(self.key.clone(), Arc::new(verifier))?))
+    }
+
+    /// How this identity dials once a destination that has one of the `expected` identities; see [`Self::server_config`].
+    pub(super) fn client_config(&self, expected: &[SpiffeId], proof: Proof) -> Arc<ClientConfig> {
+        let verifier = ServerVerifier::new(&self.settings, self.roots.clone(), expected.into(), proof);
         let mut config = self.client.clone();
         config.dangerous().set_certificate_verifier(Arc::new(verifier));
         Arc::new(config)
@@ -91,27 +108,23 @@ impl Identity {
         signed: SignedChain,
         settings: &TlsSettings,
     ) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        for root in signed.roots {
-            roots.add(root)?;
-        }
-        let roots = Arc::new(roots);
-        check_as_a_peer_would(id, &signed.chain, &roots, settings)?;
+        let roots = Arc::new(Roots::new(&signed.roots)?);
+        let chain = check_as_a_peer_would(id, &signed.chain, &roots, settings)?;
         let (not_before, not_after, serial) = facts(&signed.chain)?;
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let certified = CertifiedKey::from_der(signed.chain, key, settings.provider())?;
         certified.keys_match()?;
-        let certified = Arc::new(SingleCertAndKey::from(certified));
-        let nobody = ServerVerifier::new(settings, roots.clone(), Arc::default());
-        let clients = ClientVerifier::new(settings, roots.clone())?;
+        let key = Arc::new(SingleCertAndKey::from(certified));
+        let nobody = ServerVerifier::new(settings, roots.clone(), Arc::default(), Proof::default());
         Ok(Self {
             id: id.clone(),
             not_before,
             not_after,
             serial,
             settings: settings.clone(),
-            server: Arc::new(settings.server_config(certified.clone(), Arc::new(clients))?),
-            client: settings.client_config(certified, Arc::new(nobody))?,
+            client: settings.client_config(key.clone(), Arc::new(nobody))?,
+            key,
+            chain,
             roots,
         })
     }
@@ -137,6 +150,9 @@ fn signing_request(id: &SpiffeId) -> Result<(KeyPair, CertificateSigningRequestD
 
 fn in_words(error: &rustls::Error) -> String {
     match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked) => {
+            "it, or that of an intermediate, is revoked".to_owned()
+        }
         rustls::Error::InvalidCertificate(problem) => {
             Refusal::within(problem).map_or_else(|| problem.to_string(), Refusal::to_string)
         }
@@ -148,20 +164,18 @@ fn in_words(error: &rustls::Error) -> String {
 fn check_as_a_peer_would(
     id: &SpiffeId,
     chain: &[CertificateDer<'static>],
-    roots: &Arc<RootCertStore>,
+    roots: &Arc<Roots>,
     settings: &TlsSettings,
-) -> Result<(), rustls::Error> {
+) -> Result<VerifiedChain, rustls::Error> {
     let (leaf, intermediates) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
     let now = settings.clock().unix_time().ok_or(rustls::Error::FailedToGetCurrentTime)?;
-    let verifier = ServerVerifier::new(settings, roots.clone(), [id.clone()].into());
-    verifier.verify(leaf, intermediates, now).map(|_| ())
+    ServerVerifier::new(settings, roots.clone(), [id.clone()].into(), Proof::default()).verify(leaf, intermediates, now)
 }
 
 fn facts(chain: &[CertificateDer<'static>]) -> Result<(SystemTime, SystemTime, String), rustls::Error> {
     let leaf = chain.first().ok_or(rustls::Error::NoCertificatesPresented)?;
     let (_, parsed) = X509Certificate::from_der(leaf)
         .map_err(|_| rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding))?;
-    let time = |seconds: i64| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     let validity = parsed.validity();
     let serial = parsed.raw_serial().iter().map(|byte| format!("{byte:02X}")).collect();
     Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp()), serial))

@@ -18,7 +18,7 @@ use rustls::{
     version::TLS13,
 };
 
-use super::{clock::Clock, verify::TrustDomains};
+use super::{clock::Clock, revocation::Revocations, verify::TrustDomains};
 
 /// What all connections of this agent have in common. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -26,17 +26,30 @@ pub struct TlsSettings {
     domains: TrustDomains,
     clock: Clock,
     provider: Arc<CryptoProvider>,
+    revocations: Revocations,
 }
 
 impl TlsSettings {
-    /// Accepts peers of `domains`, at the time that `clock` tells.
+    /// Accepts peers of `domains`, at the time that `clock` tells. Nobody is revoked.
     pub fn new(domains: TrustDomains, clock: Clock) -> Self {
-        Self { domains, clock, provider: Arc::new(provider(aes_in_hardware())) }
+        let provider = Arc::new(provider(aes_in_hardware()));
+        Self { domains, clock, provider, revocations: Revocations::none() }
+    }
+
+    /// Refuses those who are revoked.
+    #[must_use]
+    pub fn with_revocations(self, revocations: Revocations) -> Self {
+        Self { revocations, ..self }
     }
 
     /// The clock that verification goes by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Who is revoked.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     pub(super) fn domains(&self) -> &TrustDomains {

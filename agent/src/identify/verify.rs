@@ -1,31 +1,30 @@
 //! Whom a connection is accepted from: the verifiers that rustls calls with the peer's chain.
 //!
-//! In: the peer's chain, the trusted roots, the trust domains, and at a client the identities that it expects. Out: an
-//! answer for rustls, or a [`Refusal`] that says what was found. A chain is checked before its names are read.
+//! In: the peer's chain, the trusted roots, the trust domains, the revocation lists, and at a client the identities that it
+//! expects. Out: an answer for rustls, the [`VerifiedChain`] for the handshake, or a [`Refusal`] that says what was found. A
+//! chain is checked before its names are read, and revocation is looked up last.
 //!
 //! Of the names, exactly one URI is an identity (X509-SVID 2 and 5.2). Names of other kinds (DNS, IP) are passed over,
 //! as Istio's ztunnel does and X509-SVID allows: they grant nothing. ztunnel would also accept a certificate with
 //! several URIs of which one fits; no issuer of Istio makes one, SPIFFE forbids it, and whom it proves would be a
 //! matter of order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
+    CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{
-        ParsedCertificate, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::tls::TlsSettings;
+use super::{
+    chain::{Usage, VerifiedChain, unreadable},
+    roots::Roots,
+    tls::TlsSettings,
+};
 use crate::mesh::{SpiffeId, SpiffeIdError, TrustDomain};
 
 /// The agent's own trust domain, and others that name the same mesh.
@@ -106,28 +105,58 @@ impl From<Refusal> for rustls::Error {
     }
 }
 
-/// A server's check of its clients: chain, validity, purpose, and a single identity of an accepted trust domain.
+/// What a verification proved, for the handshake that asked for it: rustls itself passes on no more than yes or no.
+pub(super) type Proof = Arc<OnceLock<Arc<VerifiedChain>>>;
+
+/// What both checks have in common: chain, validity, purpose, revocation, and a single identity of an accepted trust domain.
 #[derive(Debug)]
-pub(super) struct ClientVerifier {
-    chain: Arc<dyn ClientCertVerifier>,
-    domains: TrustDomains,
+struct Check {
+    roots: Arc<Roots>,
+    settings: TlsSettings,
+    usage: Usage,
+    proof: Proof,
 }
 
+impl Check {
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(SpiffeId, VerifiedChain), rustls::Error> {
+        let algorithms = self.algorithms().all;
+        let chain = VerifiedChain::verify(end_entity, intermediates, &self.roots, algorithms, now, self.usage)?;
+        let found = identity(end_entity, self.settings.domains())?;
+        match self.settings.revocations().revoked(&chain) {
+            Some(_) => Err(CertificateError::Revoked.into()),
+            None => Ok((found, chain)),
+        }
+    }
+
+    /// A verifier is made for one handshake, so nothing is there yet.
+    fn prove(&self, chain: VerifiedChain) {
+        let _ = self.proof.set(Arc::new(chain));
+    }
+
+    fn algorithms(&self) -> WebPkiSupportedAlgorithms {
+        self.settings.provider().signature_verification_algorithms
+    }
+}
+
+/// A server's check of one client.
+#[derive(Debug)]
+pub(super) struct ClientVerifier(Check);
+
 impl ClientVerifier {
-    /// Fails when there is no root.
-    pub(super) fn new(settings: &TlsSettings, roots: Arc<RootCertStore>) -> Result<Self, rustls::Error> {
-        let chain = WebPkiClientVerifier::builder_with_provider(roots, settings.provider().clone())
-            // A hint would tell an unauthenticated caller who our CA is; peers have one certificate to offer anyway.
-            .clear_root_hint_subjects()
-            .build()
-            .map_err(|e| rustls::Error::General(e.to_string()))?;
-        Ok(Self { chain, domains: settings.domains().clone() })
+    pub(super) fn new(settings: &TlsSettings, roots: Arc<Roots>, proof: Proof) -> Self {
+        Self(Check { roots, settings: settings.clone(), usage: Usage::Client, proof })
     }
 }
 
 impl ClientCertVerifier for ClientVerifier {
+    /// A hint would tell an unauthenticated caller who our CA is; peers have one certificate to offer anyway.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.root_hint_subjects()
+        &[]
     }
 
     fn verify_client_cert(
@@ -136,9 +165,9 @@ impl ClientCertVerifier for ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now).map_err(untrusted)?;
-        identity(end_entity, &self.domains)?;
-        Ok(verified)
+        let (_, chain) = self.0.verify(end_entity, intermediates, now)?;
+        self.0.prove(chain);
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -147,7 +176,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.0.algorithms())
     }
 
     fn verify_tls13_signature(
@@ -156,27 +185,24 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.0.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+        self.0.algorithms().supported_schemes()
     }
 }
 
-/// A client's check of a server: the same, and the identity is one of those expected. The name dialled plays no part.
+/// A client's check of a server: the identity is also one of those expected. The name dialled plays no part.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-    domains: TrustDomains,
+    check: Check,
     expected: Arc<[SpiffeId]>,
 }
 
 impl ServerVerifier {
-    pub(super) fn new(settings: &TlsSettings, roots: Arc<RootCertStore>, expected: Arc<[SpiffeId]>) -> Self {
-        let algorithms = settings.provider().signature_verification_algorithms;
-        Self { roots, algorithms, domains: settings.domains().clone(), expected }
+    pub(super) fn new(settings: &TlsSettings, roots: Arc<Roots>, expected: Arc<[SpiffeId]>, proof: Proof) -> Self {
+        Self { check: Check { roots, settings: settings.clone(), usage: Usage::Server, proof }, expected }
     }
 
     pub(super) fn verify(
@@ -184,14 +210,10 @@ impl ServerVerifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<SpiffeId, rustls::Error> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)
-            .map_err(untrusted)?;
-        let found = identity(end_entity, &self.domains)?;
+    ) -> Result<VerifiedChain, rustls::Error> {
+        let (found, chain) = self.check.verify(end_entity, intermediates, now)?;
         if self.expected.contains(&found) {
-            return Ok(found);
+            return Ok(chain);
         }
         Err(Refusal::Unexpected { found, expected: self.expected.clone() }.into())
     }
@@ -206,7 +228,9 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verify(end_entity, intermediates, now).map(|_| ServerCertVerified::assertion())
+        let chain = self.verify(end_entity, intermediates, now)?;
+        self.check.prove(chain);
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -215,7 +239,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        verify_tls12_signature(message, cert, dss, &self.check.algorithms())
     }
 
     fn verify_tls13_signature(
@@ -224,22 +248,11 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        verify_tls13_signature(message, cert, dss, &self.check.algorithms())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// Roots of one mesh have one name, so the other of two roots shows as a signature that does not fit. Both are said to
-/// be what they are: no trusted root signed this.
-fn untrusted(error: rustls::Error) -> rustls::Error {
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)
-        }
-        other => other,
+        self.check.algorithms().supported_schemes()
     }
 }
 
@@ -254,7 +267,6 @@ fn identity(certificate: &CertificateDer<'_>, domains: &TrustDomains) -> Result<
 
 /// Reads the identity out of a certificate and verifies nothing.
 pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeId, rustls::Error> {
-    let unreadable = || rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unreadable())?;
     let names = parsed.subject_alternative_name().map_err(|_| unreadable())?;
     let names = names.map_or(&[][..], |extension| &extension.value.general_names);
@@ -273,11 +285,12 @@ pub(super) fn named_identity(certificate: &CertificateDer<'_>) -> Result<SpiffeI
     Err(Refusal::NotIdentity(SpiffeIdError::Path((*uri).to_owned())).into())
 }
 
-/// Names of namespaces and service accounts are DNS subdomains (RFC 1123). Without this, `sa/*` or `sa/A` would be
+/// Names of namespaces and service accounts are DNS subdomains (RFC 1123), of at most 253 characters. Without this, `sa/*` or `sa/A` would be
 /// taken for an identity, and be compared with policies' patterns.
 fn kubernetes_name(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
         && !matches!(name, "." | "..")
+        && name.len() <= 253
 }
 
 fn list(ids: &[SpiffeId]) -> String {

@@ -30,6 +30,8 @@ pub enum ResponseFlag {
     ConnectRefused,
     /// `IDENTITY_ERROR`
     IdentityError,
+    /// `CERT_REVOKED`
+    CertRevoked,
     /// `DRAIN`
     Drained,
     /// `ABORTED`
@@ -47,7 +49,7 @@ struct Facts {
 
 impl ResponseFlag {
     /// Every flag, in the order of the reference.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoHealthyUpstream,
         Self::ConnectFailure,
         Self::ConnectTimeout,
@@ -59,6 +61,7 @@ impl ResponseFlag {
         Self::TlsFailure,
         Self::ConnectRefused,
         Self::IdentityError,
+        Self::CertRevoked,
         Self::Drained,
         Self::Aborted,
     ];
@@ -134,6 +137,11 @@ impl ResponseFlag {
                 "IDENTITY_ERROR",
                 "a party could not prove the identity that it must have",
                 "check the pods' service accounts, that this node has their certificates (heddle_certificates), and that a stale pod address is not in use",
+            ),
+            Self::CertRevoked => (
+                "CERT_REVOKED",
+                "the peer's certificate, or that of an intermediate, is in a certificate revocation list",
+                "if that is a mistake have the peer's node issue a new certificate (its agent does when it reads the same list), or correct the CRL",
             ),
             Self::Drained => (
                 "DRAIN",

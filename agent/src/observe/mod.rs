@@ -10,6 +10,7 @@ mod open;
 mod outcome;
 mod process_log;
 mod record;
+mod root_name;
 #[cfg(test)]
 mod tests;
 
@@ -26,13 +27,14 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use metrics::{
-    ByLabel, BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, EventResult, GaugeGuard,
+    ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, GaugeGuard,
     HandshakeResult, Kind, LookupResult, MetricSpec, Metrics, RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT,
-    metrics_reference,
+    TunnelEndReason, metrics_reference,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{KERNEL_LOG, LogError, init_log};
 pub use record::ConnectionRecord;
+pub use root_name::RootName;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
 /// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
@@ -130,6 +132,7 @@ impl Observer {
     fn tick(&self, now: Instant) {
         self.inner.open.count_bytes();
         self.inner.traffic.expire(&self.inner.metrics, now);
+        self.inner.metrics.expire_roots(now);
     }
 }
 

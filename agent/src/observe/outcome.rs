@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::ResponseFlag;
+use super::{ResponseFlag, RootName};
 use crate::mesh::{SpiffeId, Workload};
 
 /// Which side of the connection this agent saw: Istio's label `reporter`.
@@ -53,6 +53,8 @@ pub enum Transport {
         tls_version: &'static str,
         /// Key exchange group, `X25519MLKEM768`.
         group: &'static str,
+        /// The root that vouches for the peer.
+        root: RootName,
     },
 }
 

@@ -21,6 +21,7 @@ mod kubernetes;
 mod load;
 mod peer;
 mod relay;
+mod revocation;
 mod sandbox;
 mod services;
 mod source;

@@ -11,21 +11,27 @@ use std::{
 };
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, Connection, SendRequest};
 use http::{Method, Request, StatusCode, Uri, Version};
-use tokio::{io::BufWriter, net::TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufWriter},
+    net::TcpStream,
+};
 
 use crate::{
     capture::watch_liveness,
-    identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
+    identify::{self, HandshakeError, Identity, Revoked, TlsFacts, VerifiedPeer},
     mesh::SpiffeId,
     node::Node,
-    observe::{Observer, Side},
+    observe::{Observer, Side, TunnelEndReason},
 };
 
 use super::{
     CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
-    WRITE_BATCH, pool::StreamPermit, wide::WideReads,
+    WRITE_BATCH,
+    peer_watch::{Cut, PeerEvent, PeerWatch},
+    pool::StreamPermit,
+    wide::WideReads,
 };
 
 /// After this long without a byte the kernel asks the peer whether it is still there.
@@ -59,6 +65,14 @@ pub enum TunnelError {
         to: SocketAddr,
         /// What happened.
         source: Arc<h2::Error>,
+    },
+    /// It was cut while the stream was being opened.
+    #[error("the tunnel to {to} was cut: {source}")]
+    Revoked {
+        /// The tunnel's address.
+        to: SocketAddr,
+        /// What was revoked.
+        source: Revoked,
     },
     /// Nobody answers there.
     #[error("connect to {to}: no answer within {after:?}")]
@@ -108,6 +122,7 @@ pub struct Tunnel {
     requests: SendRequest<Bytes>,
     streams: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
+    cut: Cut,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -142,18 +157,13 @@ impl Tunnel {
             .handshake(BufWriter::with_capacity(WRITE_BATCH, tls))
             .await
             .map_err(http_error)?;
-        let closed = Arc::new(AtomicBool::new(false));
-        let ended = Arc::clone(&closed);
-        let open = node.observer.metrics().tunnel_opened(Side::Client);
-        tokio::spawn(async move {
-            let _open = open;
-            if let Err(error) = connection.await {
-                tracing::debug!(%to, %error, "tunnel ended");
-            }
-            ended.store(true, Ordering::Relaxed);
-        });
+        let (closed, cut) = (Arc::new(AtomicBool::new(false)), Cut::default());
+        let watch = PeerWatch::new(own, &peer, &node.certificates);
         let observer = node.observer.clone();
-        Ok(Self { to, requests, streams: Arc::default(), closed, observer, peer, tls: facts })
+        let task =
+            TunnelTask { to, watch, closed: Arc::clone(&closed), cut: Arc::clone(&cut), observer: observer.clone() };
+        tokio::spawn(task.run(connection));
+        Ok(Self { to, requests, streams: Arc::default(), closed, cut, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -184,7 +194,10 @@ impl Tunnel {
         authority: &str,
         headers: &ConnectHeaders,
     ) -> Result<Option<TunnelStream>, TunnelError> {
-        let http_error = |source: h2::Error| TunnelError::Http { to: self.to, source: Arc::new(source) };
+        let http_error = |source: h2::Error| match self.cut.get() {
+            Some(revoked) => TunnelError::Revoked { to: self.to, source: revoked.clone() },
+            None => TunnelError::Http { to: self.to, source: Arc::new(source) },
+        };
         let Ok(mut requests) = self.requests.clone().ready().await else {
             self.closed.store(true, Ordering::Relaxed);
             return Ok(None);
@@ -204,7 +217,8 @@ impl Tunnel {
         match response.status() {
             StatusCode::OK => {
                 let open = self.observer.metrics().tunnel_stream_opened();
-                Ok(Some(TunnelStream { send, receive: response.into_body(), _permit: Some(permit), _open: open }))
+                let (receive, cut) = (response.into_body(), Arc::clone(&self.cut));
+                Ok(Some(TunnelStream { send, receive, cut, _permit: Some(permit), _open: open }))
             }
             status => Err(TunnelError::Refused { to: self.to, status }),
         }
@@ -215,5 +229,51 @@ impl Tunnel {
         let uri = Uri::builder().authority(authority).build().map_err(failed)?;
         let request = Request::builder().method(Method::CONNECT).version(Version::HTTP_2).uri(uri);
         headers.iter().fold(request, |request, (name, value)| request.header(name, value)).body(()).map_err(failed)
+    }
+}
+
+/// What moves a tunnel's bytes, and ends it when its peer must not be talked to any more.
+struct TunnelTask {
+    to: SocketAddr,
+    watch: PeerWatch,
+    closed: Arc<AtomicBool>,
+    cut: Cut,
+    observer: Observer,
+}
+
+impl TunnelTask {
+    async fn run<T>(mut self, connection: Connection<T, Bytes>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let metrics = self.observer.metrics();
+        let _open = metrics.tunnel_opened(Side::Client);
+        tokio::pin!(connection);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(to = %self.to, %error, "tunnel ended");
+                    }
+                    break;
+                }
+                event = self.watch.next() => match event {
+                    // The pool forgets it, and the connection ends with its last stream.
+                    PeerEvent::Stale(reason) => {
+                        metrics.tunnel_ended(reason);
+                        self.closed.store(true, Ordering::Relaxed);
+                    }
+                    // Ending here drops the connection, which ends every stream in it.
+                    PeerEvent::Revoked(why) => {
+                        metrics.tunnel_ended(TunnelEndReason::PeerRevoked);
+                        tracing::warn!(to = %self.to, %why, "cut a tunnel");
+                        let _ = self.cut.set(why);
+                        break;
+                    }
+                },
+            }
+        }
+        self.closed.store(true, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@
 mod authority;
 mod client;
 mod headers;
+mod peer_watch;
 mod pool;
 mod server;
 mod wide;
@@ -15,10 +16,11 @@ pub use authority::{Authority, AuthorityError};
 pub use client::{Tunnel, TunnelError};
 pub use headers::ConnectHeaders;
 pub use pool::{TunnelKey, TunnelPool};
-pub use server::{AcceptError, IncomingStream, IncomingTunnel, accept};
+pub use server::{AcceptError, Broken, IncomingStream, IncomingTunnel, accept};
 
-use crate::observe::GaugeGuard;
+use crate::{identify::Revoked, observe::GaugeGuard};
 
+use peer_watch::Cut;
 use pool::StreamPermit;
 
 /// What one stream's peer may send before the application here has read it. It bounds the memory that a stalled
@@ -41,6 +43,8 @@ const WRITE_BATCH: usize = 32 * 1024;
 pub struct TunnelStream {
     pub(super) send: SendStream<Bytes>,
     pub(super) receive: RecvStream,
+    /// Why the agent has cut the tunnel, once it has.
+    cut: Cut,
     /// Counts the stream in the client's pool; the server has none.
     _permit: Option<StreamPermit>,
     /// Counts it in the metrics.
@@ -48,6 +52,11 @@ pub struct TunnelStream {
 }
 
 impl TunnelStream {
+    /// Why the agent has cut the tunnel; `None` where it has not, and the stream ended for another reason.
+    pub(super) fn cut(&self) -> Option<&Revoked> {
+        self.cut.get()
+    }
+
     /// Ends the stream abnormally.
     pub(super) fn reset(&mut self) {
         self.send.send_reset(Reason::CANCEL);

@@ -10,13 +10,16 @@ use tokio_rustls::server::TlsStream;
 
 use crate::{
     capture::watch_liveness,
-    identify::{self, HandshakeError, Identity, TlsFacts, VerifiedPeer},
-    observe::{HandshakeResult, Metrics},
+    identify::{self, HandshakeError, Identity, Revoked, TlsFacts, VerifiedPeer},
+    node::Node,
+    observe::{HandshakeResult, Metrics, Observer, TunnelEndReason},
 };
 
 use super::{
     Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
-    TunnelStream, WRITE_BATCH, wide::WideReads,
+    TunnelStream, WRITE_BATCH,
+    peer_watch::{Cut, PeerEvent, PeerWatch},
+    wide::WideReads,
 };
 
 /// As the client's: a dead client must not keep its tunnel here.
@@ -50,9 +53,23 @@ impl AcceptError {
     }
 }
 
+/// Why an accepted tunnel ended other than by its client's will.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The connection broke, or the client broke a rule.
+    #[error("HTTP/2: {0}")]
+    Http(#[from] h2::Error),
+    /// This agent cut it.
+    #[error("cut: {0}")]
+    Revoked(#[from] Revoked),
+}
+
 /// A tunnel whose client has proved who it is.
 pub struct IncomingTunnel {
     connection: Connection<BufWriter<TlsStream<WideReads>>, Bytes>,
+    watch: PeerWatch,
+    cut: Cut,
+    observer: Observer,
     /// The client.
     pub peer: VerifiedPeer,
     /// What was negotiated.
@@ -63,14 +80,12 @@ pub struct IncomingTunnel {
 pub struct IncomingStream {
     request: Request<h2::RecvStream>,
     respond: SendResponse<Bytes>,
+    cut: Cut,
 }
 
-/// Serves the handshakes of TLS and of HTTP/2 as `own`, each within a time.
-pub async fn accept(
-    stream: TcpStream,
-    own: &Identity,
-    handshake_timeout: Duration,
-) -> Result<IncomingTunnel, AcceptError> {
+/// Serves the handshakes of TLS and of HTTP/2 as `own`, each within the handshake timeout.
+pub async fn accept(stream: TcpStream, own: &Identity, node: &Node) -> Result<IncomingTunnel, AcceptError> {
+    let handshake_timeout = node.limits.handshake_timeout;
     watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(HandshakeError::from)?;
     let (tls, peer, facts) = identify::accept(own, WideReads::new(stream), handshake_timeout).await?;
     let handshake = Builder::new()
@@ -84,15 +99,36 @@ pub async fn accept(
         .handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
     let connection =
         timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
-    Ok(IncomingTunnel { connection, peer, tls: facts })
+    let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
+    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), observer, peer, tls: facts })
 }
 
 impl IncomingTunnel {
     /// The next stream; also moves the bytes of all open ones, so it has to be polled to the end. `None` when the
-    /// client has closed the tunnel.
-    pub async fn next(&mut self) -> Option<Result<IncomingStream, h2::Error>> {
-        let accepted = self.connection.accept().await?;
-        Some(accepted.map(|(request, respond)| IncomingStream { request, respond }))
+    /// client has closed the tunnel. After an error there is none: the tunnel is to be dropped, which ends its streams.
+    pub async fn next(&mut self) -> Option<Result<IncomingStream, Broken>> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                accepted = self.connection.accept() => {
+                    let stream = |(request, respond)| IncomingStream { request, respond, cut: Cut::clone(&self.cut) };
+                    return accepted.map(|accepted| accepted.map(stream).map_err(Broken::from));
+                }
+                event = self.watch.next() => event,
+            };
+            match event {
+                PeerEvent::Stale(reason) => {
+                    self.observer.metrics().tunnel_ended(reason);
+                    self.go_away();
+                }
+                PeerEvent::Revoked(why) => {
+                    self.observer.metrics().tunnel_ended(TunnelEndReason::PeerRevoked);
+                    tracing::warn!(peer = %self.peer.id(), %why, "cut a tunnel");
+                    let _ = self.cut.set(why.clone());
+                    return Some(Err(why.into()));
+                }
+            }
+        }
     }
 
     /// Tells the client to open no more streams here.
@@ -119,7 +155,7 @@ impl IncomingStream {
         }
         let send = self.respond.send_response(response, false)?;
         let open = metrics.tunnel_stream_opened();
-        Ok(TunnelStream { send, receive: self.request.into_body(), _permit: None, _open: open })
+        Ok(TunnelStream { send, receive: self.request.into_body(), cut: self.cut, _permit: None, _open: open })
     }
 
     /// Refuses the stream.

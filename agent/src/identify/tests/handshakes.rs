@@ -4,26 +4,31 @@ use std::{io, sync::Arc, time::Duration};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, HandshakeKind, NamedGroup, RootCertStore,
-    SupportedProtocolVersion, client::WantsClientCert, crypto::aws_lc_rs::default_provider, pki_types::ServerName,
-    sign::SingleCertAndKey, version,
+    AlertDescription, CertificateError, ClientConfig, HandshakeKind, NamedGroup, SupportedProtocolVersion,
+    client::WantsClientCert, crypto::aws_lc_rs::default_provider, pki_types::ServerName, sign::SingleCertAndKey,
+    version,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::authority::{Authority, good, id, self_signed};
+use super::{
+    authority::{Authority, good, id, named_authority},
+    odd::{Bad, bad_certificates},
+};
 use crate::{
     identify::{
-        Clock, HandshakeError, Identity, IssueError, Issuer, Refusal, SignedChain, TlsFacts, TlsSettings, TrustDomains,
-        VerifiedPeer, accept, connect, issue, refusal_by_peer,
+        Clock, CrlFile, HandshakeError, Identity, IssueError, Issuer, Refusal, Revocations, SignedChain, TlsFacts,
+        TlsSettings, TrustDomains, VerifiedPeer, accept, connect, issue, refusal_by_peer,
+        roots::Roots,
         tls::provider,
-        verify::{ClientVerifier, ServerVerifier},
+        verify::{ClientVerifier, Proof, ServerVerifier},
     },
     mesh::SpiffeId,
+    observe::RootName,
 };
 
-const CLIENT: &str = "spiffe://mesh.example/ns/shop/sa/web";
-const SERVER: &str = "spiffe://mesh.example/ns/shop/sa/cart";
+pub(super) const CLIENT: &str = "spiffe://mesh.example/ns/shop/sa/web";
+pub(super) const SERVER: &str = "spiffe://mesh.example/ns/shop/sa/cart";
 const ALIAS: &str = "spiffe://old.example/ns/shop/sa/web";
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -38,7 +43,8 @@ async fn both_sides_prove_who_they_are_with_a_post_quantum_group() {
     let (mut connected, peer_of_client, client_facts) = connected.unwrap();
     assert_eq!(peer_of_server.id(), &id(CLIENT));
     assert_eq!(peer_of_client.id(), &id(SERVER));
-    assert_eq!(client_facts, TlsFacts { version: "TLSv1.3", group: "X25519MLKEM768" });
+    let root = RootName::of(&ca.root_certificate());
+    assert_eq!(client_facts, TlsFacts { version: "TLSv1.3", group: "X25519MLKEM768", root });
     assert_eq!(server_facts, client_facts);
     assert_eq!(connected.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     assert_eq!(accepted.get_ref().1.server_name(), None);
@@ -61,7 +67,7 @@ async fn both_sides_prove_who_they_are_with_a_post_quantum_group() {
 async fn nothing_is_resumed() {
     let ca = Authority::new();
     let (client, server) = (identity(&ca, CLIENT).await, identity(&ca, SERVER).await);
-    let config = client.client_config(&[id(SERVER)]);
+    let config = client.client_config(&[id(SERVER)], Proof::default());
     for _ in 0..2 {
         let (ours, theirs) = duplex(64 * 1024);
         let dial = TlsConnector::from(config.clone()).connect(server_name(), theirs);
@@ -114,85 +120,6 @@ async fn names_beside_the_uri_and_aliases_of_the_domain_are_accepted() {
     }
 }
 
-/// What is wrong with a certificate, what we say, and what the peer is told.
-struct Bad {
-    what: &'static str,
-    key: Arc<SingleCertAndKey>,
-    said: fn(&HandshakeError) -> bool,
-    told: AlertDescription,
-}
-
-/// Certificates that neither a server nor a client may accept; `name` would be right.
-fn bad_certificates(ca: &Authority, name: &str) -> Vec<Bad> {
-    let mut cases = vec![];
-    let mut add = |what, key, said, told| cases.push(Bad { what, key, said, told });
-    let hour = time::Duration::hours(1);
-
-    let mut params = good(&[name]);
-    (params.not_before, params.not_after) = (params.not_before - hour, params.not_before - time::Duration::minutes(1));
-    add(
-        "expired",
-        ca.key_with(&params),
-        |e| matches!(e, HandshakeError::NotValidNow(_)),
-        AlertDescription::CertificateExpired,
-    );
-    let mut params = good(&[name]);
-    (params.not_before, params.not_after) = (params.not_before + hour, params.not_after + hour);
-    add(
-        "not yet valid",
-        ca.key_with(&params),
-        |e| matches!(e, HandshakeError::NotValidNow(_)),
-        AlertDescription::CertificateExpired,
-    );
-
-    let unknown = |e: &HandshakeError| matches!(e, HandshakeError::UnknownIssuer);
-    add("self-signed", self_signed(&good(&[name])), unknown, AlertDescription::UnknownCA);
-    add("another root's", Authority::new().key_with(&good(&[name])), unknown, AlertDescription::UnknownCA);
-
-    let mut params = good(&[name]);
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-    let purpose =
-        |e: &HandshakeError| matches!(e, HandshakeError::Certificate(CertificateError::InvalidPurposeContext { .. }));
-    add("wrong purpose", ca.key_with(&params), purpose, AlertDescription::UnsupportedCertificate);
-
-    let foreign = |e: &HandshakeError| {
-        matches!(e, HandshakeError::Identity(Refusal::TrustDomain { found, expected, aliases: 1 })
-            if found.trust_domain().as_str() == "evil.example" && expected.as_str() == "mesh.example")
-    };
-    let params = good(&["spiffe://evil.example/ns/shop/sa/web"]);
-    add("foreign trust domain", ca.key_with(&params), foreign, AlertDescription::CertificateUnknown);
-
-    let two = |e: &HandshakeError| matches!(e, HandshakeError::Identity(Refusal::UriNames { found: 2 }));
-    add("two URIs", ca.key_with(&good(&[name, CLIENT])), two, AlertDescription::CertificateUnknown);
-    add("the same URI twice", ca.key_with(&good(&[name, name])), two, AlertDescription::CertificateUnknown);
-    let none = |e: &HandshakeError| matches!(e, HandshakeError::Identity(Refusal::UriNames { found: 0 }));
-    let mut params = good(&[]);
-    add("no names", ca.key_with(&params), none, AlertDescription::CertificateUnknown);
-    params.subject_alt_names =
-        vec![SanType::DnsName(name.replace("spiffe://", "").replace('/', ".").try_into().unwrap())];
-    add("a DNS name only", ca.key_with(&params), none, AlertDescription::CertificateUnknown);
-
-    let no_identity = |e: &HandshakeError| matches!(e, HandshakeError::Identity(Refusal::NotIdentity(_)));
-    for odd in [
-        "https://mesh.example/ns/shop/sa/web",
-        "SPIFFE://mesh.example/ns/shop/sa/web",
-        "spiffe://MESH.example/ns/shop/sa/web",
-        "spiffe://mesh.example/ns/shop/sa/Web",
-        "spiffe://mesh.example/ns/shop/sa/*",
-        "spiffe://mesh.example/ns/shop/sa/..",
-        "spiffe://mesh.example/ns/shop/sa/web/",
-        "spiffe://mesh.example/ns/shop/sa/web?x=1",
-        "spiffe://mesh.example/ns//sa/web",
-        "spiffe://mesh.example:15008/ns/shop/sa/web",
-        "spiffe://user@mesh.example/ns/shop/sa/web",
-        "spiffe://mesh.example",
-        "",
-    ] {
-        add(odd, ca.key_with(&good(&[odd])), no_identity, AlertDescription::CertificateUnknown);
-    }
-    cases
-}
-
 #[tokio::test]
 async fn bad_clients_are_refused_and_told_why() {
     let ca = Authority::new();
@@ -237,7 +164,7 @@ async fn bad_servers_are_refused_and_told_why() {
         told: AlertDescription::CertificateUnknown,
     });
     for Bad { what, key, said, told } in cases {
-        let verifier = ClientVerifier::new(&settings(), roots(&ca)).unwrap();
+        let verifier = ClientVerifier::new(&settings(), roots(&ca), Proof::default());
         let config = settings().server_config(key, Arc::new(verifier)).unwrap();
         let (ours, theirs) = duplex(64 * 1024);
         let dialled = [id(SERVER)];
@@ -247,6 +174,37 @@ async fn bad_servers_are_refused_and_told_why() {
         assert!(said(&error), "{what}: {error:?}");
         assert_eq!(served.err().as_ref().and_then(refusal_by_peer), Some(told), "{what}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_revoked_peer_is_refused_on_either_side_and_told_so() {
+    let ca = Authority::new();
+    let (client, server) = (identity(&ca, CLIENT).await, identity(&ca, SERVER).await);
+    let strict = |revoked: &Identity| settings().with_revocations(revocations(&ca.revoke(&[revoked])));
+
+    let strict_server = issue(&ca, &id(SERVER), &strict(&client)).await.unwrap();
+    let config = client.client_config(&[id(SERVER)], Proof::default());
+    let (accepted, alert) = odd_client(&strict_server, &config).await;
+    let error = accepted.err().unwrap();
+    assert!(matches!(error, HandshakeError::Revoked), "{error:?}");
+    assert_eq!(alert, Some(AlertDescription::CertificateRevoked));
+    let another = identity(&ca, CLIENT).await;
+    assert!(shake(&another, &strict_server).await.0.is_ok(), "only that certificate is revoked, and not the identity");
+
+    let strict_client = issue(&ca, &id(CLIENT), &strict(&server)).await.unwrap();
+    let (accepted, connected) = shake(&strict_client, &server).await;
+    assert!(matches!(connected.err().unwrap(), HandshakeError::Revoked));
+    let error = accepted.err().unwrap();
+    assert!(matches!(error, HandshakeError::PeerAlert(AlertDescription::CertificateRevoked)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_revoked_when_it_comes_is_not_adopted() {
+    let (ca, params) = (Authority::new(), named_authority("an intermediate"));
+    let below = ca.below(params);
+    let list = ca.list(&[&below.serial()], time::Duration::HOUR);
+    let error = issue(&below, &id(CLIENT), &settings().with_revocations(revocations(&list))).await.err().unwrap();
+    assert!(matches!(&error, IssueError::Unusable { problem, .. } if problem.contains("revoked")), "{error}");
 }
 
 #[tokio::test]
@@ -311,17 +269,6 @@ async fn a_peer_that_goes_away_is_an_io_error() {
 }
 
 #[tokio::test]
-async fn two_roots_are_trusted_while_one_is_being_replaced() {
-    let old = Authority::new();
-    let new = Authority::new().trusting(&old);
-    let old = old.trusting(&new);
-    let (client, server) = (identity(&old, CLIENT).await, identity(&new, SERVER).await);
-    let (accepted, connected) = shake(&client, &server).await;
-    assert_eq!(accepted.unwrap().0.id(), &id(CLIENT));
-    assert_eq!(connected.unwrap().0.id(), &id(SERVER));
-}
-
-#[tokio::test]
 async fn an_answer_that_peers_would_refuse_is_not_adopted() {
     struct Wrong(Authority, CertificateParams);
     impl Issuer for Wrong {
@@ -359,29 +306,34 @@ impl AsChain for SingleCertAndKey {
     }
 }
 
-fn settings() -> TlsSettings {
+pub(super) fn settings() -> TlsSettings {
     let domains = TrustDomains::new("mesh.example".parse().unwrap(), ["old.example".parse().unwrap()]);
     TlsSettings::new(domains, Clock::system())
 }
 
-async fn identity(ca: &Authority, name: &str) -> Identity {
+pub(super) async fn identity(ca: &Authority, name: &str) -> Identity {
     issue(ca, &id(name), &settings()).await.unwrap()
 }
 
-fn roots(ca: &Authority) -> Arc<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    roots.add(ca.root_certificate()).unwrap();
-    Arc::new(roots)
+fn roots(ca: &Authority) -> Arc<Roots> {
+    Arc::new(Roots::new(&[ca.root_certificate()]).unwrap())
+}
+
+/// The lists of a PEM text.
+pub(super) fn revocations(pem: &str) -> Revocations {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    CrlFile::open(file.path()).unwrap().0
 }
 
 fn server_name() -> ServerName<'static> {
     ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
 }
 
-type Proven = Result<(VerifiedPeer, TlsFacts), HandshakeError>;
+pub(super) type Proven = Result<(VerifiedPeer, TlsFacts), HandshakeError>;
 
 /// Two proper agents.
-async fn shake(client: &Identity, server: &Identity) -> (Proven, Proven) {
+pub(super) async fn shake(client: &Identity, server: &Identity) -> (Proven, Proven) {
     let (ours, theirs) = duplex(64 * 1024);
     let dialled = [server.id().clone()];
     let (accepted, connected) = tokio::join!(accept(server, ours, WITHIN), connect(client, &dialled, theirs, WITHIN));
@@ -398,17 +350,21 @@ fn client_builder(
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Gullible(ServerVerifier::new(
             &settings(),
-            Arc::new(RootCertStore::empty()),
+            roots(&Authority::new()),
             Arc::default(),
+            Proof::default(),
         ))))
 }
 
-fn client_config(key: Arc<SingleCertAndKey>, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+pub(super) fn client_config(
+    key: Arc<SingleCertAndKey>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     client_builder(versions).with_client_cert_resolver(key)
 }
 
 /// What the server made of `config`, and the alert that the client saw.
-async fn odd_client(
+pub(super) async fn odd_client(
     server: &Identity,
     config: &ClientConfig,
 ) -> (Result<VerifiedPeer, HandshakeError>, Option<AlertDescription>) {

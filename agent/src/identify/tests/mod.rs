@@ -1,7 +1,9 @@
-//! Handshakes with good and bad peers, and renewal under a paused clock.
+//! Handshakes with good, bad and odd peers, roots that replace each other, and renewal under a paused clock.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod authority;
+pub(crate) mod authority;
 mod handshakes;
+mod odd;
 mod renewal;
+mod rotation;

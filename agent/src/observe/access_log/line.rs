@@ -81,6 +81,7 @@ pub const FIELDS: &[Field] = &[
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
     field("tls_version", "TLS version between the nodes", |s| tls(s.transport).0),
     field("tls_group", "key exchange group between the nodes", |s| tls(s.transport).1),
+    field("tls_root", "short name of the root that vouches for the other node's certificate", |s| root(s.transport)),
     field("error", "the error in words", |s| {
         s.failure.as_ref().map_or(Value::None, |failure| Value::Text(failure.error.clone()))
     }),
@@ -145,7 +146,14 @@ fn identity(party: Option<&Party>) -> Value {
 fn tls(transport: Transport) -> (Value, Value) {
     match transport {
         Transport::Plain => (Value::None, Value::None),
-        Transport::Hbone { tls_version, group } => (Value::Word(tls_version), Value::Word(group)),
+        Transport::Hbone { tls_version, group, root: _ } => (Value::Word(tls_version), Value::Word(group)),
+    }
+}
+
+fn root(transport: Transport) -> Value {
+    match transport {
+        Transport::Plain => Value::None,
+        Transport::Hbone { root, .. } => Value::Text(root.to_string()),
     }
 }
 

@@ -12,6 +12,8 @@ use super::{Metrics, instrument::unset};
 pub(super) struct Derived {
     published: Mutex<Option<Instant>>,
     first_expiry: Mutex<Option<SystemTime>>,
+    first_root_expiry: Mutex<Option<SystemTime>>,
+    crl_next_update: Mutex<Option<SystemTime>>,
 }
 
 impl Metrics {
@@ -26,15 +28,31 @@ impl Metrics {
         *self.derived.first_expiry.lock() = not_after;
     }
 
+    /// When the first of the trusted roots ends; `None` while there is none.
+    pub fn set_first_root_expiry(&self, not_after: Option<SystemTime>) {
+        *self.derived.first_root_expiry.lock() = not_after;
+    }
+
+    /// When the first revocation list should have been replaced; `None` while there is none.
+    pub fn set_crl_next_update(&self, next_update: Option<SystemTime>) {
+        *self.derived.crl_next_update.lock() = next_update;
+    }
+
     /// Works out the gauges as of now.
     pub(super) fn refresh_derived(&self) {
         match *self.derived.published.lock() {
             Some(at) => self.snapshot_age.set(at.elapsed().as_secs_f64()),
             None => unset(&self.snapshot_age),
         }
-        match *self.derived.first_expiry.lock() {
-            Some(end) => self.certificate_expiry.set(seconds_until(end, SystemTime::now())),
-            None => unset(&self.certificate_expiry),
+        for (moment, gauge) in [
+            (&self.derived.first_expiry, &self.certificate_expiry),
+            (&self.derived.first_root_expiry, &self.root_expiry),
+            (&self.derived.crl_next_update, &self.crl_next_update),
+        ] {
+            match *moment.lock() {
+                Some(end) => gauge.set(seconds_until(end, SystemTime::now())),
+                None => unset(gauge),
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ closed_label! {
         Ok = "ok",
         /// The peer's chain does not lead to a trusted root, or it has expired.
         UntrustedCertificate = "untrusted_certificate",
+        /// The peer's certificate, or that of an intermediate, is in a revocation list.
+        RevokedCertificate = "revoked_certificate",
         /// The certificate is good, but it is not of the expected identity or trust domain.
         WrongIdentity = "wrong_identity",
         /// The peer showed no certificate.
@@ -104,6 +106,28 @@ closed_label! {
         Tls = "tls",
         /// HTTP/2 could not be started.
         Http2 = "http2",
+    }
+}
+
+closed_label! {
+    /// Why this agent ends a tunnel of its own accord.
+    TunnelEndReason {
+        /// The peer's certificate was revoked: the tunnel and what is in it is cut.
+        PeerRevoked = "peer_revoked",
+        /// The peer's certificate has expired: no new connections, the open ones go on.
+        PeerExpired = "peer_expired",
+        /// The root that vouched for the peer is not trusted any more: as above.
+        RootRemoved = "root_removed",
+    }
+}
+
+closed_label! {
+    /// What came of reading the CRL file.
+    CrlLoad {
+        /// In force.
+        Ok = "ok",
+        /// Missing or not readable: what was read before stays in force.
+        Failed = "failed",
     }
 }
 

@@ -8,6 +8,7 @@ mod instrument;
 mod labels;
 mod process;
 mod reference;
+mod root_labels;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,20 +17,24 @@ mod traffic_labels;
 
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
-    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, EventResult, HandshakeResult, LookupResult,
-    RefusedReason, RestartReason, Side,
+    BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, HandshakeResult,
+    LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
 };
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
 pub(super) use traffic::{Series, Traffic};
 pub(super) use traffic_labels::LabelSet;
 
+use std::time::Instant;
+
 use prometheus::{Encoder, Registry, TextEncoder};
+
+use super::RootName;
 
 /// `Content-Type` of what [`render`] returns.
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
 
-/// Label value of TLS version and group where the handshake agreed on none.
+/// Label value of TLS version and group where the handshake agreed on none, and of the root where none vouches for the peer.
 const NONE: &str = "none";
 
 /// Builds every metric, in a registry of its own.
@@ -100,26 +105,46 @@ impl Metrics {
         self.refused.of(reason).inc();
     }
 
-    /// A handshake ended well; names as rustls gives them.
-    pub fn handshake_done(&self, side: Side, tls_version: &'static str, group: &'static str) {
-        self.handshake(side, HandshakeResult::Ok, Some(tls_version), Some(group));
+    /// A handshake ended well; names as rustls gives them, and the root that vouches for the peer.
+    pub fn handshake_done(&self, side: Side, tls_version: &'static str, group: &'static str, root: RootName) {
+        self.handshake(side, HandshakeResult::Ok, [tls_version, group], Some(root));
     }
 
     /// A handshake failed before version and group were agreed.
     pub fn handshake_failed(&self, side: Side, result: HandshakeResult) {
-        self.handshake(side, result, None, None);
+        self.handshake(side, result, [NONE, NONE], None);
     }
 
-    /// A handshake ended.
-    pub fn handshake(
-        &self,
-        side: Side,
-        result: HandshakeResult,
-        tls_version: Option<&'static str>,
-        group: Option<&'static str>,
-    ) {
-        let values = [side.as_str(), result.as_str(), tls_version.unwrap_or(NONE), group.unwrap_or(NONE)];
-        self.handshakes.with_label_values(&values).inc();
+    fn handshake(&self, side: Side, result: HandshakeResult, agreed: [&'static str; 2], root: Option<RootName>) {
+        let [version, group] = agreed;
+        let values = [side.as_str(), result.as_str(), version, group];
+        self.root_labels.count(&self.handshakes, values, root, Instant::now());
+    }
+
+    /// Forgets roots that no handshake was verified by for a while.
+    pub(super) fn expire_roots(&self, now: Instant) {
+        self.root_labels.expire(&self.handshakes, now);
+    }
+
+    /// This agent ends a tunnel, or takes no new connections into it, because of the peer's certificate.
+    pub fn tunnel_ended(&self, reason: TunnelEndReason) {
+        self.tunnels_ended.of(reason).inc();
+    }
+
+    /// A CRL file was read, or could not be.
+    pub fn crl_load(&self, result: CrlLoad) {
+        self.crl_loads.of(result).inc();
+    }
+
+    /// What the CRL file in force says: certificates that it names, and lists that no trusted issuer has signed.
+    pub fn set_crl(&self, entries: usize, unverified: usize) {
+        self.crl_entries.set(gauge_value(entries));
+        self.crl_unverified.set(gauge_value(unverified));
+    }
+
+    /// How many roots are trusted now.
+    pub fn set_trusted_roots(&self, count: usize) {
+        self.trusted_roots.set(gauge_value(count));
     }
 
     /// A tunnel is up while the returned guard lives.

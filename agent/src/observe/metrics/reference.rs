@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use super::{
     labels::{
-        BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, RestartReason, Side,
+        BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, HandshakeResult, RefusedReason,
+        RestartReason, Side, TunnelEndReason,
     },
+    root_labels::MAX_ROOTS,
     table::TABLE,
     traffic::{MAX_LABEL_SETS, TCP_LABELS, UNUSED},
 };
@@ -26,6 +28,7 @@ pub fn metrics_reference() -> String {
         let _ = writeln!(page, "| `{}` | {} | {} | {} | {} |", row.name, row.kind, row.unit, labels, row.help);
     }
     tcp_labels(&mut page);
+    root_label(&mut page);
     label_values(&mut page);
     flags(&mut page);
     access_log(&mut page);
@@ -44,14 +47,27 @@ fn tcp_labels(page: &mut String) {
     );
 }
 
+fn root_label(page: &mut String) {
+    let _ = write!(
+        page,
+        "\n### Label root\n\nThe root that vouches for the peer, by the first 16 hexadecimal digits of the SHA-256 of its \
+         certificate\n(`openssl x509 -in root.pem -outform DER | sha256sum | cut -c1-16`; `heddle status` lists the trusted ones). \
+         The series of a root\nthat no handshake was verified by for {} minutes are removed; beyond {MAX_ROOTS} roots handshakes count \
+         under `unknown`.\n",
+        UNUSED.as_secs() / 60
+    );
+}
+
 fn label_values(page: &mut String) {
     page.push_str("\n### Closed label values\n\n| metric | label | values |\n|---|---|---|\n");
     values::<BypassReason>(page, "heddle_bypassed_connections_total", "reason");
     values::<RefusedReason>(page, "heddle_refused_connections_total", "reason");
     values::<Side>(page, "heddle_handshakes_total, heddle_tunnels_open", "side");
     values::<HandshakeResult>(page, "heddle_handshakes_total", "result");
+    values::<TunnelEndReason>(page, "heddle_tunnels_ended_total", "reason");
     values::<DialResult>(page, "heddle_tunnel_dials_total", "result");
     values::<CertificateState>(page, "heddle_certificates", "state");
+    values::<CrlLoad>(page, "heddle_crl_loads_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
 }
 

@@ -9,9 +9,10 @@ use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
-        BypassReason, CertificateState, DialResult, DocumentLabel, EventResult, LookupResult, RefusedReason,
-        RestartReason, Side,
+        BypassReason, CertificateState, CrlLoad, DialResult, DocumentLabel, EventResult, LookupResult, RefusedReason,
+        RestartReason, Side, TunnelEndReason,
     },
+    root_labels::RootLabels,
     traffic::TCP_LABELS,
 };
 
@@ -22,6 +23,7 @@ macro_rules! metrics {
         pub struct Metrics {
             $(#[doc = $help] $vis $field: $handle,)+
             pub(super) derived: Derived,
+            pub(super) root_labels: RootLabels,
         }
 
         /// Every row, in the order of the reference.
@@ -38,7 +40,7 @@ macro_rules! metrics {
             pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
                 let mut rows = TABLE.iter();
                 let mut next = || rows.next().ok_or(prometheus::Error::AlreadyReg);
-                Ok(Self { $($field: Instrument::build(next()?, registry)?,)+ derived: Derived::default() })
+                Ok(Self { $($field: Instrument::build(next()?, registry)?,)+ derived: Derived::default(), root_labels: RootLabels::default() })
             }
         }
     };
@@ -61,10 +63,12 @@ metrics! {
         "Connections of enrolled pods that were carried in the clear, by reason.";
     pub(super) refused: ByLabel<RefusedReason, IntCounter> = "heddle_refused_connections_total" ["connections"] &["reason"],
         "Connections refused before anything was dialled for them, by reason.";
-    pub(super) handshakes: IntCounterVec = "heddle_handshakes_total" ["handshakes"] &["side", "result", "version", "group"],
-        "TLS handshakes between nodes; version and group are \"none\" where none was agreed.";
+    pub(super) handshakes: IntCounterVec = "heddle_handshakes_total" ["handshakes"] &["side", "result", "version", "group", "root"],
+        "TLS handshakes between nodes; version and group are \"none\" where none was agreed, root where none vouches for the peer.";
     pub(super) tunnels: ByLabel<Side, IntGauge> = "heddle_tunnels_open" ["tunnels"] &["side"],
         "HBONE connections to and from other agents.";
+    pub(super) tunnels_ended: ByLabel<TunnelEndReason, IntCounter> = "heddle_tunnels_ended_total" ["tunnels"] &["reason"],
+        "Tunnels that this agent cut, or takes no new connections into, because of the peer's certificate.";
     pub(super) tunnel_streams: IntGauge = "heddle_tunnel_streams_open" ["streams"] &[],
         "Connections inside HBONE tunnels, both sides of this node together.";
     pub(super) tunnel_dials: ByLabel<DialResult, IntCounter> = "heddle_tunnel_dials_total" ["requests"] &["result"],
@@ -79,6 +83,18 @@ metrics! {
         "Identities of this node's pods by the state of their certificate.";
     pub(super) certificate_expiry: Gauge = "heddle_certificate_expiry_seconds" ["seconds"] &[],
         "Time until the first of this node's certificates ends; negative when it has, NaN while there is none.";
+    pub(super) trusted_roots: IntGauge = "heddle_trusted_roots" ["certificates"] &[],
+        "Root certificates that peers of this node may be vouched for by; more than one while a root is being replaced.";
+    pub(super) root_expiry: Gauge = "heddle_trusted_root_expiry_seconds" ["seconds"] &[],
+        "Time until the first of the trusted roots ends; negative when it has, NaN while there is none.";
+    pub(super) crl_entries: IntGauge = "heddle_crl_entries" ["certificates"] &[],
+        "Certificates that the revocation lists in force name.";
+    pub(super) crl_unverified: IntGauge = "heddle_crl_unverified_lists" ["lists"] &[],
+        "Revocation lists in the CRL file that no known issuer has signed, and that revoke nothing.";
+    pub(super) crl_next_update: Gauge = "heddle_crl_next_update_seconds" ["seconds"] &[],
+        "Time until the first revocation list in force should have been replaced; negative when it is late, NaN while there is none.";
+    pub(super) crl_loads: ByLabel<CrlLoad, IntCounter> = "heddle_crl_loads_total" ["reads"] &["result"],
+        "Times that the CRL file was read; after a failed one the lists read last stay in force.";
     pub(super) snapshot_generation: IntGauge = "heddle_snapshot_generation" ["number"] &[],
         "Generation of the mesh snapshot in force; 0 while there is none.";
     pub(super) snapshot_age: Gauge = "heddle_snapshot_age_seconds" ["seconds"] &[],

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{traffic::UNUSED, *};
+use super::{root_labels::MAX_ROOTS, traffic::UNUSED, *};
 use crate::observe::{
     Reporter, ResponseFlag, Transport,
     tests::{party, workload},
@@ -63,7 +63,8 @@ fn typed_handles_reach_their_series() {
     let (registry, metrics) = new().unwrap();
     metrics.bypassed(BypassReason::ExcludedPort, 1);
     metrics.refused(RefusedReason::Loop);
-    metrics.handshake_done(Side::Client, "TLSv1_3", "X25519MLKEM768");
+    let root = RootName::of(b"abc");
+    metrics.handshake_done(Side::Client, "TLSv1_3", "X25519MLKEM768", root);
     metrics.handshake_failed(Side::Server, HandshakeResult::NoCertificate);
     metrics.tunnel_dial(DialResult::Timeout);
     metrics.set_certificates(CertificateState::Valid, 3);
@@ -74,8 +75,8 @@ fn typed_handles_reach_their_series() {
     for line in [
         r#"heddle_bypassed_connections_total{reason="excluded_port"} 1"#,
         r#"heddle_refused_connections_total{reason="loop"} 1"#,
-        r#"heddle_handshakes_total{group="X25519MLKEM768",result="ok",side="client",version="TLSv1_3"} 1"#,
-        r#"heddle_handshakes_total{group="none",result="no_certificate",side="server",version="none"} 1"#,
+        r#"heddle_handshakes_total{group="X25519MLKEM768",result="ok",root="ba7816bf8f01cfea",side="client",version="TLSv1_3"} 1"#,
+        r#"heddle_handshakes_total{group="none",result="no_certificate",root="none",side="server",version="none"} 1"#,
         r#"heddle_tunnel_dials_total{result="timeout"} 1"#,
         r#"heddle_certificates{state="valid"} 3"#,
         r#"heddle_objects{kind="Pod"} 4"#,
@@ -90,6 +91,29 @@ fn typed_handles_reach_their_series() {
         scraped(&registry, &metrics, r#"heddle_tunnels_open{side="client"}"#).concat(),
         r#"heddle_tunnels_open{side="client"} 0"#
     );
+}
+
+#[test]
+fn roots_of_handshakes_are_bounded_and_removed_when_unused() {
+    let (registry, metrics) = new().unwrap();
+    let roots: Vec<_> = (0..MAX_ROOTS + 2).map(|n| RootName::of(n.to_string().as_bytes())).collect();
+    for root in &roots {
+        metrics.handshake_done(Side::Client, "TLSv1.3", "X25519", *root);
+    }
+    let with = |root: &str| scraped(&registry, &metrics, &format!("root=\"{root}\"")).len();
+    let visible = roots.iter().filter(|root| with(&root.to_string()) == 1).count();
+    assert_eq!(visible, MAX_ROOTS);
+    assert_eq!(
+        scraped(&registry, &metrics, "root=\"unknown\""),
+        [r#"heddle_handshakes_total{group="X25519",result="ok",root="unknown",side="client",version="TLSv1.3"} 2"#]
+    );
+
+    metrics.expire_roots(Instant::now() + UNUSED - Duration::from_secs(60));
+    assert_eq!(with(&roots[0].to_string()), 1);
+    metrics.expire_roots(Instant::now() + UNUSED);
+    assert!(roots.iter().all(|root| with(&root.to_string()) == 0));
+    metrics.handshake_done(Side::Client, "TLSv1.3", "X25519", roots[MAX_ROOTS]);
+    assert_eq!(with(&roots[MAX_ROOTS].to_string()), 1, "there is room again");
 }
 
 #[test]
