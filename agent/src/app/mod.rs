@@ -3,6 +3,7 @@
 mod agent;
 mod data_threads;
 mod events;
+mod held;
 mod kernel_log;
 mod metrics;
 mod pods;

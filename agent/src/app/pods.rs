@@ -1,22 +1,21 @@
 //! Keeps what is enrolled in line with the snapshot: certificates first, then capture; the other way round on release.
+//!
+//! New pods wait for their certificates side by side, and each is enrolled when its own is there.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 
+use super::held::Held;
 use crate::{
     admin::Readiness,
     capture::{EnrolledPod, Enrolment, EnrolmentError, Released},
     identify::Certificates,
-    mesh::{Membership, MeshState, SnapshotHandle, Workload, WorkloadUid},
+    mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
     observe::{BypassReason, Observer},
 };
 
@@ -40,10 +39,11 @@ pub(super) struct Pods {
     snapshot: SnapshotHandle,
     observer: Observer,
     readiness: Readiness,
+    /// Pods without a certificate yet, and until when they wait for it.
+    waiting: HashMap<WorkloadUid, Instant>,
     failing: HashMap<WorkloadUid, Failing>,
     leftovers_released: bool,
-    /// Identities held, by pod: a pod's service account never changes, but the pod goes.
-    held: HashMap<WorkloadUid, Arc<Workload>>,
+    held: Held,
 }
 
 /// A pod that could not be enrolled.
@@ -62,13 +62,14 @@ impl Pods {
     ) -> Self {
         Self {
             enrolment,
+            held: Held::new(certificates.clone()),
             certificates,
             snapshot,
             observer,
             readiness,
+            waiting: HashMap::new(),
             failing: HashMap::new(),
             leftovers_released: false,
-            held: HashMap::new(),
         }
     }
 
@@ -77,13 +78,16 @@ impl Pods {
     pub(super) async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
         let mut look = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut issued = self.certificates.changes();
         loop {
             self.reconcile().await;
             self.release_leftovers(&mesh);
-            let retry = self.failing.values().map(|failing| failing.retry_at).min();
+            let retries = self.failing.values().map(|failing| failing.retry_at);
+            let again = retries.chain(self.waiting.values().copied()).min();
             tokio::select! {
                 changed = mesh.changed() => if changed.is_err() { return },
-                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+                Ok(()) = issued.changed(), if !self.waiting.is_empty() => {}
                 _ = look.tick() => if self.enrolment.find_moved() {
                     info!("a pod's network namespace was made anew; enrolling it again");
                 },
@@ -95,7 +99,8 @@ impl Pods {
     /// still captured from an earlier time, and to release it would set its traffic free. While the state on disk is in
     /// force instead of what the API server has, that is a problem of the source too, and so nothing is released.
     fn release_leftovers(&mut self, mesh: &watch::Receiver<MeshState>) {
-        if self.leftovers_released || !self.failing.is_empty() || !mesh.borrow().source_problems.is_empty() {
+        let all_enrolled = self.failing.is_empty() && self.waiting.is_empty();
+        if self.leftovers_released || !all_enrolled || !mesh.borrow().source_problems.is_empty() {
             return;
         }
         match self.enrolment.release_leftovers() {
@@ -111,39 +116,42 @@ impl Pods {
 
     async fn reconcile(&mut self) {
         let snapshot = self.snapshot.load();
-        let wanted: HashSet<_> = snapshot.local_pods().iter().map(|workload| workload.uid.clone()).collect();
-        let mut gone: Vec<_> = self.held.keys().filter(|uid| !wanted.contains(*uid)).cloned().collect();
-        if !gone.is_empty() {
-            // A pod that is to be in the mesh, but lacks what enrolment needs, keeps what is in force. The whole mesh is
-            // looked at only here: most changes release nobody.
-            let enrolled = |workload: &&&Arc<Workload>| workload.membership == Membership::Enrolled;
-            let lacking: HashSet<_> = snapshot.workloads().iter().filter(enrolled).map(|w| w.uid.clone()).collect();
-            gone.retain(|uid| !lacking.contains(uid));
-        }
+        let gone = self.held.gone(&snapshot);
         self.release_all(&gone).await;
         for workload in snapshot.local_pods() {
-            let waiting = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());
+            if self.held.hold(workload) {
+                self.waiting.insert(workload.uid.clone(), Instant::now() + CERTIFICATE_WAIT);
+                self.readiness.missing(&pod_name(workload), "not enrolled yet");
+            }
+            let pausing = self.failing.get(&workload.uid).is_some_and(|failing| failing.retry_at > Instant::now());
             if self.enrolment.is_current(workload) {
                 // A mistake that was taken back leaves nothing to repair.
                 if self.failing.remove(&workload.uid).is_some() {
                     self.readiness.met(&pod_name(workload));
                 }
-            } else if !waiting {
-                self.enrol(workload).await;
+            } else if !pausing && !self.waits_for_certificate(workload) {
+                self.enrol(workload);
             }
         }
         self.observer.metrics().set_enrolled_pods(self.enrolment.count());
     }
 
-    async fn enrol(&mut self, workload: &Arc<Workload>) {
+    fn waits_for_certificate(&mut self, workload: &Workload) -> bool {
+        let Some(until) = self.waiting.get(&workload.uid) else { return false };
+        let is_there = self.certificates.get(&workload.identity).is_some();
+        if !is_there && Instant::now() < *until {
+            return true;
+        }
+        if !is_there {
+            let (pod, identity) = (pod_name(workload), &workload.identity);
+            warn!(%pod, %identity, "no certificate yet; enrolling all the same, connections are refused until it comes");
+        }
+        self.waiting.remove(&workload.uid);
+        false
+    }
+
+    fn enrol(&mut self, workload: &Arc<Workload>) {
         let name = pod_name(workload);
-        if self.held.insert(workload.uid.clone(), Arc::clone(workload)).is_none() {
-            self.certificates.hold(&workload.identity);
-            self.readiness.missing(&name, "not enrolled yet");
-        }
-        if timeout(CERTIFICATE_WAIT, self.certificates.wait_for(&workload.identity)).await.is_err() {
-            warn!(pod = %name, identity = %workload.identity, "no certificate yet; enrolling all the same, connections are refused until it comes");
-        }
         match self.enrolment.enrol(workload) {
             Ok(new) => {
                 self.failing.remove(&workload.uid);
@@ -179,32 +187,31 @@ impl Pods {
     /// Two steps, with a moment between them for connections that are just being handed over: they still find the
     /// listeners, and the certificate.
     async fn release_all(&mut self, uids: &[WorkloadUid]) {
-        let released: Vec<_> = uids.iter().filter_map(|uid| self.release(uid)).collect();
+        let released: Vec<_> = uids.iter().filter_map(|uid| Some((uid, self.release(uid)?))).collect();
         if released.is_empty() {
             return;
         }
         sleep(HANDSHAKE_GRACE).await;
-        for (workload, released) in released {
+        for (uid, released) in released {
             if let Some(Err(error)) = released.map(|released| self.enrolment.forget(&released)) {
-                error!(pod = %pod_name(&workload), %error, "forget a released pod");
+                error!(uid = %uid.0, %error, "forget a released pod");
             }
-            self.certificates.release(&workload.identity);
+            self.held.release(uid);
         }
     }
 
-    fn release(&mut self, uid: &WorkloadUid) -> Option<(Arc<Workload>, Option<Released>)> {
-        let workload = Arc::clone(self.held.get(uid)?);
-        let name = pod_name(&workload);
+    /// `None` where it failed: the pod stays captured, holds its identity, and is tried again.
+    fn release(&mut self, uid: &WorkloadUid) -> Option<Option<Released>> {
+        let name = pod_name(self.held.pod(uid)?);
         match self.enrolment.release(uid) {
             Ok(released) => {
                 self.readiness.forget(&name);
-                self.held.remove(uid);
+                self.waiting.remove(uid);
                 self.failing.remove(uid);
                 info!(pod = %name, "released");
-                Some((workload, released))
+                Some(released)
             }
             Err(error) => {
-                // It stays captured, and is tried again with the next change.
                 error!(pod = %name, %error, "release a pod");
                 None
             }

@@ -18,7 +18,7 @@ use super::{
     clock::Clock,
     identity::Identity,
     issuer::{IssueError, Issuer},
-    renewal::{MAX_PAUSE, Renewal},
+    renewal::{ROOTS_AGAIN, Renewal},
     roots::Root,
     tls::TlsSettings,
 };
@@ -198,7 +198,11 @@ struct Entry {
     current: Option<Arc<Identity>>,
     due: SystemTime,
     failures: u32,
+    /// The pause after the last failure.
+    pause: Duration,
     last_error: Option<String>,
+    /// When it was last to be renewed early for its roots.
+    hurried: Option<SystemTime>,
 }
 
 impl Shared {
@@ -211,15 +215,22 @@ impl Shared {
         self.entries.read().iter().map(|(id, entry)| (id.clone(), entry.due(now))).collect()
     }
 
-    /// Adopts `identity` unless it was released meanwhile.
-    pub(super) fn succeeded(&self, identity: Identity, due: SystemTime) {
-        if let Some(entry) = self.entries.write().get_mut(identity.id()) {
-            entry.current = Some(Arc::new(identity));
+    /// Adopts `identity` unless it was released meanwhile. Those that trust other roots are renewed soon, each after a pause
+    /// of its own; says how many that became.
+    pub(super) fn succeeded(&self, identity: Identity, due: SystemTime, pause: impl FnMut() -> Duration) -> usize {
+        let mut hurried = 0;
+        let mut entries = self.entries.write();
+        if let Some(entry) = entries.get_mut(identity.id()) {
+            let identity = Arc::new(identity);
+            entry.current = Some(identity.clone());
             entry.due = due;
             entry.failures = 0;
             entry.last_error = None;
+            hurried = hurry_those_with_other_roots(&mut entries, &identity, self.clock.now(), pause);
         }
+        drop(entries);
         self.changed.send_replace(());
+        hurried
     }
 
     /// Keeps what there is, and asks again after `pause`, given the number of failures in a row.
@@ -228,15 +239,27 @@ impl Shared {
         if let Some(entry) = self.entries.write().get_mut(id) {
             entry.failures = entry.failures.saturating_add(1);
             entry.last_error = Some(error.to_string());
-            entry.due = now + pause(entry.failures);
+            entry.pause = pause(entry.failures);
+            entry.due = now + entry.pause;
         }
         self.changed.send_replace(());
     }
 }
 
+fn hurry_those_with_other_roots(
+    entries: &mut HashMap<SpiffeId, Entry>,
+    latest: &Identity,
+    now: SystemTime,
+    mut pause: impl FnMut() -> Duration,
+) -> usize {
+    let differs = |entry: &&mut Entry| entry.current.as_ref().is_some_and(|current| !current.has_roots_of(latest));
+    entries.values_mut().filter(differs).filter_map(|entry| entry.hurry(now, pause()).then_some(())).count()
+}
+
 impl Entry {
     fn due_at(due: SystemTime) -> Self {
-        Self { holders: 0, current: None, due, failures: 0, last_error: None }
+        let (current, last_error, hurried) = (None, None, None);
+        Self { holders: 0, current, due, failures: 0, pause: Duration::ZERO, last_error, hurried }
     }
 
     /// A clock that was set back leaves certificates that are not valid yet and times that are too far off.
@@ -245,8 +268,19 @@ impl Entry {
         match self.failures {
             0 if usable => self.due,
             0 => now,
-            _ => self.due.min(now + MAX_PAUSE),
+            _ => self.due.min(now + self.pause),
         }
+    }
+
+    /// Brings the next request forward to `pause` from now, but not again soon after an earlier time. Says whether it did.
+    fn hurry(&mut self, now: SystemTime, pause: Duration) -> bool {
+        let from = self.hurried.map_or(now, |last| now.max(last + ROOTS_AGAIN));
+        if self.due <= from + pause {
+            return false;
+        }
+        self.hurried = Some(from);
+        self.due = from + pause;
+        true
     }
 
     fn status(&self, id: &SpiffeId, now: SystemTime) -> CertificateStatus {

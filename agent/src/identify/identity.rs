@@ -67,6 +67,12 @@ impl Identity {
         &self.serial
     }
 
+    /// Whether both trust the same roots.
+    pub(super) fn has_roots_of(&self, other: &Self) -> bool {
+        let (own, others) = (&self.roots.roots, &other.roots.roots);
+        own.iter().all(|root| others.contains(root)) && others.iter().all(|root| own.contains(root))
+    }
+
     /// Whether the certificate is valid at `now`.
     pub fn is_valid(&self, now: SystemTime) -> bool {
         self.not_before <= now && now < self.not_after

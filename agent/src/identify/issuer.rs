@@ -68,8 +68,8 @@ pub enum IssueError {
         /// What happened.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The issuer could not be reached.
-    #[error("no certificate for {id}: the certificate authority did not answer: {source}")]
+    /// The issuer could not be asked, or gave no answer; the source says why, and what to do.
+    #[error("no certificate for {id}: {source}")]
     Unreachable {
         /// Asked for.
         id: SpiffeId,
@@ -92,4 +92,19 @@ pub enum IssueError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl IssueError {
+    /// Whether the issuer said no. It is asked again all the same, since what it knows of this node's pods may be a little
+    /// behind, but less and less often.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::TrustDomain { .. } | Self::Refused { .. } => true,
+            Self::Request { .. }
+            | Self::Signing { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Unusable { .. } => false,
+        }
+    }
 }

@@ -4,6 +4,10 @@
 //! with growing pauses; meanwhile the old certificate serves as long as it is valid. Of one identity there is one
 //! request at a time, of all of them at most [`MAX_REQUESTS`]. All pauses are spread, so that a thousand agents that
 //! lost the same authority do not come back in the same second.
+//!
+//! An answer also says which roots to trust. When it says something else than the others' answers did, a root is being
+//! added or taken away, and the others are renewed within [`ROOTS_WITHIN`] to hear the same: this keeps what an identity
+//! trusts to what the authority said with it, and needs no second way in which roots come.
 
 use std::{
     collections::HashSet,
@@ -94,12 +98,16 @@ impl Renewal {
             Ok(identity) => {
                 let due = renewal_due(self.shared.now(), identity.not_after(), &mut self.random);
                 tracing::info!(%id, serial = identity.serial(), "certificate issued");
-                self.shared.succeeded(identity, due);
+                let random = &mut self.random;
+                let others = self.shared.succeeded(identity, due, || ROOTS_WITHIN.mul_f64(random.f64()));
+                if others > 0 {
+                    tracing::info!(%id, others, "the authority has other roots than before; renewing the other certificates");
+                }
             }
             Err(error) => {
                 tracing::warn!(%id, %error, "certificate not issued; will ask again");
                 let random = &mut self.random;
-                self.shared.failed(id, &error, |failures| retry_pause(failures, random));
+                self.shared.failed(id, &error, |failures| retry_pause(failures, error.is_refusal(), random));
             }
         }
     }
@@ -111,10 +119,11 @@ fn renewal_due(now: SystemTime, not_after: SystemTime, random: &mut fastrand::Rn
     now + (left / 2).mul_f64(0.9 + 0.2 * random.f64()).max(FIRST_PAUSE)
 }
 
-/// 0.5 s, 1 s, 2 s ... 60 s; each shortened by up to half.
-fn retry_pause(failures: u32, random: &mut fastrand::Rng) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    (FIRST_PAUSE * 2_u32.pow(doublings)).min(MAX_PAUSE).mul_f64(0.5 + 0.5 * random.f64())
+/// 0.5 s, 1 s, 2 s ... 60 s, and after a refusal 0.5 s, 2 s, 8 s ... 300 s; each shortened by up to half.
+fn retry_pause(failures: u32, refused: bool, random: &mut fastrand::Rng) -> Duration {
+    let (factor, longest): (u32, _) = if refused { (4, LONGEST_REFUSED_PAUSE) } else { (2, MAX_PAUSE) };
+    let growth = factor.saturating_pow(failures.saturating_sub(1));
+    FIRST_PAUSE.saturating_mul(growth).min(longest).mul_f64(0.5 + 0.5 * random.f64())
 }
 
 /// Enough to fill a node of a few hundred service accounts in seconds, and little for an authority to bear.
@@ -123,6 +132,12 @@ const MAX_REQUESTS: usize = 16;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// After a long outage of the authority, recovery takes no longer than this.
-pub(super) const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// Whoever said no has decided: what is left to wait for is a person.
+const LONGEST_REFUSED_PAUSE: Duration = Duration::from_secs(300);
+/// Within this time every identity has heard of a root that one has heard of. A rotation leaves hours between its steps.
+const ROOTS_WITHIN: Duration = Duration::from_secs(60);
+/// Replicas of an authority that contradict each other must not have everything renewed again and again.
+pub(super) const ROOTS_AGAIN: Duration = Duration::from_secs(3600);
 /// Sleep does not see a clock that is set or a machine that was suspended, so look again this often.
 const MAX_SLEEP: Duration = Duration::from_secs(60);

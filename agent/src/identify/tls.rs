@@ -56,7 +56,8 @@ impl TlsSettings {
         &self.domains
     }
 
-    pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
+    /// The one provider, for connections to the authority too.
+    pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
         &self.provider
     }
 

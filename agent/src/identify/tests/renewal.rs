@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use rustls::pki_types::CertificateSigningRequestDer;
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use tokio::time::{Instant, sleep};
 
 use super::authority::id;
@@ -190,7 +190,79 @@ async fn a_clock_that_was_set_back_has_certificates_requested_at_once() {
     sleep(LIFETIME).await;
     assert_eq!(bed.store.status()[0].state, CertificateState::Expired);
     let long_before = now - LIFETIME;
-    assert_eq!(due_at(long_before), long_before + Duration::from_secs(60));
+    let pause = due_at(long_before).duration_since(long_before).unwrap();
+    assert!(pause >= Duration::from_secs(30) && pause <= Duration::from_secs(60), "{pause:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_repeated_less_and_less_often_and_mended_without_a_restart() {
+    let bed = Bed::new(Duration::ZERO);
+    bed.issuer.refusing.store(true, Ordering::Relaxed);
+    bed.store.hold(&id(WEB));
+    sleep(Duration::from_secs(3600)).await;
+    let started = bed.issuer.log.lock().started.clone();
+    let pauses: Vec<_> = started.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let slack = Duration::from_millis(2);
+    for (n, pause) in pauses.iter().enumerate() {
+        let full = Duration::from_millis(500 << (2 * n).min(20)).min(Duration::from_secs(300));
+        assert!(*pause >= full / 2 && *pause <= full + slack, "pause {n}: {pause:?}");
+    }
+    assert!(pauses.len() > 12 && pauses.len() < 32, "{pauses:?}");
+    bed.issuer.refusing.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(301)).await;
+    assert_eq!(bed.store.status()[0].state, CertificateState::Valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_was_away_answers_the_next_try() {
+    let bed = Bed::new(Duration::ZERO);
+    bed.issuer.down.store(true, Ordering::Relaxed);
+    bed.store.hold(&id(WEB));
+    sleep(Duration::from_secs(2)).await;
+    bed.issuer.down.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(bed.store.status()[0].state, CertificateState::Valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_one_identity_learns_is_trusted_by_all_within_a_minute() {
+    let bed = Bed::new(Duration::ZERO);
+    let ids = bed.hold_many(20).await;
+    bed.issuer.roots.lock().push(other_root());
+    // A pod comes; its certificate is the first with the new root.
+    bed.store.hold(&id(WEB));
+    let first = bed.store.wait_for(&id(WEB)).await.unwrap();
+    assert!(ids.iter().all(|id| !bed.store.get(id).unwrap().has_roots_of(&first)), "the control");
+    sleep(Duration::from_secs(30)).await;
+    let so_far = bed.issuer.requests() - 21;
+    assert!((3..=17).contains(&so_far), "not all at once: {so_far}");
+    sleep(Duration::from_secs(31)).await;
+    assert!(ids.iter().all(|id| bed.store.get(id).unwrap().has_roots_of(&first)));
+    assert_eq!(bed.issuer.requests(), 41);
+    assert_eq!(bed.issuer.log.lock().most_of_one, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_root_that_is_taken_away_is_trusted_no_more_a_minute_after_the_first_answer_without_it() {
+    let bed = Bed::new(Duration::ZERO);
+    bed.issuer.roots.lock().push(other_root());
+    let ids = bed.hold_many(3).await;
+    bed.issuer.roots.lock().clear();
+    bed.store.hold(&id(WEB));
+    let first = bed.store.wait_for(&id(WEB)).await.unwrap();
+    sleep(Duration::from_secs(61)).await;
+    assert!(ids.iter().all(|id| bed.store.get(id).unwrap().has_roots_of(&first)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authority_that_contradicts_itself_is_not_asked_without_end() {
+    let bed = Bed::new(Duration::ZERO);
+    bed.issuer.contradicts.store(true, Ordering::Relaxed);
+    bed.hold_many(10).await;
+    let at_first = bed.issuer.requests();
+    sleep(Duration::from_secs(6 * 3600)).await;
+    let more = bed.issuer.requests() - at_first;
+    assert!(more <= 10 * 7, "{more} requests of ten identities in six hours");
 }
 
 #[tokio::test(start_paused = true)]
@@ -210,7 +282,24 @@ struct Bed {
     renewal: tokio::task::JoinHandle<()>,
 }
 
+/// A root that signs nothing here.
+fn other_root() -> CertificateDer<'static> {
+    LocalCa::in_memory(LocalCaSettings::new("mesh.example".parse().unwrap())).unwrap().root_certificate().clone()
+}
+
 impl Bed {
+    /// Some identities, with certificates.
+    async fn hold_many(&self, count: usize) -> Vec<SpiffeId> {
+        let ids: Vec<_> = (0..count).map(|n| id(&format!("spiffe://mesh.example/ns/shop/sa/s{n}"))).collect();
+        for id in &ids {
+            self.store.hold(id);
+        }
+        for id in &ids {
+            self.store.wait_for(id).await.unwrap();
+        }
+        ids
+    }
+
     fn new(delay: Duration) -> Self {
         let clock = Clock::steered(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let domain: crate::mesh::TrustDomain = "mesh.example".parse().unwrap();
@@ -219,6 +308,10 @@ impl Bed {
             ca: LocalCa::in_memory(ca).unwrap(),
             delay,
             down: AtomicBool::new(false),
+            refusing: AtomicBool::new(false),
+            roots: Mutex::default(),
+            contradicts: AtomicBool::new(false),
+            other: other_root(),
             log: Mutex::default(),
         });
         let settings = TlsSettings::new(TrustDomains::new(domain, []), clock.clone());
@@ -238,6 +331,12 @@ struct Watched {
     ca: LocalCa,
     delay: Duration,
     down: AtomicBool,
+    refusing: AtomicBool,
+    /// Handed out beside its own.
+    roots: Mutex<Vec<CertificateDer<'static>>>,
+    /// Every other answer has another set of roots, as from replicas of which one was forgotten.
+    contradicts: AtomicBool,
+    other: CertificateDer<'static>,
     log: Mutex<Log>,
 }
 
@@ -274,7 +373,15 @@ impl Issuer for Watched {
             if self.down.load(Ordering::Relaxed) {
                 return Err(IssueError::Unreachable { id: id.clone(), source: "out of order".into() });
             }
-            self.ca.sign(id, request).await
+            if self.refusing.load(Ordering::Relaxed) {
+                return Err(IssueError::Refused { id: id.clone(), problem: "no such pod".into() });
+            }
+            let mut signed = self.ca.sign(id, request).await?;
+            signed.roots.extend(self.roots.lock().iter().cloned());
+            if self.contradicts.load(Ordering::Relaxed) && self.requests().is_multiple_of(2) {
+                signed.roots.push(self.other.clone());
+            }
+            Ok(signed)
         })
     }
 }
