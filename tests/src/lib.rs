@@ -2,12 +2,14 @@
 //!
 //! [`bed`] builds what Kubernetes would give: nodes and pods out of network namespaces, veth pairs and cgroups, a
 //! directory of plain Kubernetes objects, running agents, and a capture of the wire between the nodes. [`kubernetes`] is an
-//! API server with every fault that a client must survive, for beds that need more than a directory. [`peer`] is the
+//! API server with every fault that a client must survive, for beds that need more than a directory. [`authority`] is a
+//! certificate authority of that kind. [`peer`] is the
 //! program `heddle-peer`: the servers and clients that run inside the pods, so that the kernel sees real processes.
 //! [`bench`] is the program `heddle-bench`, [`demo`] the program `heddle-demo`. [`rogue`] mints certificates that the mesh must, or must not, accept.
 //!
 //! Nothing here is linked into the agent, and nothing here decides anything about the mesh.
 
+pub mod authority;
 pub mod bed;
 pub mod bench;
 pub mod demo;

@@ -17,10 +17,10 @@ use tracing::{info, warn};
 use super::{data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, status::StatusSources};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
-    ca::{LocalCa, LocalCaSettings},
+    ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
-    identify::{Certificates, Clock, CrlFile, Renewal, Revocations, TlsSettings, TrustDomains},
+    identify::{Certificates, Clock, CrlFile, Issuer, Renewal, Revocations, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
     names::{Resolution, SystemResolver},
     node::Node,
@@ -172,13 +172,15 @@ fn revocations(config: &Config) -> anyhow::Result<(Revocations, Option<CrlFile>)
 }
 
 fn certificates(config: &Config, revocations: Revocations) -> anyhow::Result<(Certificates, Renewal)> {
-    let settings = LocalCaSettings::new(config.trust_domain.clone());
-    let ca = match &config.ca {
-        CaConfig::LocalMemory => LocalCa::in_memory(settings)?,
-        CaConfig::LocalDirectory(path) => LocalCa::open(path, settings)?,
+    let domains = TrustDomains::new(config.trust_domain.clone(), config.trust_domain_aliases.iter().cloned());
+    let tls = TlsSettings::new(domains, Clock::system()).with_revocations(revocations);
+    let local = || LocalCaSettings::new(config.trust_domain.clone());
+    let issuer: Arc<dyn Issuer> = match &config.ca {
+        CaConfig::LocalMemory => Arc::new(LocalCa::in_memory(local())?),
+        CaConfig::LocalDirectory(path) => Arc::new(LocalCa::open(path, local())?),
+        CaConfig::Remote(remote) => Arc::new(RemoteCa::new(remote, &tls)),
     };
-    let domains = TrustDomains::new(config.trust_domain.clone(), []);
-    Ok(Certificates::new(Arc::new(ca), TlsSettings::new(domains, Clock::system()).with_revocations(revocations)))
+    Ok(Certificates::new(issuer, tls))
 }
 
 async fn serve_admin(

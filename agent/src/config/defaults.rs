@@ -14,6 +14,12 @@ pub(super) const CLUSTER: &str = "Kubernetes";
 /// Kubernetes' and Istio's default, so that identities agree with what other tools expect.
 pub(super) const TRUST_DOMAIN: &str = "cluster.local";
 
+/// Where the agent's pod has its projected token for the authority.
+pub(super) const TOKEN: &str = "/var/run/secrets/heddle/token";
+
+/// Renewed at half of it, it leaves half a day to mend an authority that is down.
+pub(super) const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Where Heddle itself is installed: who may write there governs the mesh already.
 pub(super) const ROOT_NAMESPACE: &str = "heddle-system";
 

@@ -4,6 +4,7 @@
 //! settings. What the defaults need to know about the machine is gathered beforehand in [`Machine`], so that
 //! [`Config::parse`] is a pure function. Reading Kubernetes objects is not done here (`objects`).
 
+mod ca;
 mod conflicts;
 mod defaults;
 mod level;
@@ -18,8 +19,7 @@ pub use machine::Machine;
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode,
-    Source, TlsConfig,
+    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
 };
 
 #[cfg(test)]

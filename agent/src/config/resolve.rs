@@ -8,14 +8,15 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position,
-    Problem, Problems, TlsConfig, conflicts, defaults, level, source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem,
+    Problems, TlsConfig, ca, conflicts, defaults, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
 
-const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
+pub(super) const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
 pub(super) const ABSOLUTE_PATH: &str = "an absolute path";
+const TRUST_DOMAIN: &str = "trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'";
 const ADDRESS: &str = "an address and port such as 127.0.0.1:15000 or [::1]:15000";
 
 impl Config {
@@ -68,10 +69,11 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     });
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
     let trust_domain = trust_domain(&root);
+    let trust_domain_aliases = trust_domain_aliases(&root, trust_domain.as_ref());
     let root_namespace = root.parsed("rootNamespace", "the name of a namespace", |text| is_label(text).then_some(text));
     let source = source::source(&root);
     let state = source::state(&root, source.as_ref());
-    let ca = ca(&root);
+    let ca = ca::ca(&root, cluster.unwrap_or(defaults::CLUSTER));
     let mtls = mtls(&root);
     let tls = tls(&root);
     let capture = capture(&root, machine);
@@ -85,6 +87,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         node: node?,
         cluster: cluster.unwrap_or(defaults::CLUSTER).into(),
         trust_domain: trust_domain?,
+        trust_domain_aliases,
         root_namespace: root_namespace.unwrap_or(defaults::ROOT_NAMESPACE).into(),
         source: source?,
         state: state?,
@@ -102,19 +105,21 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
 }
 
 fn trust_domain(root: &MapReader<'_>) -> Option<TrustDomain> {
-    let allowed = "a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'";
-    let domain = root.parsed("trustDomain", allowed, |text| text.parse().ok());
+    let domain = root.parsed("trustDomain", &format!("a {TRUST_DOMAIN}"), |text| text.parse().ok());
     domain.or_else(|| defaults::TRUST_DOMAIN.parse().ok())
 }
 
-fn ca(root: &MapReader<'_>) -> Option<CaConfig> {
-    let ca = root.map_or_empty("ca")?;
-    let local = ca.map_or_empty("local");
-    ca.finish();
-    let local = local?;
-    let path = local.parsed("path", "a directory that all agents of the mesh share", non_empty_path);
-    local.finish();
-    Some(path.map_or(CaConfig::LocalMemory, CaConfig::LocalDirectory))
+fn trust_domain_aliases(root: &MapReader<'_>, own: Option<&TrustDomain>) -> Vec<TrustDomain> {
+    let allowed = format!("a list of other trust domains, each a {TRUST_DOMAIN}");
+    let aliases: Vec<TrustDomain> = root.scalars("trustDomainAliases", &allowed, |node| node.text()?.parse().ok());
+    for (index, alias) in aliases.iter().enumerate() {
+        if Some(alias) == own {
+            root.complain("trustDomainAliases", format!("found {:?}, which is trustDomain; remove it", alias.as_str()));
+        } else if aliases[..index].contains(alias) {
+            root.complain("trustDomainAliases", format!("found {:?} twice; remove one", alias.as_str()));
+        }
+    }
+    aliases
 }
 
 fn mtls(root: &MapReader<'_>) -> Option<MtlsMode> {
@@ -274,7 +279,7 @@ pub(super) fn absolute_path(text: &str) -> Option<PathBuf> {
     text.starts_with('/').then(|| text.into())
 }
 
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let duration = humantime::parse_duration(text).ok()?;
     (!duration.is_zero() && duration <= defaults::LONGEST_TIMEOUT).then_some(duration)
 }

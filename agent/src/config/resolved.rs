@@ -22,6 +22,9 @@ pub struct Config {
     /// The domain of all identities.
     #[serde(serialize_with = "as_text")]
     pub trust_domain: TrustDomain,
+    /// Other domains whose identities are accepted as if they were of this one.
+    #[serde(serialize_with = "as_texts")]
+    pub trust_domain_aliases: Vec<TrustDomain>,
     /// The namespace whose mesh documents concern the whole mesh.
     #[serde(serialize_with = "as_text")]
     pub root_namespace: Arc<str>,
@@ -90,6 +93,39 @@ pub enum CaConfig {
     LocalMemory,
     /// A root in a directory that several agents may share.
     LocalDirectory(PathBuf),
+    /// A service that speaks Istio's protocol for signing requests.
+    Remote(RemoteCaConfig),
+}
+
+/// How a remote authority is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteCaConfig {
+    /// Where it is.
+    #[serde(serialize_with = "as_text")]
+    pub address: CaAddress,
+    /// PEM file of the roots that vouch for its own certificate.
+    pub roots: PathBuf,
+    /// File of the token that tells who this agent is.
+    pub token: PathBuf,
+    /// The DNS name or IP address that its certificate must be for.
+    pub server_name: String,
+    /// How long certificates are asked to be valid.
+    #[serde(serialize_with = "as_duration")]
+    pub lifetime: Duration,
+    /// The cluster, as it calls it.
+    pub cluster_id: String,
+    /// Whether the agent says for whom it asks beside what the signing request says.
+    pub impersonate: bool,
+}
+
+/// A remote authority's address, `https://HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaAddress {
+    /// A DNS name, or an IP address without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 /// Whether plaintext from outside the mesh is accepted.
@@ -190,12 +226,12 @@ impl Serialize for CaConfig {
             #[serde(skip_serializing_if = "Option::is_none")]
             path: Option<&'a PathBuf>,
         }
-        let path = match self {
-            Self::LocalMemory => None,
-            Self::LocalDirectory(path) => Some(path),
-        };
         let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry("local", &Local { path })?;
+        match self {
+            Self::LocalMemory => map.serialize_entry("local", &Local { path: None })?,
+            Self::LocalDirectory(path) => map.serialize_entry("local", &Local { path: Some(path) })?,
+            Self::Remote(remote) => map.serialize_entry("remote", remote)?,
+        }
         map.end()
     }
 }
@@ -220,6 +256,10 @@ fn as_address<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::O
 
 fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn as_texts<T: std::fmt::Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(values.iter().map(ToString::to_string))
 }
 
 fn as_text_or_empty<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -31,7 +31,7 @@ pub(super) fn source(root: &MapReader<'_>) -> Option<Source> {
 }
 
 /// `kubernetes:` with nothing below it says all that there is to say: in the cluster, with the pod's own account.
-fn map_even_if_empty<'a>(source: &MapReader<'a>, key: &'static str) -> Option<MapReader<'a>> {
+pub(super) fn map_even_if_empty<'a>(source: &MapReader<'a>, key: &'static str) -> Option<MapReader<'a>> {
     if source.names(key) { source.map_or_empty(key) } else { source.map(key) }
 }
 

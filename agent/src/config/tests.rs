@@ -38,6 +38,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(&*config.node, "node-a");
     assert_eq!(&*config.cluster, "Kubernetes");
     assert_eq!(config.trust_domain.as_str(), "cluster.local");
+    assert_eq!(config.trust_domain_aliases, []);
     assert_eq!(&*config.root_namespace, "heddle-system");
     assert_eq!(config.source, Source::Files { path: "/etc/heddle/objects".into() });
     assert_eq!(config.ca, CaConfig::LocalMemory);
@@ -65,6 +66,7 @@ const FULL: &str = r#"
 node: node-b
 cluster: east
 trustDomain: prod.example
+trustDomainAliases: [old.example, cluster.local]
 rootNamespace: mesh
 source:
   files: {path: objects}
@@ -96,6 +98,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
     let shown = serde_json::to_value(&config).unwrap();
     let expected = serde_json::json!({
         "node": "node-b", "cluster": "east", "trustDomain": "prod.example",
+        "trustDomainAliases": ["old.example", "cluster.local"],
         "rootNamespace": "mesh",
         "source": {"files": {"path": "objects"}},
         "ca": {"local": {"path": "/var/lib/heddle/ca"}},
@@ -119,6 +122,111 @@ node: a
 source: {kubernetes: {kubeconfig: /k, context: c, documents: /etc/heddle/documents}}
 state: {path: /state}
 ";
+
+const REMOTE_CA: &str = "
+node: a
+cluster: east
+source: {files: {path: /o}}
+ca: {remote: {address: \"https://heddle-ca.heddle-system.svc:15012\", roots: /roots.pem}}
+";
+
+const FULL_REMOTE_CA: &str = r#"
+node: a
+source: {files: {path: /o}}
+ca:
+  remote:
+    address: "https://[fd00::1]:15012/"
+    roots: /roots.pem
+    token: /token
+    serverName: istiod.istio-system.svc
+    lifetime: 1h
+    clusterId: west
+    impersonate: false
+"#;
+
+#[test]
+fn a_remote_authority_needs_an_address_and_roots() {
+    let expected = RemoteCaConfig {
+        address: CaAddress { host: "heddle-ca.heddle-system.svc".into(), port: 15012 },
+        roots: "/roots.pem".into(),
+        token: "/var/run/secrets/heddle/token".into(),
+        server_name: "heddle-ca.heddle-system.svc".into(),
+        lifetime: Duration::from_secs(86_400),
+        cluster_id: "east".into(),
+        impersonate: true,
+    };
+    assert_eq!(parse(REMOTE_CA).unwrap().ca, CaConfig::Remote(expected));
+    let expected = RemoteCaConfig {
+        address: CaAddress { host: "fd00::1".into(), port: 15012 },
+        roots: "/roots.pem".into(),
+        token: "/token".into(),
+        server_name: "istiod.istio-system.svc".into(),
+        lifetime: Duration::from_secs(3600),
+        cluster_id: "west".into(),
+        impersonate: false,
+    };
+    assert_eq!(parse(FULL_REMOTE_CA).unwrap().ca, CaConfig::Remote(expected));
+    let shown = serde_json::to_value(parse(FULL_REMOTE_CA).unwrap()).unwrap();
+    let expected = serde_json::json!({"remote": {
+        "address": "https://[fd00::1]:15012", "roots": "/roots.pem", "token": "/token",
+        "serverName": "istiod.istio-system.svc", "lifetime": "1h", "clusterId": "west", "impersonate": false,
+    }});
+    assert_eq!(shown["ca"], expected);
+}
+
+#[test]
+fn bad_authorities() {
+    let address = "allowed: the authority's address such as https://heddle-ca.heddle-system.svc:15012";
+    let found = problems_of(&format!("{MINIMAL}ca: {{remote: {{}}}}\n"));
+    assert_eq!(
+        found,
+        [
+            "3:14: ca.remote.address: missing, must be the authority's address such as https://heddle-ca.heddle-system.svc:15012",
+            "3:14: ca.remote.roots: missing, must be an absolute path of the PEM file with the roots that vouch for the authority",
+        ]
+    );
+    for bad in [
+        "http://ca:15012",
+        "ca:15012",
+        "https://ca",
+        "https://ca:0",
+        "https://ca:1/path",
+        "https://me@ca:1",
+        "https://a_b!:1",
+    ] {
+        let found = problem_of(&format!("ca: {{remote: {{address: \"{bad}\", roots: /r}}}}\n"));
+        assert_eq!(found, format!("3:24: ca.remote.address: found \"{bad}\", {address}"));
+    }
+    let remote = |more: &str| format!("ca: {{remote: {{address: \"https://ca:1\", roots: /r{more}}}}}\n");
+    let cases = [
+        (
+            "ca: {local: {}, remote: {address: \"https://ca:1\", roots: /r}}\n".to_owned(),
+            "3:5: ca: found local and remote, allowed: one of the two; remove the other",
+        ),
+        (remote(", token: t"), "3:58: ca.remote.token: found \"t\", allowed: an absolute path"),
+        (
+            remote(", serverName: \"a b\""),
+            "3:63: ca.remote.serverName: found \"a b\", allowed: a DNS name or an IP address",
+        ),
+        (
+            remote(", lifetime: 0s"),
+            "3:61: ca.remote.lifetime: found \"0s\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
+        ),
+        (
+            remote(", clusterId: \"a\\nb\""),
+            "3:62: ca.remote.clusterId: found \"a\\nb\", allowed: a name of printable ASCII characters",
+        ),
+        (remote(", impersonate: 1"), "3:64: ca.remote.impersonate: found the number 1, allowed: true or false"),
+        (remote(", rotos: /r"), "3:51: unknown key \"rotos\" in ca.remote; did you mean \"roots\"?"),
+        (
+            format!("cluster: \"my cluster\"\n{}", remote("")),
+            "4:14: ca.remote.clusterId: missing, must be a name of printable ASCII characters, since \"my cluster\", the name of the cluster, is none",
+        ),
+    ];
+    for (extra, expected) in cases {
+        assert_eq!(problem_of(&extra), expected, "{extra}");
+    }
+}
 
 #[test]
 fn kubernetes_needs_no_settings_and_takes_some() {
@@ -177,7 +285,8 @@ fn bad_sources() {
 
 #[test]
 fn serialized_configuration_is_a_configuration() {
-    for text in [MINIMAL, FULL, "node: a\nsource: {kubernetes: {}}\n", FULL_KUBERNETES] {
+    let kubernetes = "node: a\nsource: {kubernetes: {}}\n";
+    for text in [MINIMAL, FULL, kubernetes, FULL_KUBERNETES, REMOTE_CA, FULL_REMOTE_CA] {
         let config = parse(text).unwrap();
         let shown = serde_json::to_string_pretty(&config).unwrap();
         assert_eq!(parse(&shown).unwrap(), config);
@@ -288,7 +397,16 @@ fn single_bad_values() {
             "limits: {connectTimeout: 3years}\n",
             "3:26: limits.connectTimeout: found \"3years\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
         ),
-        ("ca: {remote: {}}\n", "3:6: unknown key \"remote\" in ca, allowed: local"),
+        ("ca: {vault: {}}\n", "3:6: unknown key \"vault\" in ca, allowed: remote, local"),
+        (
+            "trustDomainAliases: [a, B]\n",
+            "3:25: trustDomainAliases[1]: found \"B\", allowed: a list of other trust domains, each a trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'",
+        ),
+        (
+            "trustDomainAliases: [a, cluster.local]\n",
+            "3:21: trustDomainAliases: found \"cluster.local\", which is trustDomain; remove it",
+        ),
+        ("trustDomainAliases: [a, a]\n", "3:21: trustDomainAliases: found \"a\" twice; remove one"),
     ];
     for (extra, expected) in cases {
         assert_eq!(problem_of(extra), expected, "{extra}");
@@ -373,7 +491,7 @@ fn hostile_documents_are_refused_and_not_unfolded() {
     assert!(problems_of(&deep)[0].contains("cannot be read as YAML"));
     let nested = |depth| format!("{MINIMAL}ca: {}{}", "{a: ".repeat(depth), "}".repeat(depth));
     assert!(problems_of(&nested(5_000))[0].contains("cannot be read as YAML"));
-    assert_eq!(problems_of(&nested(60)), ["3:6: unknown key \"a\" in ca, allowed: local"]);
+    assert_eq!(problems_of(&nested(60)), ["3:6: unknown key \"a\" in ca, allowed: remote, local"]);
     let bomb = (1..12).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, i| {
         let items = vec![format!("*a{}", i - 1); 9].join(", ");
         text + &format!("a{i}: &a{i} [{items}]\n")

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod authority;
 mod authorization;
 mod bed;
 mod capture;
