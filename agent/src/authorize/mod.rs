@@ -4,6 +4,8 @@
 //! authorize does not compile. Today the mesh-wide mode decides over plaintext and every proven identity is let in;
 //! AuthorizationPolicy and PeerAuthentication come next.
 
+pub mod token;
+
 use crate::{config::MtlsMode, identify::VerifiedPeer};
 
 /// Leave to connect to the application.

@@ -18,8 +18,8 @@ pub use machine::Machine;
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode,
-    Source,
+    AdminConfig, CaConfig, CaptureConfig, Config, DnsConfig, JwksConfig, KubernetesSource, Limits, LogConfig,
+    LogFormat, MtlsMode, Source,
 };
 
 #[cfg(test)]

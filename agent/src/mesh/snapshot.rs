@@ -7,7 +7,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Entries, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found};
+use super::{
+    Entries, Rules, Service, ServiceName, ServicePort, TokenRule, TokenRules, Workload, address_map::AddressMap,
+    entries::Found,
+};
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +23,7 @@ pub struct Snapshot {
     pub(super) virtual_addresses: AddressMap<Arc<Service>>,
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
+    pub(super) token_rules: Arc<TokenRules>,
 }
 
 /// What an address that a pod dialled stands for.
@@ -41,13 +45,14 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries } = self;
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, token_rules } = self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
             && *virtual_addresses == other.virtual_addresses
             && *rules == other.rules
             && *entries == other.entries
+            && *token_rules == other.token_rules
     }
 
     /// The pod that has this address.
@@ -92,6 +97,11 @@ impl Snapshot {
     /// Destinations outside the cluster.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// The rules for JSON Web Tokens in requests to a workload.
+    pub fn token_rules_of(&self, workload: &Workload) -> Vec<TokenRule> {
+        self.token_rules.of(workload)
     }
 
     /// The enrolled pods of this node, ordered by uid.

@@ -20,7 +20,7 @@ mod workload;
 use std::sync::Arc;
 
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
-use super::{DocumentStatus, Entries, MeshProblem, Names, Snapshot, TrustDomain, documents::Documents};
+use super::{DocumentStatus, Entries, MeshProblem, Names, Snapshot, TokenRules, TrustDomain, documents::Documents};
 use crate::{
     objects::{Change, ObjectSet},
     rules::{Enforced, RuleKind},
@@ -108,6 +108,9 @@ impl Compiler {
         snapshot.rules = documents.in_force().clone();
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
+        }
+        if rules.iter().any(|key| key.kind == RuleKind::RequestAuthentication) {
+            snapshot.token_rules = Arc::new(TokenRules::build(&snapshot.rules, &settings.root_namespace));
         }
         let pods_changed = pods.update(&batch, &rules, objects, settings, snapshot, problems);
         let services_changed = services.update(&batch, objects, settings, snapshot, problems);

@@ -12,6 +12,8 @@ use super::{Metrics, instrument::unset};
 pub(super) struct Derived {
     published: Mutex<Option<Instant>>,
     first_expiry: Mutex<Option<SystemTime>>,
+    /// By the clock that fetching goes by.
+    oldest_token_keys: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Metrics {
@@ -26,6 +28,11 @@ impl Metrics {
         *self.derived.first_expiry.lock() = not_after;
     }
 
+    /// When the oldest of the fetched keys in force were fetched; `None` while there are none.
+    pub fn set_oldest_token_keys(&self, fetched: Option<tokio::time::Instant>) {
+        *self.derived.oldest_token_keys.lock() = fetched;
+    }
+
     /// Works out the gauges as of now.
     pub(super) fn refresh_derived(&self) {
         match *self.derived.published.lock() {
@@ -35,6 +42,10 @@ impl Metrics {
         match *self.derived.first_expiry.lock() {
             Some(end) => self.certificate_expiry.set(seconds_until(end, SystemTime::now())),
             None => unset(&self.certificate_expiry),
+        }
+        match *self.derived.oldest_token_keys.lock() {
+            Some(at) => self.token_keys_age.set(at.elapsed().as_secs_f64()),
+            None => unset(&self.token_keys_age),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::{
     labels::{
-        BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, RestartReason, Side,
+        BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, KeyFetchResult, RefusedReason,
+        RestartReason, Side,
     },
     table::TABLE,
     traffic::{MAX_LABEL_SETS, TCP_LABELS, UNUSED},
@@ -52,6 +53,7 @@ fn label_values(page: &mut String) {
     values::<HandshakeResult>(page, "heddle_handshakes_total", "result");
     values::<DialResult>(page, "heddle_tunnel_dials_total", "result");
     values::<CertificateState>(page, "heddle_certificates", "state");
+    values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
 }
 
