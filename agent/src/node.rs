@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    authorize::token::keys::KeyStore,
     capture::{AgentSockets, EnrolledPod},
     config::{Limits, MtlsMode},
     connect::tunnel::TunnelPool,
@@ -31,6 +32,8 @@ pub struct Node {
     pub sockets: Arc<AgentSockets>,
     /// What happened.
     pub observer: Observer,
+    /// The keys of issuers of tokens, for requests once HTTP is parsed.
+    pub token_keys: KeyStore,
     /// Whether plaintext may come in.
     pub mtls: MtlsMode,
     /// Bounds.

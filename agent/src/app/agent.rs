@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, status::StatusSources};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
+    authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY, Roots},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
@@ -86,8 +87,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (answers, names) = watch::channel(mesh::Names::new());
     let mesh = mesh::run(objects, names, settings, snapshot.clone());
     let _ = published.set(mesh.clone());
-    let resolver = Arc::new(SystemResolver::new(&config.dns.resolv_conf));
-    tokio::spawn(Resolution::new(resolver, observer.clone(), answers).run(mesh.clone()));
+    let resolver: Arc<SystemResolver> = Arc::new(SystemResolver::new(&config.dns.resolv_conf));
+    tokio::spawn(Resolution::new(Arc::clone(&resolver) as _, observer.clone(), answers).run(mesh.clone()));
+    let roots = config.jwks.roots.clone().map_or(Roots::Machine, Roots::File);
+    let servers = KeyServers::new(Arc::clone(&resolver) as _, roots, OUTSIDE_ONLY);
+    let (refresh, token_keys) = KeyRefresh::new(Arc::new(servers), observer.clone());
+    tokio::spawn(refresh.run(mesh.clone()));
     if let Some(events) = events {
         tokio::spawn(announce(events, Arc::clone(&config.node), mesh.clone(), observer.clone()));
     }
@@ -100,6 +105,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         certificates: certificates.clone(),
         sockets: Arc::new(kernel.sockets()?),
         observer: observer.clone(),
+        token_keys,
         mtls: config.mtls,
         limits: config.limits,
         draining,

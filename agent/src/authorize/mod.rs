@@ -6,6 +6,8 @@
 
 pub mod policy;
 
+pub mod token;
+
 use crate::{config::MtlsMode, identify::VerifiedPeer};
 
 /// Leave to connect to the application.

@@ -19,7 +19,8 @@ pub use machine::Machine;
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
+    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, JwksConfig, KubernetesSource, Limits,
+    LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
 };
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem,
-    Problems, TlsConfig, ca, conflicts, defaults, level, source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, JwksConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode,
+    Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -78,6 +78,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let tls = tls(&root);
     let capture = capture(&root, machine);
     let dns = dns(&root);
+    let jwks = jwks(&root);
     let endpoints = endpoints(&root, report);
     let log = log(&root);
     let limits = limits(&root, machine);
@@ -96,6 +97,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         tls: tls?,
         capture: capture?,
         dns: dns?,
+        jwks: jwks?,
         admin,
         metrics,
         health,
@@ -165,6 +167,15 @@ fn dns(root: &MapReader<'_>) -> Option<DnsConfig> {
     let resolv_conf = dns.parsed("resolvConf", ABSOLUTE_PATH, absolute_path);
     dns.finish();
     Some(DnsConfig { resolv_conf: resolv_conf.unwrap_or_else(|| defaults::RESOLV_CONF.into()) })
+}
+
+fn jwks(root: &MapReader<'_>) -> Option<JwksConfig> {
+    let jwks = root.map_or_empty("jwks")?;
+    let roots = jwks.parsed("roots", "an absolute path, or \"\" for the machine's certificates", |text| {
+        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
+    });
+    jwks.finish();
+    Some(JwksConfig { roots: roots.unwrap_or_default() })
 }
 
 fn endpoints(root: &MapReader<'_>, report: &Report<'_>) -> Option<(AdminConfig, SocketAddr, SocketAddr)> {

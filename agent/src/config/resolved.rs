@@ -45,6 +45,8 @@ pub struct Config {
     pub capture: CaptureConfig,
     /// Who is asked for names of ServiceEntries.
     pub dns: DnsConfig,
+    /// How keys of tokens are fetched.
+    pub jwks: JwksConfig,
     /// The admin endpoints.
     pub admin: AdminConfig,
     /// The address of `/metrics`.
@@ -163,6 +165,14 @@ pub struct CaptureConfig {
 pub struct DnsConfig {
     /// The file that lists the name servers, in the format of `resolv.conf(5)`.
     pub resolv_conf: PathBuf,
+}
+
+/// How keys of tokens are fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JwksConfig {
+    /// Certificates that the servers of keys must lead to; `None` is those of the machine, and is `""` in the file.
+    #[serde(serialize_with = "as_path_or_empty")]
+    pub roots: Option<PathBuf>,
 }
 
 /// The admin endpoints.

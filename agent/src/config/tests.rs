@@ -49,6 +49,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.capture.proc, PathBuf::from("/proc"));
     assert_eq!(config.state, None, "files are on disk already");
     assert_eq!(config.dns.resolv_conf, PathBuf::from("/etc/resolv.conf"));
+    assert_eq!(config.jwks.roots, None, "those of the machine");
     assert_eq!(config.admin.address, Some("127.0.0.1:15000".parse().unwrap()));
     assert_eq!(config.admin.socket, Some("/run/heddle/admin.sock".into()));
     assert_eq!(config.metrics, "0.0.0.0:15020".parse().unwrap());
@@ -79,6 +80,7 @@ capture:
   pins: /bpf/heddle
   proc: /host/proc
 dns: {resolvConf: /run/resolv.conf}
+jwks: {roots: /etc/issuers.pem}
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
@@ -107,6 +109,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "state": {"path": ""},
         "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc"},
         "dns": {"resolvConf": "/run/resolv.conf"},
+        "jwks": {"roots": "/etc/issuers.pem"},
         "admin": {"address": "", "socket": ""},
         "metrics": {"address": "[::]:9090"},
         "health": {"address": "127.0.0.1:9091"},

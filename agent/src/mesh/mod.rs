@@ -16,6 +16,7 @@ mod publish;
 mod service;
 mod snapshot;
 mod spiffe;
+mod token_rules;
 mod view;
 mod workload;
 
@@ -30,4 +31,5 @@ pub use publish::{MeshState, run};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use token_rules::{TokenRule, TokenRules};
 pub use workload::{CaptureRules, LocalPod, Membership, Netns, Workload, WorkloadUid};

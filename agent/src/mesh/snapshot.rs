@@ -8,8 +8,8 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Entries, Policy, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found,
-    policies::Policies,
+    Entries, Policy, Rules, Service, ServiceName, ServicePort, TokenRule, TokenRules, Workload,
+    address_map::AddressMap, entries::Found, policies::Policies,
 };
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
@@ -24,6 +24,7 @@ pub struct Snapshot {
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
     pub(super) policies: Policies,
+    pub(super) token_rules: Arc<TokenRules>,
 }
 
 /// What an address that a pod dialled stands for.
@@ -45,7 +46,17 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, policies } = self;
+        let Self {
+            generation: _,
+            workloads,
+            local,
+            services,
+            virtual_addresses,
+            rules,
+            entries,
+            policies,
+            token_rules,
+        } = self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
@@ -53,6 +64,7 @@ impl Snapshot {
             && *rules == other.rules
             && *entries == other.entries
             && *policies == other.policies
+            && *token_rules == other.token_rules
     }
 
     /// The pod that has this address.
@@ -102,6 +114,11 @@ impl Snapshot {
     /// Destinations outside the cluster.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// The rules for JSON Web Tokens in requests to a workload.
+    pub fn token_rules_of(&self, workload: &Workload) -> Vec<TokenRule> {
+        self.token_rules.of(workload)
     }
 
     /// The enrolled pods of this node, ordered by uid.

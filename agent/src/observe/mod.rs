@@ -28,8 +28,8 @@ pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, GaugeGuard,
-    HandshakeResult, Kind, LookupResult, MetricSpec, Metrics, RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT,
-    TunnelEndReason, metrics_reference,
+    HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, RefusedReason, RestartReason, Side,
+    TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{KERNEL_LOG, LogError, init_log};

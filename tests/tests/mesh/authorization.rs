@@ -45,7 +45,8 @@ fn deny_wins_allow_must_match_and_without_policies_all_are_let_in() -> Result<()
     let nothing = policy("nothing", "{}");
     let methods = policy("methods", "{action: DENY, rules: [{to: [{operation: {methods: [DELETE]}}]}]}");
     let tried = "{action: DENY, rules: [{}]}";
-    let dry_run = policy("tried", tried).replace("{name: tried}", "{name: tried, annotations: {heddle.io/dry-run: \"true\"}}");
+    let dry_run =
+        policy("tried", tried).replace("{name: tried}", "{name: tried, annotations: {heddle.io/dry-run: \"true\"}}");
     // Policies; whether the client, then near, reach port 8080, then 8081; the policy that refuses the client on 8080.
     let cases: [(&str, &[String], [[bool; 2]; 2], Option<&str>); 7] = [
         ("no policy", &[], [[true, true], [true, true]], None),
@@ -105,7 +106,10 @@ fn open_connections_that_a_policy_forbids_are_closed_within_its_time_and_the_oth
     let mut elsewhere = hold(&world.client, world.near.at(8080), 5)?;
     let client = world.client.identity().replace("spiffe://", "");
     let from = format!("{{source: {{principals: [{client}]}}}}");
-    let deny = policy("late", &format!("{{action: DENY, rules: [{{from: [{from}], to: [{{operation: {{ports: [\"8080\"]}}}}]}}]}}"));
+    let deny = policy(
+        "late",
+        &format!("{{action: DENY, rules: [{{from: [{from}], to: [{{operation: {{ports: [\"8080\"]}}}}]}}]}}"),
+    );
     let to_far = deny.replace("spec: {", "spec: {selector: {matchLabels: {tier: back}}, ");
     // A policy that selects nobody yet.
     put(&world, &[to_far])?;

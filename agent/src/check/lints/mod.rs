@@ -20,6 +20,7 @@ mod selectors;
 mod services;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +48,7 @@ pub(super) struct Found {
     pub(super) unchecked: BTreeSet<&'static str>,
 }
 
-const LINTS: [fn(&Input<'_>, &mut Found); 10] = [
+const LINTS: [fn(&Input<'_>, &mut Found); 11] = [
     routes::check,
     matches::check,
     extensions::check,
@@ -58,6 +59,7 @@ const LINTS: [fn(&Input<'_>, &mut Found); 10] = [
     destinations::check,
     entries::check,
     capture::check,
+    tokens::check,
 ];
 
 /// Runs every lint.

@@ -269,6 +269,30 @@ fn selectors_and_targets_have_to_select_something() {
 }
 
 #[test]
+fn keys_of_tokens_have_to_be_found_and_not_to_be_forged() {
+    let place = "spec.jwtRules[0]";
+    let plain = "keys that are fetched without TLS can be replaced by anyone on the way, and tokens forged; use https";
+    let never = "is of the node itself or a cloud's metadata service, and never asked for keys";
+    for (rule, expected) in [
+        ("issuer: https://login.example.com", None),
+        ("issuer: me@example.com, jwksUri: https://login.example.com/keys", None),
+        ("issuer: me@example.com, jwksUri: https://10.1.2.3/keys", None),
+        (
+            "issuer: me@example.com",
+            Some(format!("{place}.issuer: \"me@example.com\" is no URL to find keys at; give jwksUri or jwks")),
+        ),
+        ("issuer: login", Some(format!("{place}.issuer: \"login\" is no URL to find keys at; give jwksUri or jwks"))),
+        ("issuer: http://login.example.com", Some(format!("{place}.issuer: {plain}"))),
+        ("issuer: a, jwksUri: http://login.shop/keys", Some(format!("{place}.jwksUri: {plain}"))),
+        ("issuer: a, jwksUri: https://127.0.0.1/keys", Some(format!("{place}.jwksUri: 127.0.0.1 {never}"))),
+        ("issuer: a, jwksUri: 'http://169.254.169.254/'", Some(format!("{place}.jwksUri: 169.254.169.254 {never}"))),
+    ] {
+        let said = said_in_mesh(RuleKind::RequestAuthentication, &format!("{{jwtRules: [{{{rule}}}]}}"));
+        assert_eq!(said, Vec::from_iter(expected), "{rule}");
+    }
+}
+
+#[test]
 fn policies_have_to_name_identities_and_ports_that_exist() {
     assert_said(
         RuleKind::AuthorizationPolicy,

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
 use super::{
-    DocumentStatus, Entries, MeshProblem, Names, Snapshot, TrustDomain, documents::Documents, policies::Policies,
+    DocumentStatus, Entries, MeshProblem, Names, Snapshot, TokenRules, TrustDomain, documents::Documents,
+    policies::Policies,
 };
 use crate::{
     objects::{Change, ObjectSet},
@@ -115,6 +116,9 @@ impl Compiler {
         }
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
+        }
+        if rules.iter().any(|key| key.kind == RuleKind::RequestAuthentication) {
+            snapshot.token_rules = Arc::new(TokenRules::build(&snapshot.rules, &settings.root_namespace));
         }
         let pods_changed = pods.update(&batch, &rules, objects, settings, snapshot, problems);
         let services_changed = services.update(&batch, objects, settings, snapshot, problems);

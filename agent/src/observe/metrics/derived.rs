@@ -14,6 +14,8 @@ pub(super) struct Derived {
     first_expiry: Mutex<Option<SystemTime>>,
     first_root_expiry: Mutex<Option<SystemTime>>,
     crl_next_update: Mutex<Option<SystemTime>>,
+    /// By the clock that fetching goes by.
+    oldest_token_keys: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Metrics {
@@ -38,6 +40,11 @@ impl Metrics {
         *self.derived.crl_next_update.lock() = next_update;
     }
 
+    /// When the oldest of the fetched keys in force were fetched; `None` while there are none.
+    pub fn set_oldest_token_keys(&self, fetched: Option<tokio::time::Instant>) {
+        *self.derived.oldest_token_keys.lock() = fetched;
+    }
+
     /// Works out the gauges as of now.
     pub(super) fn refresh_derived(&self) {
         match *self.derived.published.lock() {
@@ -53,6 +60,10 @@ impl Metrics {
                 Some(end) => gauge.set(seconds_until(end, SystemTime::now())),
                 None => unset(gauge),
             }
+        }
+        match *self.derived.oldest_token_keys.lock() {
+            Some(at) => self.token_keys_age.set(at.elapsed().as_secs_f64()),
+            None => unset(&self.token_keys_age),
         }
     }
 }

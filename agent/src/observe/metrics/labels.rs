@@ -144,6 +144,28 @@ closed_label! {
 }
 
 closed_label! {
+    /// What came of fetching the keys of an issuer of tokens.
+    KeyFetchResult {
+        /// Keys.
+        Ok = "ok",
+        /// The place is no web address, or its name has no address.
+        NoAddress = "no_address",
+        /// It is an address that keys are never fetched from.
+        Forbidden = "forbidden",
+        /// No connection, or it ended in the middle.
+        Unreachable = "unreachable",
+        /// The server did not prove who it is.
+        Tls = "tls",
+        /// No answer in time.
+        Timeout = "timeout",
+        /// Another status than 200.
+        Status = "status",
+        /// The answer has no keys that can be used, or is too large.
+        Invalid = "invalid",
+    }
+}
+
+closed_label! {
     /// What became of a Kubernetes Event.
     EventResult {
         /// It was written.

@@ -18,7 +18,7 @@ mod traffic_labels;
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, HandshakeResult,
-    LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
+    KeyFetchResult, LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
 };
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
@@ -93,6 +93,22 @@ impl Metrics {
     /// Names that are kept resolved.
     pub fn set_dns_names(&self, count: usize) {
         self.dns_names.set(gauge_value(count));
+    }
+
+    /// A fetch of an issuer's keys ended.
+    pub fn token_keys_fetched(&self, result: KeyFetchResult) {
+        self.token_key_fetches.of(result).inc();
+    }
+
+    /// Places that are asked for keys, and how many of them have not given any.
+    pub fn set_token_key_places(&self, asked: usize, missing: usize) {
+        self.token_key_places.set(gauge_value(asked));
+        self.token_key_places_missing.set(gauge_value(missing));
+    }
+
+    /// Fetched keys in force.
+    pub fn set_token_keys(&self, count: usize) {
+        self.token_keys.set(gauge_value(count));
     }
 
     /// Pods that are enrolled now.

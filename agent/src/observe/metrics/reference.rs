@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::{
     labels::{
-        BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, HandshakeResult, RefusedReason,
-        RestartReason, Side, TunnelEndReason,
+        BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, HandshakeResult, KeyFetchResult,
+        RefusedReason, RestartReason, Side, TunnelEndReason,
     },
     root_labels::MAX_ROOTS,
     table::TABLE,
@@ -68,6 +68,7 @@ fn label_values(page: &mut String) {
     values::<DialResult>(page, "heddle_tunnel_dials_total", "result");
     values::<CertificateState>(page, "heddle_certificates", "state");
     values::<CrlLoad>(page, "heddle_crl_loads_total", "result");
+    values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
 }
 

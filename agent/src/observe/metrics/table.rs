@@ -9,8 +9,8 @@ use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
-        BypassReason, CertificateState, CrlLoad, DialResult, DocumentLabel, EventResult, LookupResult, RefusedReason,
-        RestartReason, Side, TunnelEndReason,
+        BypassReason, CertificateState, CrlLoad, DialResult, DocumentLabel, EventResult, KeyFetchResult, LookupResult,
+        RefusedReason, RestartReason, Side, TunnelEndReason,
     },
     root_labels::RootLabels,
     traffic::TCP_LABELS,
@@ -123,6 +123,16 @@ metrics! {
         "Questions to the name servers for names of ServiceEntries, one for each name and family, by what came of them.";
     pub(super) dns_names: IntGauge = "heddle_dns_names" ["names"] &[],
         "Names of ServiceEntries that are kept resolved.";
+    pub(super) token_key_fetches: ByLabel<KeyFetchResult, IntCounter> = "heddle_token_key_fetches_total" ["fetches"] &["result"],
+        "Fetches of the public keys of issuers of JSON Web Tokens, by what came of them.";
+    pub(super) token_key_places: IntGauge = "heddle_token_key_places" ["places"] &[],
+        "Places that RequestAuthentications in force name for keys, and that are asked.";
+    pub(super) token_key_places_missing: IntGauge = "heddle_token_key_places_missing" ["places"] &[],
+        "Those of them that have not given any keys yet: tokens of their issuers are refused.";
+    pub(super) token_keys: IntGauge = "heddle_token_keys" ["keys"] &[],
+        "Fetched public keys of issuers that tokens are checked with.";
+    pub(super) token_keys_age: Gauge = "heddle_token_keys_age_seconds" ["seconds"] &[],
+        "Time since the oldest of the fetched keys in force were fetched, up to 1200 while all is well; NaN while there are none.";
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],

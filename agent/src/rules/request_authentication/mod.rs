@@ -1,6 +1,9 @@
 //! RequestAuthentication: which JSON Web Tokens a workload believes.
 
+mod algorithm;
 mod jwks;
+mod key_set;
+mod public_key;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -13,7 +16,10 @@ use super::{
 };
 use crate::config::yaml::MapReader;
 
+pub use algorithm::Algorithm;
 pub use jwks::Jwks;
+pub use key_set::{KeyFailure, KeySet};
+pub use public_key::PublicKey;
 pub use rule::{ClaimToHeader, JwtHeader, JwtRule, KeySource};
 
 /// `security.istio.io/v1` RequestAuthentication. A request with a token that no rule can verify is refused; one without a

@@ -34,6 +34,11 @@ fn rule(issuer: &str, keys: KeySource) -> JwtRule {
     }
 }
 
+/// The key of RFC 8037, appendix A.2.
+fn key_of_an_issuer() -> serde_json::Value {
+    serde_json::json!({"kty": "OKP", "crv": "Ed25519", "kid": "11", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+}
+
 #[test]
 fn every_field_is_read() {
     let found = rules(
@@ -70,9 +75,12 @@ fn every_field_is_read() {
 
 #[test]
 fn keys_may_be_in_the_document_or_found_by_the_issuer() {
-    let found = rules("jwtRules: [{issuer: a, jwks: '{\"keys\": [{\"kty\": \"EC\", \"x\": \"1\"}], \"more\": 1}'}]");
+    let set = serde_json::json!({"keys": [key_of_an_issuer(), {"kty": "EC", "crv": "secp256k1"}], "more": 1});
+    let found = rules(&format!("jwtRules: [{{issuer: a, jwks: '{set}'}}]"));
     let KeySource::Inline(jwks) = &found[0].keys else { panic!("{found:?}") };
-    assert_eq!((jwks.keys().len(), &jwks.keys()[0]["kty"]), (1, &serde_json::json!("EC")));
+    assert_eq!((jwks.entries().len(), &jwks.entries()[0]["kty"]), (2, &serde_json::json!("OKP")));
+    let usable: Vec<_> = jwks.keys().keys().iter().map(PublicKey::id).collect();
+    assert_eq!(usable, [Some("11")], "the other one is for what is not taken here");
     assert_eq!(rules("jwtRules: [{issuer: a}]"), [rule("a", KeySource::Discovered)]);
     assert_eq!(rules("{}"), []);
 }
@@ -115,7 +123,9 @@ jwtRules: [{}]",
 - issuer: a
   jwks: '{"keys": [1]}'
 - issuer: a
-  jwks: {keys: []}"#,
+  jwks: {keys: []}
+- issuer: a
+  jwks: '{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}, {"kty": "EC", "crv": "P-256", "use": "enc"}]}'"#,
             &[
                 "7:11: spec.jwtRules[0].jwks: is no JSON: EOF while parsing an object at line 1 column 1",
                 r#"9:11: spec.jwtRules[1].jwks: has no list of keys under "keys" with at least one entry"#,
@@ -123,6 +133,7 @@ jwtRules: [{}]",
                 r#"13:11: spec.jwtRules[3].jwks: keys[1].kty is "oct", allowed: RSA, EC, OKP"#,
                 "15:11: spec.jwtRules[4].jwks: keys[0] is no object",
                 "17:11: spec.jwtRules[5].jwks: found a map, allowed: text (quote numbers and booleans)",
+                r#"19:11: spec.jwtRules[6].jwks: has no key that tokens can be checked with: keys[0].n has 17 bits, allowed: 2048 to 8192; keys[1].use is "enc", not "sig""#,
             ],
         ),
         (
@@ -159,10 +170,12 @@ jwtRules: [{}]",
 }
 
 fn keys() -> impl Strategy<Value = KeySource> {
-    let key =
+    let other =
         ("RSA|EC|OKP", any::text()).prop_map(|(kind, id)| serde_json::json!({"kty": kind, "kid": id, "n": [1, null]}));
-    let inline = vec(key, 1..3)
-        .prop_map(|keys| KeySource::Inline(Jwks::parse(&serde_json::json!({ "keys": keys }).to_string()).unwrap()));
+    let inline = vec(other, 0..3).prop_map(|mut keys| {
+        keys.push(key_of_an_issuer());
+        KeySource::Inline(Jwks::parse(&serde_json::json!({ "keys": keys }).to_string()).unwrap())
+    });
     let uri = "https?://[a-z]{1,5}(:80)?(/[a-z]{1,5}(\\?a=b)?)?".prop_map(|uri| KeySource::Uri(uri.parse().unwrap()));
     prop_oneof![inline, uri, Just(KeySource::Discovered)]
 }
