@@ -8,6 +8,7 @@ mod compile;
 mod documents;
 mod endpoints;
 mod entries;
+mod for_workloads;
 mod policies;
 #[cfg(test)]
 mod policy_tests;
@@ -31,5 +32,5 @@ pub use publish::{MeshState, run};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
-pub use token_rules::{TokenRule, TokenRules};
+pub use token_rules::TokenRule;
 pub use workload::{CaptureRules, LocalPod, Membership, Netns, Workload, WorkloadUid};

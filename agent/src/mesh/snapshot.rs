@@ -8,8 +8,11 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Entries, Policy, Rules, Service, ServiceName, ServicePort, TokenRule, TokenRules, Workload,
-    address_map::AddressMap, entries::Found, policies::Policies,
+    Entries, Policy, Rules, Service, ServiceName, ServicePort, TokenRule, Workload,
+    address_map::AddressMap,
+    entries::Found,
+    policies::Policies,
+    token_rules::{TokenDocument, TokenDocuments},
 };
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
@@ -24,7 +27,7 @@ pub struct Snapshot {
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
     pub(super) policies: Policies,
-    pub(super) token_rules: Arc<TokenRules>,
+    pub(super) token_documents: TokenDocuments,
 }
 
 /// What an address that a pod dialled stands for.
@@ -55,7 +58,7 @@ impl Snapshot {
             rules,
             entries,
             policies,
-            token_rules,
+            token_documents,
         } = self;
         *workloads == other.workloads
             && *local == other.local
@@ -64,7 +67,7 @@ impl Snapshot {
             && *rules == other.rules
             && *entries == other.entries
             && *policies == other.policies
-            && *token_rules == other.token_rules
+            && *token_documents == other.token_documents
     }
 
     /// The pod that has this address.
@@ -116,9 +119,9 @@ impl Snapshot {
         &self.entries
     }
 
-    /// The rules for JSON Web Tokens in requests to a workload.
+    /// The rules for JSON Web Tokens in requests to a workload: those for the whole mesh first, then by name and place.
     pub fn token_rules_of(&self, workload: &Workload) -> Vec<TokenRule> {
-        self.token_rules.of(workload)
+        self.token_documents.of(workload).into_iter().flat_map(TokenDocument::rules).collect()
     }
 
     /// The enrolled pods of this node, ordered by uid.

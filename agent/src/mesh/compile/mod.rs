@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
 use super::{
-    DocumentStatus, Entries, MeshProblem, Names, Snapshot, TokenRules, TrustDomain, documents::Documents,
-    policies::Policies,
+    DocumentStatus, Entries, MeshProblem, Names, Rules, Snapshot, TrustDomain, documents::Documents,
+    policies::Policies, token_rules::TokenDocuments,
 };
 use crate::{
     objects::{Change, ObjectSet},
@@ -87,7 +87,11 @@ impl Compiler {
     fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
         Self {
             documents: Documents::new(Arc::clone(&settings.root_namespace), enforced),
-            snapshot: Snapshot { policies: Policies::new(Arc::clone(&settings.root_namespace)), ..Snapshot::default() },
+            snapshot: Snapshot {
+                policies: Policies::new(Arc::clone(&settings.root_namespace)),
+                token_documents: TokenDocuments::new(Arc::clone(&settings.root_namespace)),
+                ..Snapshot::default()
+            },
             settings,
             objects: ObjectSet::default(),
             names: Names::new(),
@@ -110,15 +114,13 @@ impl Compiler {
         let rules = documents.update(&batch.config_maps, objects);
         let rules_before = std::mem::replace(&mut snapshot.rules, documents.in_force().clone());
         for key in &rules {
-            snapshot
-                .policies
-                .replace(rules_before.get(key).map(AsRef::as_ref), snapshot.rules.get(key).map(AsRef::as_ref));
+            let rule_of = |rules: &Rules| rules.get(key).map(Arc::clone);
+            let (before, now) = (rule_of(&rules_before), rule_of(&snapshot.rules));
+            snapshot.policies.replace(before.as_deref(), now.as_deref());
+            snapshot.token_documents.replace(before.as_deref(), now.as_deref());
         }
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
-        }
-        if rules.iter().any(|key| key.kind == RuleKind::RequestAuthentication) {
-            snapshot.token_rules = Arc::new(TokenRules::build(&snapshot.rules, &settings.root_namespace));
         }
         let pods_changed = pods.update(&batch, &rules, objects, settings, snapshot, problems);
         let services_changed = services.update(&batch, objects, settings, snapshot, problems);
