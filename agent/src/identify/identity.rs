@@ -69,8 +69,8 @@ impl Identity {
 
     /// Whether both trust the same roots.
     pub(super) fn has_roots_of(&self, other: &Self) -> bool {
-        let (own, others) = (&self.roots.roots, &other.roots.roots);
-        own.iter().all(|root| others.contains(root)) && others.iter().all(|root| own.contains(root))
+        let trusts_all = |one: &Self, all: &Self| all.roots.iter().all(|root| one.roots.trusts(root.name));
+        trusts_all(self, other) && trusts_all(other, self)
     }
 
     /// Whether the certificate is valid at `now`.
