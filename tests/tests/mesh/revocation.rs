@@ -28,6 +28,8 @@ fn a_revoked_client_is_cut_and_refused_and_nobody_else_is() -> Result<()> {
     assert!(connect(&near, &format!("--to {}", far.at(8080)))?.all_good(1));
     let report = probe(&client, far.at(8080), "again")?;
     assert!(refused(&report), "{report:?}");
+    // The three see that the tunnel broke; the fourth is told why by the alert.
+    revoked_lines(&mut a, &far, "outbound", 1)?;
 
     let metrics = b.wait_metrics("the refusal is counted", SOON, |metrics| {
         metrics.sum("heddle_handshakes_total", &[("side", "server"), ("result", "revoked_certificate")]) >= 1.0
@@ -130,9 +132,8 @@ fn serial_of(agent: &mut Agent, pod: &Pod) -> Result<String> {
     let identity = pod.identity();
     let log = agent.process().stderr();
     let said: Vec<Value> = log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let issued = said.iter().rev().map(|line| &line["fields"]);
-    let mut issued = issued.filter(|fields| fields["message"] == "certificate issued" && fields["id"] == *identity);
-    let serial = issued.next().and_then(|fields| fields["serial"].as_str());
+    let is_issued = |line: &&Value| line["message"] == "certificate issued" && line["id"] == *identity;
+    let serial = said.iter().rev().find(is_issued).and_then(|line| line["serial"].as_str());
     Ok(serial.with_context(|| format!("no certificate of {identity} in the log: {log:#?}"))?.to_owned())
 }
 
