@@ -87,12 +87,17 @@ impl PlaceFound {
     }
 }
 
-/// The token of a header's value that has the prefix. Its case does not count: a scheme's never does (RFC 9110, section
-/// 11.1), and an application that takes `bearer` must not get a token from us that was not looked at.
+/// The token of a header's value that has the prefix. Its case does not count, nor which blank ends it: a scheme's case never
+/// does (RFC 9110, section 11.1), and an application that takes `bearer` must not get a token that was not looked at.
 fn after_prefix<'a>(value: &'a HeaderValue, prefix: &str) -> Option<Cow<'a, str>> {
     let value = value.as_bytes().trim_ascii();
-    let (start, rest) = value.split_at_checked(prefix.len())?;
-    let token = start.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)?;
+    let prefix = prefix.trim_ascii_start();
+    let word = prefix.trim_ascii_end();
+    let (start, token) = value.split_at_checked(word.len())?;
+    let ends = word.len() == prefix.len() || token.first().is_some_and(u8::is_ascii_whitespace);
+    if !ends || !start.eq_ignore_ascii_case(word.as_bytes()) {
+        return None;
+    }
     // What is no text is no token, and is found to be none.
     Some(String::from_utf8_lossy(token.trim_ascii()))
 }

@@ -278,6 +278,7 @@ fn places_by_default() {
         ("nothing", "/".to_owned(), vec![], "none"),
         ("Bearer", "/".to_owned(), vec![("authorization", with("Bearer "))], ALICE),
         ("a scheme has no case", "/".to_owned(), vec![("authorization", with("bEARER "))], ALICE),
+        ("a tab", "/".to_owned(), vec![("authorization", with("Bearer\t"))], ALICE),
         ("several blanks", "/".to_owned(), vec![("authorization", with("Bearer   "))], ALICE),
         ("another scheme", "/".to_owned(), vec![("authorization", "Basic YTpi".to_owned())], "none"),
         ("no scheme", "/".to_owned(), vec![("authorization", token.clone())], "none"),

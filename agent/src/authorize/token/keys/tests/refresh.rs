@@ -258,9 +258,11 @@ async fn an_answer_that_comes_after_its_place_is_unwanted_is_nobodys() {
     let world = World::new(&naming(&["b"])).await;
     world.mesh.send_replace(state(&[("shop", "a", &naming(&["a"]))]));
     tokio::task::yield_now().await;
+    assert_eq!(world.asked("a").len(), 1);
     // The fetch takes a millisecond.
     world.mesh.send_replace(state(&[]));
     world.passes(MOMENT).await;
+    assert!(world.counted("heddle_token_key_fetches_total{result=\"ok\"} 2"), "the answer came");
     assert_eq!(world.asks("a", &P256, "k"), Some(Reason::KeysUnavailable));
     assert!(world.counted("heddle_token_key_places 0"));
 }
