@@ -23,6 +23,7 @@ mod relay;
 mod sandbox;
 mod services;
 mod source;
+mod threats;
 mod tunnel;
 mod wire;
 mod world;
