@@ -54,6 +54,12 @@ kernel_events! {
     InboundUnknownAddress = "inbound_unknown_address",
     /// The table of the agent's connections to applications had no room.
     ApplicationDialLost = "application_dial_lost",
+    /// The table of the agent's connections to other machines had no room: the wire will not let it out.
+    AgentDialLost = "agent_dial_lost",
+    /// A TCP connection that left a pod past the capture, by a raw socket or another namespace: dropped on its wire.
+    WireEscape = "wire_escape",
+    /// A packet of TCP whose header cannot be read, on a pod's wire: dropped.
+    WireHidden = "wire_hidden",
 }
 
 #[cfg(test)]

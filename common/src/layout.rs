@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Address;
 
 /// Version of the maps' layouts, in the name of the folder that they are pinned in.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Addresses of one pod that the kernel programs know: Kubernetes gives one per family, the rest is room.
 pub const MAX_POD_ADDRESSES: usize = 4;
@@ -78,6 +78,18 @@ layout! {
         pub client_port: u16,
         /// The application's port.
         pub server_port: u16,
+    }
+}
+
+layout! {
+    /// Key of `AGENT_DIALS`: a connection that the agent opens from inside a pod to somewhere else.
+    pub struct DialKey {
+        /// Cookie of the pod's network namespace.
+        pub netns: u64,
+        /// Both ends: the agent is the client.
+        pub tuple: ConnectionTuple,
+        /// Always 0.
+        pub reserved: u32,
     }
 }
 
@@ -158,6 +170,14 @@ impl NetworkKey {
     #[inline(always)]
     pub const fn new(netns: u64, address: Address) -> Self {
         Self { netns: [(netns >> 32) as u32, netns as u32], address }
+    }
+}
+
+impl DialKey {
+    /// The key of a connection from a namespace.
+    #[inline(always)]
+    pub const fn new(netns: u64, tuple: ConnectionTuple) -> Self {
+        Self { netns, tuple, reserved: 0 }
     }
 }
 

@@ -14,15 +14,19 @@ mod event;
 mod inbound;
 mod layout;
 mod outbound;
+mod packet;
+mod wire;
 
 pub use address::Address;
 pub use event::KernelEvent;
 pub use inbound::{Inbound, InboundConnection, InboundTables, decide_inbound};
 pub use layout::{
-    AgentSocket, ConnectionTuple, FlowKey, LAYOUT_VERSION, ListenerKey, ListenerKind, MAX_POD_ADDRESSES, NetworkKey,
-    OriginalDst, Pod, PortDirection, PortKey,
+    AgentSocket, ConnectionTuple, DialKey, FlowKey, LAYOUT_VERSION, ListenerKey, ListenerKind, MAX_POD_ADDRESSES,
+    NetworkKey, OriginalDst, Pod, PortDirection, PortKey,
 };
 pub use outbound::{Connect, Outbound, OutboundTables, decide_outbound};
+pub use packet::{Packet, Read, read_ipv4, read_ipv6};
+pub use wire::{Wire, WireTables, decide_wire};
 
 /// Port of the agent's listener for captured outbound connections, on the pod's loopback.
 pub const OUTBOUND_PORT: u16 = 15001;

@@ -1,5 +1,5 @@
 //! `sock_ops`: hands the original destination from the application's socket to the socket that the agent accepts,
-//! and opens the way for exactly those connections that the agent makes to applications.
+//! and opens the way for exactly those connections that the agent makes: to applications, and out of the pods.
 //!
 //! Both go by the connection's own addresses and ports, written when the kernel has chosen them and before the
 //! first packet leaves: nothing can come between.
@@ -12,7 +12,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use heddle_common::{Address, AgentSocket, ConnectionTuple, FlowKey, KernelEvent, OUTBOUND_PORT};
+use heddle_common::{Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT};
 
 use crate::{context::read_ipv6, maps, socket};
 
@@ -40,11 +40,17 @@ fn connecting(context: &SockOpsContext) {
         if maps::FLOWS.insert(key, destination, 0).is_err() {
             maps::count(KernelEvent::FlowLost);
         }
-    } else if is_application_dial(own) {
+    } else if let Some(dial) = agent_dial(own) {
         // Clears the entry if the dial fails; if it does not, `ACTIVE_ESTABLISHED_CB` does.
         let watched = context.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32).is_ok();
-        if !watched || maps::APPLICATION_DIALS.insert(dial_tuple(context), 1, 0).is_err() {
-            maps::count(KernelEvent::ApplicationDialLost);
+        let (kept, lost) = match dial {
+            Dial::ToApplication => {
+                (maps::APPLICATION_DIALS.insert(dial_tuple(context), 1, 0).is_ok(), KernelEvent::ApplicationDialLost)
+            }
+            Dial::Elsewhere => (maps::AGENT_DIALS.insert(dial_key(context), 1, 0).is_ok(), KernelEvent::AgentDialLost),
+        };
+        if !watched || !kept {
+            maps::count(lost);
         }
     }
 }
@@ -69,18 +75,36 @@ fn accepted(context: &SockOpsContext) {
     let _ = maps::FLOWS.remove(key);
 }
 
-/// The agent's dial to an application succeeded or failed: its way through inbound capture closes.
+/// The agent's dial succeeded or failed: its way through inbound capture, or out of the pod, closes.
 #[inline(always)]
 fn dial_ended(context: &SockOpsContext) {
-    if is_application_dial(socket_of(context)) {
-        // The entry is gone already where the connection was established before it closed.
-        let _ = maps::APPLICATION_DIALS.remove(dial_tuple(context));
+    // The entry is gone already where the connection was established before it closed.
+    match agent_dial(socket_of(context)) {
+        Some(Dial::ToApplication) => {
+            let _ = maps::APPLICATION_DIALS.remove(dial_tuple(context));
+        }
+        Some(Dial::Elsewhere) => {
+            let _ = maps::AGENT_DIALS.remove(dial_key(context));
+        }
+        None => {}
     }
 }
 
+/// What the agent opens a connection for.
+enum Dial {
+    ToApplication,
+    Elsewhere,
+}
+
 #[inline(always)]
-fn is_application_dial(own: *mut bpf_sock) -> bool {
-    socket::stored(&maps::AGENT_SOCKETS, own) == Some(AgentSocket::ToApplication as u32)
+fn agent_dial(own: *mut bpf_sock) -> Option<Dial> {
+    let kind = socket::stored(&maps::AGENT_SOCKETS, own)?;
+    Some(if kind == AgentSocket::ToApplication as u32 { Dial::ToApplication } else { Dial::Elsewhere })
+}
+
+#[inline(always)]
+fn dial_key(context: &SockOpsContext) -> DialKey {
+    DialKey::new(socket::netns_cookie(context), dial_tuple(context))
 }
 
 #[inline(always)]

@@ -2,8 +2,8 @@
 //! out the answer.
 //!
 //! `connect` brings the pods' outgoing connections to the agent, `flows` tells the agent where they were going,
-//! `peername` tells the application what it asked for, `inbound` brings incoming connections to the agent. `maps`
-//! has the tables, `socket` the few helpers that aya-ebpf has no safe form of. None of them ever lets a
+//! `peername` tells the application what it asked for, `inbound` brings incoming connections to the agent, `wire` stops
+//! what left a pod by another way. `maps` has the tables, `socket` the few helpers that aya-ebpf has no safe form of. None of them ever lets a
 //! connection of an enrolled pod pass because something went wrong.
 
 #![no_std]
@@ -16,6 +16,7 @@ mod inbound;
 mod maps;
 mod peername;
 mod socket;
+mod wire;
 
 /// The kernel refuses helpers such as `bpf_sk_storage_get` to programs of another licence.
 #[expect(unsafe_code, reason = "the section is the kernel's interface")]

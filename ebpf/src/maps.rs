@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use heddle_common::{
-    Address, ConnectionTuple, FlowKey, KernelEvent, ListenerKey, NetworkKey, OriginalDst, Pod, PortKey,
+    Address, ConnectionTuple, DialKey, FlowKey, KernelEvent, ListenerKey, NetworkKey, OriginalDst, Pod, PortKey,
 };
 
 /// Enrolled pods by the cookie of their network namespace. A node runs 110 pods by default, seldom over 500.
@@ -49,6 +49,15 @@ pub(crate) static FLOWS: LruHashMap<FlowKey, OriginalDst, 16384> = LruHashMap::n
 /// Connections that the agent is opening to applications, between connect() and the end of the handshake.
 #[btf_map]
 pub(crate) static APPLICATION_DIALS: HashMap<ConnectionTuple, u32, 16384> = HashMap::new();
+
+/// Connections that the agent is opening from pods to elsewhere, between connect() and the end of the handshake. A pod that
+/// calls many who do not answer drives out the oldest, of which only the further tries are lost.
+#[btf_map]
+pub(crate) static AGENT_DIALS: LruHashMap<DialKey, u32, 16384> = LruHashMap::new();
+
+/// Cookie of the namespace of the enrolled pod that is at the other end of a network device of the node.
+#[btf_map]
+pub(crate) static WIRES: HashMap<u32, u64, 8192> = HashMap::new();
 
 /// One counter for each `KernelEvent`.
 #[btf_map]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -44,6 +44,7 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 
 /// Runs the agent until it is told to end and its connections have ended, or the drain timeout has passed.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    hide_memory()?;
     let mut signals = Signals::new()?;
     let (stop, stopped) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
@@ -215,6 +216,16 @@ async fn serve_admin(
     let (observer, config) = (observer.clone(), Arc::new(view));
     let sources = Sources { observer, readiness, config, status: Arc::new(move || status.status()) };
     Ok(admin::serve(addresses, sources, stopped).await?)
+}
+
+/// Before there is a key: no core dump is written, and no process without root's rights may look into the memory or trace
+/// this one, whatever its user.
+fn hide_memory() -> anyhow::Result<()> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("keep the memory, which has keys, out of core dumps")?;
+    // Unlike the flag, the limit outlives a change of the process's user.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).context("set the limit of core dumps to nothing")
 }
 
 /// Each connection needs two descriptors; the default soft limit of 1,024 is for programs that use select(2).

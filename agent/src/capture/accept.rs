@@ -61,16 +61,29 @@ pub(super) async fn accept(
     let serve = |(stream, client)| {
         data_path.serve(Accepted { arrival, pod: Arc::clone(&pod), stream, client: canonical(client) });
     };
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.changed() => break,
         };
         match accepted {
-            Ok(connection) => serve(connection),
+            Ok(connection) => {
+                failing = false;
+                serve(connection);
+            }
             Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if is_closed(&error) => {
+                let message = "a process of the pod, with CAP_NET_ADMIN there, destroyed a listener of the agent: connections of \
+                               this kind are refused until the pod is enrolled again";
+                return warn!(pod = %pod.workload.name, ?arrival, message);
+            }
             Err(error) => {
-                warn!(pod = %pod.workload.name, %error, "accept a connection of a pod; trying again");
+                // Once for all that fail in a row.
+                if !failing {
+                    warn!(pod = %pod.workload.name, %error, "accept a connection of a pod; trying again");
+                }
+                failing = true;
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -94,4 +107,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionReset | Interrupted | TimedOut | HostUnreachable | NetworkUnreachable
     )
+}
+
+/// What accept(2) says of a socket that does not listen any more. Nobody but the kernel, told by SOCK_DESTROY, can bring that
+/// about from outside this process.
+fn is_closed(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }

@@ -1,12 +1,14 @@
 //! Enrolling pods and releasing them, live: no pod is restarted and no open connection is cut.
 //!
 //! The order matters. Enrolment first opens what will serve the connections, then turns them to it; release goes the
-//! other way round. What fails half-way is undone.
+//! other way round. What fails half-way is undone, save for what a pod's own processes can make fail: that pod is captured
+//! and refused.
 
 use std::{collections::HashMap, fs, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
 
 use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use crate::mesh::{LocalPod, Netns, Workload, WorkloadUid};
 
@@ -17,6 +19,7 @@ use super::{
     sandbox::{NamespaceId, Process, id_of},
     sockets::PodListeners,
     survivors,
+    wire::node_ends,
 };
 
 /// Why a pod could not be enrolled.
@@ -92,6 +95,8 @@ pub struct Enrolment {
     sandboxes: Sandboxes,
     data_path: Arc<dyn DataPath>,
     pods: HashMap<WorkloadUid, InForce>,
+    /// Namespaces of pods that could not be enrolled and whose connections are refused until they can.
+    refused: HashMap<WorkloadUid, u64>,
 }
 
 impl EnrolmentError {
@@ -112,7 +117,12 @@ impl EnrolledPod {
 impl Enrolment {
     /// Takes over the kernel's half.
     pub fn new(kernel: Kernel, sandboxes: Sandboxes, data_path: Arc<dyn DataPath>) -> Self {
-        Self { kernel, sandboxes, data_path, pods: HashMap::new() }
+        if !Kernel::guards_wires() {
+            warn!(
+                "connections that leave a pod past the capture, by a raw socket, are not stopped: that takes Linux 6.6"
+            );
+        }
+        Self { kernel, sandboxes, data_path, pods: HashMap::new(), refused: HashMap::new() }
     }
 
     /// How many pods are enrolled now.
@@ -197,9 +207,14 @@ impl Enrolment {
     /// that are just being looked up, or in the middle of their handshake, still need what is left: give it a moment
     /// before [`Enrolment::forget`]. `None` for a pod that is not enrolled.
     pub fn release(&mut self, uid: &WorkloadUid) -> Result<Option<Released>, EnrolmentError> {
+        if let Some(cookie) = self.refused.get(uid) {
+            self.remove_from_kernel(*cookie)?;
+            self.refused.remove(uid);
+        }
         let Some(released) = self.pods.get(uid) else { return Ok(None) };
         let cookie = released.pod.netns.cookie();
         self.kernel.tables.clear_outbound(cookie)?;
+        self.kernel.unguard(cookie)?;
         self.kernel.detach_inbound(cookie)?;
         Ok(self.pods.remove(uid).map(Released))
     }
@@ -235,9 +250,17 @@ impl Enrolment {
     ) -> Result<Arc<EnrolledPod>, EnrolmentError> {
         let cookie = netns.cookie();
         let netns = Arc::new(netns);
-        let return_route = ReturnRoute::install(Arc::clone(&netns))
-            .map_err(inside("route the answers of applications back to the agent"))?;
-        let listeners = PodListeners::open(&netns).map_err(inside("open the agent's listeners"))?;
+        let (return_route, listeners) = match Self::prepare(&netns) {
+            Ok(prepared) => prepared,
+            // The pod's own processes can bring that about, by having the agent's ports: it must not set them free.
+            Err(error) => {
+                if let Some(earlier) = self.refused.insert(workload.uid.clone(), cookie).filter(|it| *it != cookie) {
+                    self.remove_from_kernel(earlier)?;
+                }
+                self.divert(workload, local, &netns)?;
+                return Err(error);
+            }
+        };
         let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, _return_route: return_route });
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
@@ -249,6 +272,7 @@ impl Enrolment {
             }
             return Err(error.into());
         }
+        self.refused.remove(&workload.uid);
         let in_force = InForce {
             addresses: addresses(workload),
             local: local.clone(),
@@ -261,8 +285,15 @@ impl Enrolment {
         Ok(pod)
     }
 
-    /// Turns the pod's new connections to the listeners: inbound first, so that no answer to a captured outbound
-    /// connection meets a pod that peers cannot reach yet.
+    /// What the pod's namespace needs before anything is turned to the agent.
+    fn prepare(netns: &Arc<NetworkNamespace>) -> Result<(ReturnRoute, PodListeners), EnrolmentError> {
+        let return_route = ReturnRoute::install(Arc::clone(netns))
+            .map_err(inside("route the answers of applications back to the agent"))?;
+        let listeners = PodListeners::open(netns)
+            .map_err(inside("open the agent's listeners, until when the pod's connections are refused"))?;
+        Ok((return_route, listeners))
+    }
+
     fn capture(
         &mut self,
         workload: &Workload,
@@ -271,12 +302,37 @@ impl Enrolment {
         listeners: &PodListeners,
     ) -> Result<(), KernelError> {
         let cookie = pod.netns.cookie();
-        let addresses = addresses(workload);
         self.kernel.tables.set_listener(cookie, ListenerKind::Plaintext, listeners.plaintext.as_raw_fd())?;
         self.kernel.tables.set_listener(cookie, ListenerKind::Hbone, listeners.hbone.as_raw_fd())?;
+        self.divert(workload, local, &pod.netns)
+    }
+
+    /// Turns the pod's new connections to the listeners: inbound first, so that no answer to a captured outbound
+    /// connection meets a pod that peers cannot reach yet. Then nothing else leaves.
+    fn divert(&mut self, workload: &Workload, local: &LocalPod, netns: &NetworkNamespace) -> Result<(), KernelError> {
+        let (cookie, addresses) = (netns.cookie(), addresses(workload));
         self.kernel.tables.set_inbound(cookie, &addresses, &local.rules)?;
-        self.kernel.attach_inbound(&pod.netns)?;
-        self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)
+        self.kernel.attach_inbound(netns)?;
+        self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)?;
+        self.guard(workload, netns)
+    }
+
+    /// Guards the pod's cables, where it has any: in some networks a pod's device is a part of the node's.
+    fn guard(&mut self, workload: &Workload, netns: &NetworkNamespace) -> Result<(), KernelError> {
+        if !Kernel::guards_wires() {
+            return Ok(());
+        }
+        let ends = match node_ends(netns) {
+            Ok(ends) => ends,
+            Err(error) => {
+                warn!(pod = %workload.name, %error, "look for the pod's cables; they are not guarded");
+                return Ok(());
+            }
+        };
+        if ends.is_empty() {
+            info!(pod = %workload.name, "the pod has no cable to this node's namespace that could be guarded");
+        }
+        self.kernel.guard(netns.cookie(), &ends)
     }
 
     fn update(
@@ -299,6 +355,7 @@ impl Enrolment {
 
     fn remove_from_kernel(&mut self, cookie: u64) -> Result<(), KernelError> {
         self.kernel.tables.clear_outbound(cookie)?;
+        self.kernel.unguard(cookie)?;
         self.kernel.detach_inbound(cookie)?;
         self.kernel.tables.clear_inbound(cookie)
     }

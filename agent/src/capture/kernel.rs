@@ -13,9 +13,12 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::MapError,
     programs::{
-        CgroupAttachMode, CgroupSockAddr, ProgramError, ProgramFd, SkLookup, SockOps,
+        CgroupAttachMode, CgroupSockAddr, LinkOrder, ProgramError, ProgramFd, SchedClassifier, SkLookup, SockOps,
+        TcAttachType,
         links::{FdLink, LinkError},
+        tc::TcAttachOptions,
     },
+    util::KernelVersion,
 };
 
 use super::{
@@ -23,6 +26,7 @@ use super::{
     pins::{Pins, remove_link},
     sys,
     tables::Tables,
+    wire::NodeEnd,
 };
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
@@ -40,6 +44,8 @@ const MAPS: &[&str] = &[
     "ACCEPTED",
     "FLOWS",
     "APPLICATION_DIALS",
+    "AGENT_DIALS",
+    "WIRES",
     "EVENTS",
 ];
 
@@ -121,7 +127,7 @@ impl Kernel {
         let tables = Tables::open(&folders)?;
         let mut kernel = Self { programs, pins: folders, tables };
         kernel.attach_to_cgroup(cgroup)?;
-        kernel.prepare_inbound()?;
+        kernel.prepare_pods()?;
         Ok(kernel)
     }
 
@@ -173,6 +179,40 @@ impl Kernel {
         }
     }
 
+    /// Whether this kernel can guard wires: it has `tcx`, whose links are pinned like the others.
+    pub(super) fn guards_wires() -> bool {
+        KernelVersion::current().is_ok_and(|kernel| kernel >= KernelVersion::new(6, 6, 0))
+    }
+
+    /// From now on no TCP connection leaves this namespace by these cables unless the agent opens it.
+    pub(super) fn guard(&mut self, netns: u64, ends: &[NodeEnd]) -> Result<(), KernelError> {
+        const PROGRAM: &str = "wire";
+        let program: &mut SchedClassifier = program(&mut self.programs, PROGRAM)?;
+        for end in ends {
+            let pin = self.pins.wire_link(netns, end.index);
+            if adopt_link(PROGRAM, &pin, fd(PROGRAM, program.fd())?)? {
+                continue;
+            }
+            // Before all others, so that none of them lets pass what this one would not.
+            let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+            let attached = program.attach_with_options(&end.name, TcAttachType::Ingress, order);
+            let link = attached.and_then(|id| program.take_link(id)).map_err(refused(PROGRAM))?;
+            pin_link(PROGRAM, link.try_into().map_err(unlinked(PROGRAM))?, &pin)?;
+        }
+        let devices: Vec<u32> = ends.iter().map(|end| end.index).collect();
+        self.tables.set_wires(netns, &devices)
+    }
+
+    /// From now on everything leaves this namespace.
+    pub(super) fn unguard(&mut self, netns: u64) -> Result<(), KernelError> {
+        let failed = |error: io::Error| KernelError::Link { program: "wire", reason: error.to_string() };
+        self.tables.set_wires(netns, &[])?;
+        for pin in self.pins.wire_links(netns).map_err(failed)? {
+            remove_link(&pin).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn attach_to_cgroup(&mut self, path: &Path) -> Result<(), KernelError> {
         let unusable = |source| KernelError::Cgroup { path: path.to_owned(), source };
         let cgroup = File::open(path).map_err(unusable)?;
@@ -190,9 +230,12 @@ impl Kernel {
         self.pins.remove_other_versions().map_err(unpinned)
     }
 
-    fn prepare_inbound(&mut self) -> Result<(), KernelError> {
+    /// Loads what is attached to each pod.
+    fn prepare_pods(&mut self) -> Result<(), KernelError> {
         let inbound: &mut SkLookup = program(&mut self.programs, "inbound")?;
-        inbound.load().map_err(refused("inbound"))
+        inbound.load().map_err(refused("inbound"))?;
+        let wire: &mut SchedClassifier = program(&mut self.programs, "wire")?;
+        wire.load().map_err(refused("wire"))
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! [`Kernel`] loads or adopts the kernel programs; [`Enrolment`] enrols pods, which opens the agent's listeners inside
 //! their network namespaces; each accepted connection goes to the [`DataPath`] as an [`Accepted`], with the evidence
-//! of where it came from: the namespace that the kernel accepted it in. [`AgentSockets`] opens the agent's own
-//! connections from inside those namespaces. Nothing here knows who a peer is or what is allowed.
+//! of where it came from: the namespace that the kernel accepted it in. What leaves a pod past all that is stopped at the
+//! node's end of its cable. [`AgentSockets`] opens the agent's own connections from inside those namespaces. Nothing here
+//! knows who a peer is or what is allowed.
 
 mod accept;
 mod enrolment;
 mod kernel;
+mod netlink;
 mod netns;
 mod pins;
 mod return_route;
@@ -16,6 +18,7 @@ mod sockets;
 mod survivors;
 mod sys;
 mod tables;
+mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
 pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};

@@ -1,7 +1,7 @@
 //! Where the kernel's objects are pinned, so that they outlive the agent.
 //!
-//! `PINS/v1/maps/NAME`, `PINS/v1/links/NAME` and `PINS/v1/pods/COOKIE`. The folder carries the version of the maps'
-//! layouts: an agent never adopts maps that it would misread.
+//! `PINS/v2/maps/NAME`, `PINS/v2/links/NAME`, `PINS/v2/pods/COOKIE` and `PINS/v2/wires/COOKIE-DEVICE`. The folder carries the
+//! version of the maps' layouts: an agent never adopts maps that it would misread.
 
 use std::{
     fs, io,
@@ -35,7 +35,7 @@ impl Pins {
                 "it is not on a bpf file system: mount one with \"mount -t bpf bpf /sys/fs/bpf\", or set capture.pins",
             ));
         }
-        for folder in ["maps", "links", "pods"] {
+        for folder in ["maps", "links", "pods", "wires"] {
             fs::create_dir_all(pins.root.join(folder))?;
         }
         Ok(pins)
@@ -64,6 +64,19 @@ impl Pins {
     pub(super) fn pods(&self) -> io::Result<Vec<u64>> {
         let entries = fs::read_dir(self.root.join("pods"))?.collect::<io::Result<Vec<_>>>()?;
         Ok(entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+
+    /// Pin of the link at the node's end of a cable of the namespace with this cookie.
+    pub(super) fn wire_link(&self, netns: u64, device: u32) -> PathBuf {
+        self.root.join("wires").join(format!("{netns}-{device}"))
+    }
+
+    /// Pins of all links at cables of a namespace.
+    pub(super) fn wire_links(&self, netns: u64) -> io::Result<Vec<PathBuf>> {
+        let prefix = format!("{netns}-");
+        let entries = fs::read_dir(self.root.join("wires"))?.collect::<io::Result<Vec<_>>>()?;
+        let of_pod = entries.iter().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+        Ok(of_pod.map(fs::DirEntry::path).collect())
     }
 
     /// Removes the links of other cgroups, which an agent with another configuration left.
@@ -95,7 +108,7 @@ impl Pins {
             return Ok(false);
         }
         // Links first: a program must never run on without its maps being kept up.
-        for folder in ["links", "pods"] {
+        for folder in ["links", "pods", "wires"] {
             let folder = Self::at(base).root.join(folder);
             if fs::exists(&folder)? {
                 for entry in fs::read_dir(&folder)? {

@@ -7,17 +7,17 @@
 
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use parking_lot::Mutex;
 
 use super::{
     NetworkNamespace,
+    netlink::ask,
     sockets::{APPLICATION_MARK, has_ipv6},
 };
 
@@ -48,8 +48,8 @@ impl ReturnRoute {
                 fs::write(setting, "1")?;
             }
             for family in families() {
-                request(RouteNetlinkMessage::NewRoute(route(family)), true)?;
-                request(RouteNetlinkMessage::NewRule(rule(family)), true)?;
+                create(RouteNetlinkMessage::NewRoute(route(family)))?;
+                create(RouteNetlinkMessage::NewRule(rule(family)))?;
             }
             Ok::<_, io::Error>(())
         })??;
@@ -71,8 +71,8 @@ impl Drop for ReturnRoute {
         // Best effort: in a namespace that is going away there is nothing left to remove.
         let _ = self.netns.run(|| {
             for family in families() {
-                let _ = request(RouteNetlinkMessage::DelRule(rule(family)), false);
-                let _ = request(RouteNetlinkMessage::DelRoute(route(family)), false);
+                let _ = ask(RouteNetlinkMessage::DelRule(rule(family)), 0);
+                let _ = ask(RouteNetlinkMessage::DelRoute(route(family)), 0);
             }
         });
     }
@@ -111,27 +111,10 @@ fn route(family: AddressFamily) -> RouteMessage {
     route
 }
 
-/// Sends one request on a socket of the current namespace and waits for the kernel's answer, which is immediate.
-fn request(message: RouteNetlinkMessage, create: bool) -> io::Result<()> {
-    let mut packet = NetlinkMessage::from(message);
-    packet.header.flags = NLM_F_REQUEST | NLM_F_ACK | if create { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
-    packet.finalize();
-    let mut bytes = vec![0; packet.buffer_len()];
-    packet.serialize(&mut bytes);
-
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&bytes, 0)?;
-    let (answer, _) = socket.recv_from_full()?;
-    let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::Error(error) => match error.to_io() {
-            // Success is an error message without a code.
-            _ if error.code.is_none() => Ok(()),
-            error if create && error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            error => Err(error),
-        },
-        _ => Err(io::Error::other("the kernel answered a routing request with something else")),
+/// What exists already was left by an earlier agent.
+fn create(message: RouteNetlinkMessage) -> io::Result<()> {
+    match ask(message, NLM_F_CREATE | NLM_F_EXCL) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }

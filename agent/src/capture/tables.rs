@@ -22,6 +22,7 @@ pub(super) struct Tables {
     ports: HashMap<MapData, PortKey, u32>,
     networks: LpmTrie<MapData, NetworkKey, u32>,
     listeners: SockHash<MapData, ListenerKey>,
+    wires: HashMap<MapData, u32, u64>,
 }
 
 impl Tables {
@@ -32,6 +33,7 @@ impl Tables {
             ports: open(pins, "EXCLUDED_PORTS", Map::HashMap)?,
             networks: open(pins, "EXCLUDED_NETWORKS", Map::LpmTrie)?,
             listeners: open(pins, "LISTENERS", Map::SockHash)?,
+            wires: open(pins, "WIRES", Map::HashMap)?,
         })
     }
 
@@ -93,6 +95,18 @@ impl Tables {
         removed(self.pods.remove(&netns), "PODS")?;
         self.replace_ports(netns, PortDirection::Outbound, &[])?;
         self.replace_networks(netns, &[])
+    }
+
+    /// From now on what comes in by these devices of the node, and by no others, comes from the pod.
+    pub(super) fn set_wires(&mut self, netns: u64, devices: &[u32]) -> Result<(), KernelError> {
+        let stale = self.keys_where(&self.wires, "WIRES", |_, owner| owner == netns)?;
+        for device in devices {
+            self.wires.insert(device, netns, 0).map_err(at("WIRES"))?;
+        }
+        for device in stale.iter().filter(|device| !devices.contains(device)) {
+            removed(self.wires.remove(device), "WIRES")?;
+        }
+        Ok(())
     }
 
     /// Forgets a pod's inbound side, after the link of its namespace was removed.

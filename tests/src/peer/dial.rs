@@ -2,11 +2,15 @@
 //!
 //! Real programs differ in how they connect; each way takes another path through the kernel's hooks.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, Socket, Type};
 
 #[derive(Args, Clone)]
@@ -20,6 +24,15 @@ pub(super) struct Dial {
     /// SO_MARK.
     #[arg(long)]
     mark: Option<u32>,
+    /// IP_TRANSPARENT.
+    #[arg(long)]
+    transparent: bool,
+    /// Multipath TCP.
+    #[arg(long)]
+    mptcp: bool,
+    /// Make the socket in this network namespace, as if another process there had handed it over.
+    #[arg(long)]
+    made_in: Option<PathBuf>,
     /// Use an IPv6 socket and the v4-mapped form of IPv4 addresses.
     #[arg(long)]
     mapped_v6: bool,
@@ -44,7 +57,7 @@ impl Dial {
     /// A connected, blocking socket with time limits.
     pub(super) fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
         let target = self.target(to);
-        let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = self.socket(Domain::for_address(target))?;
         socket.set_read_timeout(Some(self.timeout()))?;
         // Also bounds a blocking connect(), which then says EINPROGRESS.
         socket.set_write_timeout(Some(self.timeout()))?;
@@ -54,6 +67,11 @@ impl Dial {
         }
         if let Some(mark) = self.mark {
             socket.set_mark(mark)?;
+        }
+        if self.transparent && target.is_ipv4() {
+            socket.set_ip_transparent_v4(true)?;
+        } else if self.transparent {
+            socket.set_ip_transparent_v6(true)?;
         }
         if let Some(from) = self.bind {
             socket.set_reuse_address(true)?;
@@ -65,6 +83,17 @@ impl Dial {
             socket.connect(&target.into())?;
         }
         Ok(socket.into())
+    }
+
+    fn socket(&self, domain: Domain) -> io::Result<Socket> {
+        let protocol = if self.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+        let make = || Socket::new(domain, Type::STREAM, Some(protocol));
+        let Some(elsewhere) = &self.made_in else { return make() };
+        let (home, elsewhere) = (File::open("/proc/thread-self/ns/net")?, File::open(elsewhere)?);
+        move_into_link_name_space(elsewhere.as_fd(), Some(LinkNameSpaceType::Network))?;
+        let made = make();
+        move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network))?;
+        made
     }
 }
 

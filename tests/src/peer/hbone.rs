@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Args;
 use h2::client::SendRequest;
-use http::{Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -50,6 +50,12 @@ pub(super) struct Hbone {
     /// Send this through the tunnel and expect it back.
     #[arg(long, default_value = "through the tunnel")]
     send: String,
+    /// A further header of the request, as NAME=VALUE; %XX in the value is that byte.
+    #[arg(long, value_parser = parse_header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// A further header of so many bytes.
+    #[arg(long, default_value_t = 0)]
+    header_bytes: usize,
     /// Limit in seconds for everything.
     #[arg(long, default_value_t = 10)]
     limit: u64,
@@ -98,6 +104,12 @@ async fn ask(hbone: &Hbone, client: SendRequest<Bytes>, report: &mut HboneReport
     let uri =
         if hbone.method == Method::CONNECT { hbone.authority.clone() } else { format!("http://{}/", hbone.authority) };
     *request.uri_mut() = uri.parse().with_context(|| format!("`{uri}` is no authority"))?;
+    for (name, value) in &hbone.header {
+        request.headers_mut().append(name, value.clone());
+    }
+    if hbone.header_bytes > 0 {
+        request.headers_mut().insert("x-filler", HeaderValue::from_str(&"x".repeat(hbone.header_bytes))?);
+    }
     let (response, mut sending) = client.send_request(request, false).context("request")?;
     let response = response.await.context("response")?;
     report.status = Some(response.status().as_u16());
@@ -116,6 +128,20 @@ async fn ask(hbone: &Hbone, client: SendRequest<Bytes>, report: &mut HboneReport
     }
     report.echoed = back == hbone.send.as_bytes();
     Ok(())
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
+    let mut bytes = Vec::new();
+    let mut rest = value.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let escaped = (*byte == b'%').then(|| after.first_chunk::<2>()).flatten();
+        let escaped = escaped.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*byte));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    let name = name.parse().map_err(|error| format!("`{name}`: {error}"))?;
+    Ok((name, HeaderValue::from_bytes(&bytes).map_err(|error| format!("`{value}`: {error}"))?))
 }
 
 fn client_config(hbone: &Hbone) -> Result<ClientConfig> {

@@ -16,6 +16,7 @@ mod http_get;
 mod pattern;
 mod pause;
 mod probe;
+mod raw_syn;
 pub mod report;
 mod serve;
 mod udp;
@@ -66,6 +67,8 @@ enum Command {
     UdpPing(udp::Ping),
     /// Open an HBONE tunnel with a given certificate.
     Hbone(hbone::Hbone),
+    /// Send the first packet of a TCP connection past the kernel's TCP.
+    RawSyn(raw_syn::RawSyn),
 }
 
 /// Runs the program.
@@ -103,6 +106,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::UdpEcho(echo) => udp::echo(&echo),
         Command::UdpPing(ping) => print(&udp::ping(&ping)?),
         Command::Hbone(hbone) => print(&hbone::run(&hbone)?),
+        Command::RawSyn(raw) => print(&raw_syn::run(&raw)?),
     }
 }
 

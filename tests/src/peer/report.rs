@@ -174,6 +174,15 @@ pub struct PingReport {
     pub answered: u64,
 }
 
+/// What `raw-syn` found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RawReport {
+    /// Times that it was sent.
+    pub sent: u32,
+    /// Whether the other end accepted the connection.
+    pub answered: bool,
+}
+
 /// What `hbone` found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HboneReport {

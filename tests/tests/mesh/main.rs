@@ -26,6 +26,7 @@ mod revocation;
 mod sandbox;
 mod services;
 mod source;
+mod threats;
 mod tunnel;
 mod wire;
 mod world;
