@@ -1,13 +1,16 @@
-//! Certificate authorities. This build has the embedded one: for one machine, for a few that share a directory, and for
-//! tests.
+//! Certificate authorities: the embedded one, for one machine, for a few that share a directory, and for tests; and
+//! `heddle ca` ([`server`]), which serves the agents of a cluster.
 //!
-//! It is an [`Issuer`](crate::identify::Issuer): it sees signing requests and never a workload's key.
+//! Both see signing requests and never a workload's key. The embedded one is an [`Issuer`](crate::identify::Issuer).
 
 mod directory;
 mod error;
 mod local;
+mod pem;
 mod protocol;
 mod root;
+pub mod server;
+mod signing;
 #[cfg(test)]
 mod tests;
 

@@ -4,6 +4,7 @@
 //! settings. What the defaults need to know about the machine is gathered beforehand in [`Machine`], so that
 //! [`Config::parse`] is a pure function. Reading Kubernetes objects is not done here (`objects`).
 
+pub mod authority;
 mod conflicts;
 mod defaults;
 mod level;

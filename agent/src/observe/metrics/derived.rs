@@ -39,7 +39,7 @@ impl Metrics {
     }
 }
 
-fn seconds_until(end: SystemTime, now: SystemTime) -> f64 {
+pub(super) fn seconds_until(end: SystemTime, now: SystemTime) -> f64 {
     match end.duration_since(now) {
         Ok(left) => left.as_secs_f64(),
         Err(past) => -past.duration().as_secs_f64(),

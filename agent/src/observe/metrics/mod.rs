@@ -3,6 +3,9 @@
 //! Counters that somebody else keeps (the kernel, `/proc`, the clock) are read at the scrape. Bounds: label values come from
 //! closed lists or from workloads, and those are capped and expire (`traffic.rs`).
 
+mod authority;
+mod authority_labels;
+mod declare;
 mod derived;
 mod instrument;
 mod labels;
@@ -14,6 +17,8 @@ mod tests;
 mod traffic;
 mod traffic_labels;
 
+pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
+pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, EventResult, HandshakeResult, LookupResult,
