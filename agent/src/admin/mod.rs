@@ -5,6 +5,7 @@
 
 mod host;
 mod listener;
+mod plain;
 mod readiness;
 mod routes;
 mod server;
@@ -21,6 +22,7 @@ use std::{
 use axum::{Router, middleware};
 use tokio::{sync::watch, task::JoinSet};
 
+pub use plain::{MetricsText, PlainEndpoints, serve_plain};
 pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};
 

@@ -32,11 +32,11 @@ pub struct Sources {
     pub status: StatusView,
 }
 
-type Page = (&'static str, &'static str);
+pub(super) type Page = (&'static str, &'static str);
 
-const METRICS: Page = ("/metrics", "metrics, Prometheus text format");
-const READY: Page = ("/healthz/ready", "200 when ready for traffic, else 503 and what is missing");
-const LIVE: Page = ("/healthz/live", "200 while the agent answers at all");
+pub(super) const METRICS: Page = ("/metrics", "metrics, Prometheus text format");
+pub(super) const READY: Page = ("/healthz/ready", "200 when ready for traffic, else 503 and what is missing");
+pub(super) const LIVE: Page = ("/healthz/live", "200 while this process answers at all");
 const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapshot in force, JSON");
 const STATUS: Page = ("/status", "readiness, pods, certificates, documents and problems, JSON");
 
@@ -77,7 +77,12 @@ async fn render_metrics(State(sources): State<Sources>) -> Response {
 }
 
 async fn ready(State(sources): State<Sources>, headers: HeaderMap) -> Response {
-    let report = sources.readiness.report();
+    ready_answer(&sources.readiness, &headers)
+}
+
+/// 200 or 503, as text or as JSON.
+pub(super) fn ready_answer(readiness: &Readiness, headers: &HeaderMap) -> Response {
+    let report = readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let accepts_json = headers
         .get_all(header::ACCEPT)
@@ -86,7 +91,7 @@ async fn ready(State(sources): State<Sources>, headers: HeaderMap) -> Response {
     if accepts_json { (status, Json(report)).into_response() } else { (status, report.to_string()).into_response() }
 }
 
-async fn live() -> &'static str {
+pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
@@ -98,7 +103,7 @@ async fn status(State(sources): State<Sources>) -> Response {
     Json((sources.status)()).into_response()
 }
 
-async fn not_found(pages: &'static [Page]) -> Response {
+pub(super) async fn not_found(pages: &'static [Page]) -> Response {
     (StatusCode::NOT_FOUND, format!("no such endpoint; there are\n{}", index(pages))).into_response()
 }
 

@@ -8,13 +8,15 @@ use std::{
 use anyhow::Context;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
     time::{Instant, interval, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
-use super::{data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, status::StatusSources};
+use super::{
+    data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, signals::Signals,
+    status::StatusSources,
+};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY, Roots},
@@ -229,28 +231,10 @@ fn hide_memory() -> anyhow::Result<()> {
 }
 
 /// Each connection needs two descriptors; the default soft limit of 1,024 is for programs that use select(2).
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         warn!(%error, "raise the limit of open files; connections beyond it will have to wait");
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

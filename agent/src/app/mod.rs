@@ -1,12 +1,15 @@
 //! The composition root: everything that runs, started in order and stopped in order.
 
 mod agent;
+mod authority;
 mod data_threads;
 mod events;
 mod held;
 mod kernel_log;
 mod metrics;
 mod pods;
+mod signals;
 mod status;
 
 pub use agent::run;
+pub use authority::run as run_authority;

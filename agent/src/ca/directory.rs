@@ -19,7 +19,7 @@ use rustix::{
 
 use super::{
     error::CaError,
-    root::{Root, RootPem},
+    root::{ROOT_LIFETIME, Root, RootPem},
 };
 use crate::mesh::TrustDomain;
 
@@ -87,7 +87,7 @@ fn make(
     domain: &TrustDomain,
     now: SystemTime,
 ) -> Result<RootPem, CaError> {
-    let pem = RootPem::make(domain, now)?;
+    let pem = RootPem::make(domain, now, ROOT_LIFETIME)?;
     write_new(key, &pem.key, 0o600)?;
     if let Err(error) = write_new(certificate, &pem.certificate, 0o644) {
         // Undo, so that the next attempt starts afresh. If this fails too, the next start explains the lone key.
@@ -151,7 +151,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaErro
 }
 
 const CERTIFICATE: &str = "root-cert.pem";
-const KEY: &str = "root-key.pem";
+pub(super) const KEY: &str = "root-key.pem";
 const LOCK: &str = ".lock";
 /// Making a root takes milliseconds; ten seconds mean that something is wrong.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,14 +1,18 @@
-//! Certificate authorities: the embedded one, for one machine, for a few that share a directory, and for tests; and the
-//! client of a remote one.
+//! Certificate authorities: the embedded one, for one machine, for a few that share a directory, and for tests; the client
+//! of a remote one; and `heddle ca` ([`server`]), which serves the agents of a cluster.
 //!
-//! Both are an [`Issuer`](crate::identify::Issuer): they see signing requests and never a workload's key.
+//! All see signing requests and never a workload's key. The embedded one and the client are an
+//! [`Issuer`](crate::identify::Issuer).
 
 mod directory;
 mod error;
 mod local;
+mod pem;
 mod protocol;
 mod remote;
 mod root;
+pub mod server;
+mod signing;
 #[cfg(test)]
 mod tests;
 

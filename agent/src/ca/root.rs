@@ -1,7 +1,7 @@
 //! A root: a P-256 key and the self-signed certificate that peers trust.
 //!
 //! In: a trust domain, or the PEM of an earlier root. Out: a [`Root`] that can sign. Files are `directory.rs`'s, what
-//! is signed is `local.rs`'s.
+//! is signed is `signing.rs`'s.
 
 use std::{
     path::Path,
@@ -36,10 +36,10 @@ pub(super) struct RootPem {
 
 impl RootPem {
     /// Makes a new root that begins at `now`.
-    pub(super) fn make(domain: &TrustDomain, now: SystemTime) -> Result<Self, CaError> {
+    pub(super) fn make(domain: &TrustDomain, now: SystemTime, lifetime: Duration) -> Result<Self, CaError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::Making)?;
         let certificate =
-            root_params(domain, now).and_then(|params| params.self_signed(&key)).map_err(CaError::Making)?;
+            root_params(domain, now, lifetime).and_then(|params| params.self_signed(&key)).map_err(CaError::Making)?;
         Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 }
@@ -83,21 +83,21 @@ pub(super) fn random_serial() -> Result<SerialNumber, rcgen::Error> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn root_params(domain: &TrustDomain, now: SystemTime) -> Result<CertificateParams, rcgen::Error> {
+fn root_params(domain: &TrustDomain, now: SystemTime, lifetime: Duration) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, domain.as_str());
     params.subject_alt_names = vec![SanType::URI(format!("spiffe://{domain}").try_into()?)];
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = (now - super::local::BACKDATE).into();
-    params.not_after = (now + ROOT_LIFETIME).into();
+    params.not_before = (now - super::signing::BACKDATE).into();
+    params.not_after = (now + lifetime).into();
     params.serial_number = Some(random_serial()?);
     Ok(params)
 }
 
 /// A root that names a trust domain must name ours; roots of other makers may name none.
-fn check_domain(root: &X509Certificate<'_>, domain: &TrustDomain, path: &Path) -> Result<(), CaError> {
+pub(super) fn check_domain(root: &X509Certificate<'_>, domain: &TrustDomain, path: &Path) -> Result<(), CaError> {
     let names = root
         .subject_alternative_name()
         .map_err(|e| CaError::Content { path: path.to_owned(), problem: format!("its names are not readable: {e}") })?;
@@ -114,7 +114,7 @@ fn check_domain(root: &X509Certificate<'_>, domain: &TrustDomain, path: &Path) -
     }
 }
 
-fn check_time(root: &X509Certificate<'_>, now: SystemTime, path: &Path) -> Result<SystemTime, CaError> {
+pub(super) fn check_time(root: &X509Certificate<'_>, now: SystemTime, path: &Path) -> Result<SystemTime, CaError> {
     let time = |seconds: i64| SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     let (not_before, not_after) =
         (time(root.validity().not_before.timestamp()), time(root.validity().not_after.timestamp()));
@@ -125,4 +125,4 @@ fn check_time(root: &X509Certificate<'_>, now: SystemTime, path: &Path) -> Resul
 }
 
 /// 3652 days: ten years and two leap days.
-const ROOT_LIFETIME: Duration = Duration::from_secs(3652 * 86_400);
+pub(super) const ROOT_LIFETIME: Duration = Duration::from_secs(3652 * 86_400);

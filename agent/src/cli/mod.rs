@@ -2,6 +2,7 @@
 
 mod agent;
 mod ask;
+mod ca;
 mod check;
 mod status;
 mod table;
@@ -23,6 +24,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(agent::Agent),
+    Ca(ca::Ca),
     Check(check::Check),
     Status(status::ShowStatus),
     Uninstall(uninstall::Uninstall),
@@ -34,6 +36,7 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Agent(command) => command.run(),
+            Command::Ca(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Uninstall(command) => command.run(),

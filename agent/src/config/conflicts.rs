@@ -9,7 +9,7 @@ pub(super) type NamedEndpoint = (&'static str, Position, Option<SocketAddr>);
 
 /// Reports ports that are reserved, and endpoints that would bind the same port.
 pub(super) fn report(report: &Report<'_>, endpoints: &[NamedEndpoint]) {
-    for (index, &(key, position, address)) in endpoints.iter().enumerate() {
+    for &(key, position, address) in endpoints {
         let Some(address) = address else { continue };
         if defaults::CAPTURE_PORTS.contains(&address.port()) {
             let [outbound, plaintext, hbone] = defaults::CAPTURE_PORTS;
@@ -21,6 +21,14 @@ pub(super) fn report(report: &Report<'_>, endpoints: &[NamedEndpoint]) {
                 ),
             );
         }
+    }
+    report_overlaps(report, endpoints);
+}
+
+/// Reports endpoints that would bind the same port.
+pub(super) fn report_overlaps(report: &Report<'_>, endpoints: &[NamedEndpoint]) {
+    for (index, &(key, position, address)) in endpoints.iter().enumerate() {
+        let Some(address) = address else { continue };
         let earlier = endpoints[..index].iter().filter_map(|&(other, _, taken)| Some((other, taken?)));
         for (other, taken) in earlier.filter(|(_, taken)| overlap(*taken, address)) {
             report.add(position, format!("{key}: {address} collides with {other} ({taken}), choose another port"));

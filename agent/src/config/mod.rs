@@ -5,6 +5,7 @@
 //! [`Config::parse`] is a pure function. Reading Kubernetes objects is not done here (`objects`).
 
 mod ca;
+pub mod authority;
 mod conflicts;
 mod defaults;
 mod level;

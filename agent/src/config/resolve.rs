@@ -17,7 +17,7 @@ use crate::mesh::TrustDomain;
 pub(super) const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
 pub(super) const ABSOLUTE_PATH: &str = "an absolute path";
 const TRUST_DOMAIN: &str = "trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'";
-const ADDRESS: &str = "an address and port such as 127.0.0.1:15000 or [::1]:15000";
+pub(super) const ADDRESS: &str = "an address and port such as 127.0.0.1:15000 or [::1]:15000";
 
 impl Config {
     /// Reads and resolves a file on this machine.
@@ -49,7 +49,8 @@ impl Config {
     }
 }
 
-fn single_document(file: &str, text: &str) -> Result<Node, Problems> {
+/// The tree of a file that must hold one document.
+pub(super) fn single_document(file: &str, text: &str) -> Result<Node, Problems> {
     match split(text).as_slice() {
         // An empty file is an empty map: the report then names the keys that must be there.
         [] => Ok(Node { position: Position { line: 1, column: 1 }, value: Value::Null }),
@@ -65,7 +66,7 @@ fn single_document(file: &str, text: &str) -> Result<Node, Problems> {
 fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Option<Config> {
     let root = report.root(root)?;
     let node = required(&root, "node", "this node's name, as in spec.nodeName of its pods", |text| {
-        is_node_name(text).then(|| text.into())
+        is_subdomain(text).then(|| text.into())
     });
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
     let trust_domain = trust_domain(&root);
@@ -106,7 +107,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     })
 }
 
-fn trust_domain(root: &MapReader<'_>) -> Option<TrustDomain> {
+pub(super) fn trust_domain(root: &MapReader<'_>) -> Option<TrustDomain> {
     let domain = root.parsed("trustDomain", &format!("a {TRUST_DOMAIN}"), |text| text.parse().ok());
     domain.or_else(|| defaults::TRUST_DOMAIN.parse().ok())
 }
@@ -270,14 +271,14 @@ pub(super) fn required<'a, T>(
     value
 }
 
-/// A DNS subdomain (RFC 1123), as Kubernetes demands of node names.
-fn is_node_name(text: &str) -> bool {
+/// A DNS subdomain (RFC 1123), as Kubernetes demands of most names, those of nodes among them.
+pub(super) fn is_subdomain(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
     (1..=253).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// A DNS label (RFC 1123), as Kubernetes demands of namespaces.
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -13,7 +13,7 @@ use rustls::{
     ClientConfig, ServerConfig, SupportedCipherSuite,
     client::{Resumption, danger::ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{NoServerSessionStorage, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, ResolvesServerCert, danger::ClientCertVerifier},
     sign::SingleCertAndKey,
     version::TLS13,
 };
@@ -82,6 +82,21 @@ impl TlsSettings {
         config.send_tls13_tickets = 0;
         // Records of 16 KiB, the most that TLS allows: a smaller one costs more headers and AEAD calls per byte.
         config.max_fragment_size = None;
+        Ok(config)
+    }
+
+    /// A server whose clients prove by other means who they are; `heddle ca` is one. Fails as [`Self::server_config`] does.
+    pub(crate) fn anonymous_server_config(
+        &self,
+        certificates: Arc<dyn ResolvesServerCert>,
+    ) -> Result<ServerConfig, rustls::Error> {
+        let mut config = ServerConfig::builder_with_details(self.provider.clone(), Arc::new(self.clock.clone()))
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(certificates);
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         Ok(config)
     }
 

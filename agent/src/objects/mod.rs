@@ -25,6 +25,7 @@ pub use kinds::{
     TrafficDistribution,
 };
 pub use kubernetes::{EventError, EventWriter, Notice, SourceError, Written};
+pub(crate) use kubernetes::{client, explain_pods, watch_pods};
 pub use running::{Ending, Running};
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
 pub use state::StateError;

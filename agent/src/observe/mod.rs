@@ -26,13 +26,14 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
+pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, GaugeGuard,
     HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, RefusedReason, RestartReason, Side,
     TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
-pub use process_log::{KERNEL_LOG, LogError, init_log};
+pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
 pub use record::ConnectionRecord;
 pub use root_name::RootName;
 

@@ -31,7 +31,26 @@ pub enum LogError {
 
 /// Starts the process log. `level` is a level or tracing directives; colours only if standard error is a terminal.
 pub fn init_log(level: &str, format: LogFormat) -> Result<(), LogError> {
-    let filter = parse_level(level)?;
+    start(parse_level(level)?, format)
+}
+
+/// As [`init_log`], and lines of the target [`AUDIT`] are written at every level.
+pub fn init_audited_log(level: &str, format: LogFormat) -> Result<(), LogError> {
+    start(with_audit(parse_level(level)?), format)
+}
+
+/// Target of what an audit must see: each certificate and each refusal of `heddle ca`.
+pub const AUDIT: &str = "heddle::audit";
+
+fn with_audit(filter: EnvFilter) -> EnvFilter {
+    match format!("{AUDIT}=info").parse() {
+        Ok(directive) => filter.add_directive(directive),
+        // A constant that the tests parse.
+        Err(_) => filter,
+    }
+}
+
+fn start(filter: EnvFilter, format: LogFormat) -> Result<(), LogError> {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
     match format {
@@ -132,6 +151,14 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+
+    #[test]
+    fn audit_lines_are_written_at_every_level() {
+        for level in ["off", "error", "debug", "warn,heddle::ca=debug"] {
+            let filter = parse_level(level).map(|filter| with_audit(filter).to_string()).unwrap_or_default();
+            assert!(filter.contains("heddle::audit=info"), "{level} gives {filter}");
+        }
+    }
 
     #[test]
     fn levels_and_directives_are_accepted_and_misspelt_levels_refused() {

@@ -3,8 +3,10 @@
 //! The end of the output goes into failure messages. The guard ends exactly its own child, by the handle that the
 //! kernel gave, and reaps it.
 
+use std::ffi::OsStr;
 use std::io::Write;
-use std::process::{Child, ChildStdin, ExitStatus};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -47,6 +49,15 @@ impl Finished {
 }
 
 impl Process {
+    /// Starts a program that needs no namespace; the kernel kills it with the thread that calls this, which is the test's.
+    pub fn start(title: &str, program: &Path, args: &[&OsStr]) -> Result<Self> {
+        // Of util-linux, as the other tools of the tests.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::watch(title.to_owned(), command.spawn().with_context(|| format!("starting {title}"))?)
+    }
+
     pub(super) fn watch(title: String, mut child: Child) -> Result<Self> {
         let stdout = Lines::of(child.stdout.take().context("no pipe for standard output")?);
         let stderr = Lines::of(child.stderr.take().context("no pipe for standard error")?);

@@ -72,7 +72,9 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !discovery::is_public(&asked.path) && !shared.tokens.admits(authorization.unwrap_or_default()) {
+    if !discovery::is_public(&asked.path)
+        && !shared.tokens.admits(authorization.unwrap_or_default(), &shared.store.lock())
+    {
         return Err(Failure::unauthorized());
     }
     if asked.resource.is_empty() {
@@ -114,7 +116,8 @@ fn on_resource(
     if !resource.stored {
         return match asked.verb {
             Verb::Create => {
-                Ok(Answer { status: StatusCode::CREATED, body: shared.tokens.review(&read_body(headers, body)?)? })
+                let review = shared.tokens.review(&read_body(headers, body)?, &shared.store.lock())?;
+                Ok(Answer { status: StatusCode::CREATED, body: review })
             }
             verb => Err(Failure::method_not_allowed(&verb.to_string())),
         };

@@ -1,11 +1,13 @@
 //! Who may call, by bearer token, and the answers to TokenReviews.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use super::store::{Key, Store};
 
 /// Whom a token stands for.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub struct TokenUser {
     pub extra: BTreeMap<String, Vec<String>>,
     /// For whom the token was issued; empty is for the API server only.
     pub audiences: Vec<String>,
+    /// Its end; `None` is far away.
+    pub ends: Option<SystemTime>,
 }
 
 /// The audience of tokens that name none.
@@ -67,6 +71,27 @@ impl TokenUser {
         self
     }
 
+    /// The token has ended at a moment.
+    #[must_use]
+    pub fn ending(mut self, at: SystemTime) -> Self {
+        self.ends = Some(at);
+        self
+    }
+
+    /// What is wrong with the token now, as the real server finds it: a bound token ends with its pod.
+    fn problem(&self, store: &Store) -> Option<String> {
+        if self.ends.is_some_and(|end| end <= SystemTime::now()) {
+            return Some("service account token has expired".to_owned());
+        }
+        let fact = |key: &str| Some(self.extra.get(key)?.first()?.as_str());
+        let (name, uid) =
+            (fact("authentication.kubernetes.io/pod-name")?, fact("authentication.kubernetes.io/pod-uid"));
+        let namespace = self.username.strip_prefix("system:serviceaccount:")?.split(':').next()?;
+        let key = Key { resource: "v1/pods".to_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
+        let found = store.get(&key).and_then(|pod| pod["metadata"]["uid"].as_str());
+        (found.is_none() || found != uid).then(|| "service account token has been invalidated".to_owned())
+    }
+
     fn is_for(&self, audience: &str) -> bool {
         if self.audiences.is_empty() {
             audience == OWN_AUDIENCE
@@ -90,13 +115,14 @@ impl Tokens {
     }
 
     /// Whether the `Authorization` header has a token that is valid here.
-    pub(super) fn admits(&self, authorization: &str) -> bool {
+    pub(super) fn admits(&self, authorization: &str, store: &Store) -> bool {
         let token = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        token.is_some_and(|(_, token)| self.0.read().get(token.trim()).is_some_and(|user| user.is_for(OWN_AUDIENCE)))
+        let admitted = |user: &TokenUser| user.is_for(OWN_AUDIENCE) && user.problem(store).is_none();
+        token.is_some_and(|(_, token)| self.0.read().get(token.trim()).is_some_and(admitted))
     }
 
     /// Answers a TokenReview.
-    pub(super) fn review(&self, review: &Value) -> Result<Value, Failure> {
+    pub(super) fn review(&self, review: &Value, store: &Store) -> Result<Value, Failure> {
         let spec = &review["spec"];
         let token = spec["token"].as_str().unwrap_or_default();
         if token.is_empty() {
@@ -107,6 +133,9 @@ impl Tokens {
         let wanted = if asked.is_empty() { vec![OWN_AUDIENCE] } else { asked };
         let status = match self.0.read().get(token) {
             None => json!({"authenticated": false, "user": {}, "error": "invalid bearer token"}),
+            Some(user) if user.problem(store).is_some() => {
+                json!({"authenticated": false, "user": {}, "error": user.problem(store)})
+            }
             Some(user) => {
                 let common: Vec<&str> = wanted.into_iter().filter(|audience| user.is_for(audience)).collect();
                 if common.is_empty() {

@@ -57,8 +57,12 @@ fn a_client_that_does_not_trust_the_authority_does_not_connect() -> Result<()> {
 #[tokio::test]
 async fn token_reviews_say_whose_a_token_is_and_for_whom() -> Result<()> {
     let setting = Setting::new()?;
-    let user = TokenUser::service_account("shop", "seller").of_pod("web-0", "uid-of-web").on_node("node-a");
-    setting.server.add_token("good", user.audience("heddle").audience("vault"));
+    let pod = setting.put_pod("web-0", "node-a")?;
+    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+    let user = TokenUser::service_account("default", "seller").of_pod("web-0", uid).on_node("node-a");
+    let user = user.audience("heddle").audience("vault");
+    setting.server.add_token("good", user.clone());
+    setting.server.add_token("ended", user.ending(std::time::SystemTime::now()));
     let reviews: Api<TokenReview> = Api::all(setting.client().await?);
     let review = async |token: &str, audiences: &[&str]| -> Result<_> {
         let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
@@ -69,17 +73,22 @@ async fn token_reviews_say_whose_a_token_is_and_for_whom() -> Result<()> {
     let status = review("good", &["heddle", "other"]).await?;
     assert_eq!((status.authenticated, status.audiences), (Some(true), Some(vec!["heddle".to_owned()])));
     let user = status.user.unwrap();
-    assert_eq!(user.username.as_deref(), Some("system:serviceaccount:shop:seller"));
-    assert!(user.groups.unwrap().contains(&"system:serviceaccounts:shop".to_owned()));
+    assert_eq!(user.username.as_deref(), Some("system:serviceaccount:default:seller"));
+    assert!(user.groups.unwrap().contains(&"system:serviceaccounts:default".to_owned()));
     let extra = user.extra.unwrap();
     assert_eq!(extra["authentication.kubernetes.io/pod-name"], ["web-0"]);
     assert_eq!(extra["authentication.kubernetes.io/node-name"], ["node-a"]);
-    for (token, audiences) in [("good", &["other"][..]), ("good", &[]), ("bad", &["heddle"])] {
+    for (token, audiences) in [("good", &["other"][..]), ("good", &[]), ("bad", &["heddle"]), ("ended", &["heddle"])] {
         let status = review(token, audiences).await?;
         assert_ne!(status.authenticated, Some(true), "{token} {audiences:?}");
         assert!(status.error.is_some());
     }
     assert_eq!(setting.get("/apis/authentication.k8s.io/v1/tokenreviews")?.0, 405);
+    // Another pod of the same name is not the one that the token is bound to.
+    setting.server.delete("Pod", "default", "web-0")?;
+    assert_ne!(review("good", &["heddle"]).await?.authenticated, Some(true));
+    setting.put_pod("web-0", "node-a")?;
+    assert_ne!(review("good", &["heddle"]).await?.authenticated, Some(true));
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use kube::Client;
 
 pub use events::{EventError, EventWriter, Notice, Written};
 pub(super) use once::read_once;
+pub(crate) use watch::watch_pods;
 
 use self::{
     collect::Collector,
@@ -67,6 +68,21 @@ pub enum SourceError {
     /// A directory of objects or documents cannot be read.
     #[error(transparent)]
     Directory(#[from] FileSourceError),
+}
+
+/// A client for another purpose than a source: its watches are kept apart likewise.
+///
+/// # Errors
+/// What names the API server cannot be used.
+pub(crate) async fn client(settings: &KubernetesSource) -> Result<Client, SourceError> {
+    let status = SourceStatus::default();
+    status.will_watch();
+    client::connect(settings, &status).await
+}
+
+/// What a failed list or watch of pods means, and what to do about it.
+pub(crate) fn explain_pods(error: &kube::runtime::watcher::Error) -> String {
+    explain::explain(Kind::Pod, error).1
 }
 
 /// Lists and watches all kinds in a task that ends with the stream. Returns when the objects of the state on disk, or else

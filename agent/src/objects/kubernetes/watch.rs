@@ -6,6 +6,7 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     runtime::watcher::{self, Config, Event, watcher},
@@ -42,6 +43,12 @@ pub(super) fn watch(client: Client, kind: Kind) -> BoxStream<'static, WatchEvent
     }
     let events = watcher(Api::<RawObject>::all_with(client, &kind), config).boxed();
     paced(events, Backoff::default(), retry_after).map(move |event| (kind, event)).boxed()
+}
+
+/// The same of pods, as Kubernetes' own type.
+pub(crate) fn watch_pods(client: Client) -> BoxStream<'static, Result<Event<Pod>, watcher::Error>> {
+    let events = watcher(Api::<Pod>::all(client), Config::default().page_size(PAGE)).boxed();
+    paced(events, Backoff::default(), retry_after)
 }
 
 /// Waits after each error, before it asks the stream again.

@@ -5,11 +5,12 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::{Metrics, instrument::unset};
+use super::{Metrics, instrument::unset, root_labels::RootLabels};
 
 /// The moments behind the gauges.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
+    pub(super) root_labels: RootLabels,
     published: Mutex<Option<Instant>>,
     first_expiry: Mutex<Option<SystemTime>>,
     first_root_expiry: Mutex<Option<SystemTime>>,
@@ -68,7 +69,7 @@ impl Metrics {
     }
 }
 
-fn seconds_until(end: SystemTime, now: SystemTime) -> f64 {
+pub(super) fn seconds_until(end: SystemTime, now: SystemTime) -> f64 {
     match end.duration_since(now) {
         Ok(left) => left.as_secs_f64(),
         Err(past) => -past.duration().as_secs_f64(),

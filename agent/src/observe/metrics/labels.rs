@@ -31,6 +31,8 @@ macro_rules! closed_label {
     };
 }
 
+pub(super) use closed_label;
+
 closed_label! {
     /// Which end of a tunnel this agent is.
     Side {

@@ -3,6 +3,9 @@
 //! Counters that somebody else keeps (the kernel, `/proc`, the clock) are read at the scrape. Bounds: label values come from
 //! closed lists or from workloads, and those are capped and expire (`traffic.rs`).
 
+mod authority;
+mod authority_labels;
+mod declare;
 mod derived;
 mod instrument;
 mod labels;
@@ -15,6 +18,8 @@ mod tests;
 mod traffic;
 mod traffic_labels;
 
+pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
+pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, HandshakeResult,
@@ -134,12 +139,12 @@ impl Metrics {
     fn handshake(&self, side: Side, result: HandshakeResult, agreed: [&'static str; 2], root: Option<RootName>) {
         let [version, group] = agreed;
         let values = [side.as_str(), result.as_str(), version, group];
-        self.root_labels.count(&self.handshakes, values, root, Instant::now());
+        self.derived.root_labels.count(&self.handshakes, values, root, Instant::now());
     }
 
     /// Forgets roots that no handshake was verified by for a while.
     pub(super) fn expire_roots(&self, now: Instant) {
-        self.root_labels.expire(&self.handshakes, now);
+        self.derived.root_labels.expire(&self.handshakes, now);
     }
 
     /// This agent ends a tunnel, or takes no new connections into it, because of the peer's certificate.

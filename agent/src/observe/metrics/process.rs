@@ -4,41 +4,67 @@
 
 use std::fs;
 
+use prometheus::{Counter, Gauge, IntGauge};
+
 use super::{Metrics, instrument::advance_seconds};
 
 /// Ticks per second in `/proc/PID/stat`: `USER_HZ`, part of the kernel's ABI and 100 on every architecture we build for.
 const USER_HZ: f64 = 100.0;
 
+/// Where the values go.
+pub(super) struct Gauges<'a> {
+    pub(super) cpu: &'a Counter,
+    pub(super) resident: &'a IntGauge,
+    pub(super) virtual_memory: &'a IntGauge,
+    pub(super) fds: &'a IntGauge,
+    pub(super) max_fds: &'a IntGauge,
+    pub(super) start: &'a Gauge,
+}
+
 impl Metrics {
     pub(super) fn refresh_process(&self) {
+        let gauges = Gauges {
+            cpu: &self.process_cpu,
+            resident: &self.process_resident,
+            virtual_memory: &self.process_virtual,
+            fds: &self.process_fds,
+            max_fds: &self.process_max_fds,
+            start: &self.process_start,
+        };
+        gauges.refresh();
+    }
+}
+
+impl Gauges<'_> {
+    pub(super) fn refresh(&self) {
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
-            set(&self.process_resident, kibibytes(&status, "VmRSS:"));
-            set(&self.process_virtual, kibibytes(&status, "VmSize:"));
+            set(self.resident, kibibytes(&status, "VmRSS:"));
+            set(self.virtual_memory, kibibytes(&status, "VmSize:"));
         }
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
             self.refresh_times(&stat);
         }
         if let Ok(entries) = fs::read_dir("/proc/self/fd") {
             // One of them is the directory that is being read.
-            set(&self.process_fds, i64::try_from(entries.count().saturating_sub(1)).ok());
+            set(self.fds, i64::try_from(entries.count().saturating_sub(1)).ok());
         }
         if let Ok(limits) = fs::read_to_string("/proc/self/limits") {
-            set(&self.process_max_fds, soft_limit(&limits, "Max open files"));
+            set(self.max_fds, soft_limit(&limits, "Max open files"));
         }
     }
 
     fn refresh_times(&self, stat: &str) {
         // proc(5): utime, stime and starttime are fields 14, 15 and 22.
         if let (Some(user), Some(system)) = (stat_field(stat, 14), stat_field(stat, 15)) {
-            advance_seconds(&self.process_cpu, (user + system) / USER_HZ);
+            advance_seconds(self.cpu, (user + system) / USER_HZ);
         }
         if let (Some(boot), Some(started)) = (boot_time(), stat_field(stat, 22)) {
-            self.process_start.set(boot + started / USER_HZ);
+            self.start.set(boot + started / USER_HZ);
         }
     }
 }
 
-fn set(gauge: &prometheus::IntGauge, value: Option<i64>) {
+fn set(gauge: &IntGauge, value: Option<i64>) {
     if let Some(value) = value {
         gauge.set(value);
     }

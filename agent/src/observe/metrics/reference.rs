@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
+    authority::AUTHORITY_TABLE,
+    authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, HandshakeResult, KeyFetchResult,
         RefusedReason, RestartReason, Side, TunnelEndReason,
@@ -32,7 +34,25 @@ pub fn metrics_reference() -> String {
     label_values(&mut page);
     flags(&mut page);
     access_log(&mut page);
+    authority(&mut page);
     page
+}
+
+fn authority(page: &mut String) {
+    page.push_str(
+        "\n## Metrics of `heddle ca`\n\nServed at its `metrics.address`, by default `:15020/metrics`.\n\n\
+         | name | type | unit | labels | what it says |\n|---|---|---|---|---|\n",
+    );
+    for row in AUTHORITY_TABLE {
+        let labels = code_list(row.labels);
+        let _ = writeln!(page, "| `{}` | {} | {} | {} | {} |", row.name, row.kind, row.unit, labels, row.help);
+    }
+    page.push_str("\n| metric | label | values |\n|---|---|---|\n");
+    values::<SigningResult>(page, "heddle_ca_requests_total", "result");
+    values::<SignedFor>(page, "heddle_ca_certificates_total", "for");
+    values::<ReviewResult>(page, "heddle_ca_token_reviews_total", "result");
+    values::<LookResult>(page, "heddle_ca_pod_looks_total", "result");
+    values::<DropReason>(page, "heddle_ca_connections_dropped_total", "reason");
 }
 
 fn tcp_labels(page: &mut String) {

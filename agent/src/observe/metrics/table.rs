@@ -6,47 +6,19 @@
 use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::{
+    declare::declare_metrics,
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
         BypassReason, CertificateState, CrlLoad, DialResult, DocumentLabel, EventResult, KeyFetchResult, LookupResult,
         RefusedReason, RestartReason, Side, TunnelEndReason,
     },
-    root_labels::RootLabels,
     traffic::TCP_LABELS,
 };
 
-macro_rules! metrics {
-    ($($vis:vis $field:ident: $handle:ty = $name:literal [$unit:literal] $labels:expr, $help:literal;)+) => {
-        /// Every metric of the agent. Plain ones are fields; those with rules are behind methods.
-        #[derive(Debug)]
-        pub struct Metrics {
-            $(#[doc = $help] $vis $field: $handle,)+
-            pub(super) derived: Derived,
-            pub(super) root_labels: RootLabels,
-        }
-
-        /// Every row, in the order of the reference.
-        pub const TABLE: &[MetricSpec] = &[$(MetricSpec {
-            name: $name,
-            kind: <$handle as Instrument>::KIND,
-            unit: $unit,
-            labels: $labels,
-            help: $help,
-        },)+];
-
-        impl Metrics {
-            /// Builds and registers every row.
-            pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-                let mut rows = TABLE.iter();
-                let mut next = || rows.next().ok_or(prometheus::Error::AlreadyReg);
-                Ok(Self { $($field: Instrument::build(next()?, registry)?,)+ derived: Derived::default(), root_labels: RootLabels::default() })
-            }
-        }
-    };
-}
-
-metrics! {
+declare_metrics! {
+    /// Every metric of the agent. Plain ones are fields; those with rules are behind methods.
+    pub struct Metrics, TABLE;
     pub(super) tcp_opened: IntCounterVec = "istio_tcp_connections_opened_total" ["connections"] TCP_LABELS,
         "Connections whose client and server were joined.";
     pub(super) tcp_closed: IntCounterVec = "istio_tcp_connections_closed_total" ["connections"] TCP_LABELS,
