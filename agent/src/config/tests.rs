@@ -296,6 +296,21 @@ fn serialized_configuration_is_a_configuration() {
     }
 }
 
+/// `deploy/agent.yaml` is where people look first.
+#[test]
+fn the_example_is_a_configuration_and_names_every_key() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.yaml");
+    let example = std::fs::read_to_string(path).unwrap();
+    let shown = serde_json::to_value(parse(&example).unwrap()).unwrap();
+    for key in shown.as_object().unwrap().keys() {
+        assert!(example.contains(&format!("\n{key}:")), "{key} is not in the example");
+    }
+    let remote = serde_json::to_value(parse(FULL_REMOTE_CA).unwrap()).unwrap();
+    for key in remote["ca"]["remote"].as_object().unwrap().keys() {
+        assert!(example.contains(&format!("\n#   {key}: ")), "ca.remote.{key} is not in the example");
+    }
+}
+
 #[test]
 fn all_problems_are_reported_at_once_in_file_order() {
     let text = "\
