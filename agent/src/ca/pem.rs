@@ -1,12 +1,12 @@
-//! Certificates as PEM (RFC 7468), for answers and for a ConfigMap.
+//! PEM (RFC 7468), as requests, answers and ConfigMaps have it.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::pki_types::CertificateDer;
 
-/// One certificate, with a line end.
-pub(super) fn certificate(der: &CertificateDer<'_>) -> String {
-    let digits = base64(der);
-    let mut text = String::with_capacity(digits.len() + digits.len() / LINE + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
+/// Anything, under its label.
+pub(super) fn encode(label: &str, der: &[u8]) -> String {
+    let digits = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
     let mut rest = digits.as_str();
     while !rest.is_empty() {
         let (line, others) = rest.split_at(rest.len().min(LINE));
@@ -14,8 +14,12 @@ pub(super) fn certificate(der: &CertificateDer<'_>) -> String {
         text.push('\n');
         rest = others;
     }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
+    text + "-----END " + label + "-----\n"
+}
+
+/// One certificate.
+pub(super) fn certificate(der: &CertificateDer<'_>) -> String {
+    encode("CERTIFICATE", der)
 }
 
 /// Several, one after the other.
@@ -25,20 +29,6 @@ pub(super) fn certificates(all: &[CertificateDer<'_>]) -> String {
 
 /// RFC 7468, section 2.
 const LINE: usize = 64;
-
-/// RFC 4648, section 4, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = bits >> (18 - 6 * place) & 63;
-            text.push(if place <= group.len() { char::from(DIGITS[digit as usize]) } else { '=' });
-        }
-    }
-    text
-}
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,6 @@ mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use http::{Uri, uri::PathAndQuery};
 use prost_types::{Struct, Value, value::Kind};
@@ -71,7 +70,7 @@ impl RemoteCa {
         let name = Value { kind: Some(Kind::StringValue(id.to_string())) };
         let metadata = Struct { fields: BTreeMap::from([(IMPERSONATED_IDENTITY.to_owned(), name)]) };
         CertificateRequest {
-            csr: in_pem(request),
+            csr: pem::encode("CERTIFICATE REQUEST", request),
             validity_duration: i64::try_from(self.config.lifetime.as_secs().max(1)).unwrap_or(i64::MAX),
             metadata: self.config.impersonate.then_some(metadata),
         }
@@ -155,14 +154,6 @@ fn metadata(value: &str) -> Result<MetadataValue<Ascii>, Status> {
     // Not the value in the message: it may be the token.
     MetadataValue::try_from(value)
         .map_err(|_| Status::internal("a header's value has characters that no header may have"))
-}
-
-/// RFC 7468: base64 in lines of 64 characters.
-fn in_pem(request: &CertificateSigningRequestDer<'static>) -> String {
-    let text = STANDARD.encode(request);
-    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
-    let body: String = lines.map(|line| line.into_owned() + "\n").collect();
-    format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}-----END CERTIFICATE REQUEST-----\n")
 }
 
 /// An authority has the API server review the token and signs; ten seconds are for one that is overloaded.
