@@ -11,6 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    authorize::Admissions,
     capture::{AgentSockets, EnrolledPod},
     config::{Limits, MtlsMode},
     connect::tunnel::TunnelPool,
@@ -31,8 +32,10 @@ pub struct Node {
     pub sockets: Arc<AgentSockets>,
     /// What happened.
     pub observer: Observer,
-    /// Whether plaintext may come in.
+    /// The mode of pods of which no document says one.
     pub mtls: MtlsMode,
+    /// Open connections to pods of this node.
+    pub admissions: Arc<Admissions>,
     /// Bounds.
     pub limits: Limits,
     /// True from the moment that the agent is to end.
@@ -82,9 +85,7 @@ impl DataThread {
 impl Node {
     /// The pod as the snapshot has it now; as it was enrolled, where the snapshot has lost it.
     pub fn workload_of(&self, snapshot: &Snapshot, pod: &EnrolledPod) -> Arc<Workload> {
-        let current = pod.workload.addresses.iter().find_map(|address| snapshot.workload(*address));
-        let same = current.filter(|workload| workload.uid == pod.workload.uid);
-        Arc::clone(same.unwrap_or(&pod.workload))
+        snapshot.current(&pod.workload)
     }
 }
 

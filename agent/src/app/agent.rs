@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::{data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, status::StatusSources};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
+    authorize::{self, Admissions},
     ca::{LocalCa, LocalCaSettings},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
@@ -89,6 +90,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 
+    let admissions = Arc::new(Admissions::default());
+    tokio::spawn(authorize::follow(Arc::clone(&admissions), snapshot.clone(), config.mtls, mesh.clone()));
     let node = Arc::new(Node {
         cluster: Arc::clone(&config.cluster),
         snapshot: snapshot.clone(),
@@ -96,6 +99,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         sockets: Arc::new(kernel.sockets()?),
         observer: observer.clone(),
         mtls: config.mtls,
+        admissions: Arc::clone(&admissions),
         limits: config.limits,
         draining,
     });

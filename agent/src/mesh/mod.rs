@@ -7,11 +7,14 @@ mod compile;
 mod documents;
 mod endpoints;
 mod entries;
+mod modes;
 mod problem;
 mod publish;
 mod service;
 mod snapshot;
 mod spiffe;
+#[cfg(test)]
+pub(crate) mod testing;
 mod view;
 mod workload;
 
@@ -20,6 +23,7 @@ pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
 pub use documents::{DocumentState, DocumentStatus, Rules};
 pub use endpoints::{Choice, Endpoint, Endpoints};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
+pub use modes::{Level, Mode, Modes, Statement};
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};

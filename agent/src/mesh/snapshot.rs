@@ -7,7 +7,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Entries, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found};
+use super::{
+    Entries, Modes, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found,
+};
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,7 @@ pub struct Snapshot {
     pub(super) virtual_addresses: AddressMap<Arc<Service>>,
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
+    pub(super) modes: Arc<Modes>,
 }
 
 /// What an address that a pod dialled stands for.
@@ -41,18 +44,25 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries } = self;
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, modes } = self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
             && *virtual_addresses == other.virtual_addresses
             && *rules == other.rules
             && *entries == other.entries
+            && *modes == other.modes
     }
 
     /// The pod that has this address.
     pub fn workload(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workloads.get(address)
+    }
+
+    /// A pod as it is now; as it was, where it has gone since.
+    pub fn current(&self, workload: &Arc<Workload>) -> Arc<Workload> {
+        let now = workload.addresses.iter().find_map(|address| self.workload(*address));
+        Arc::clone(now.filter(|now| now.uid == workload.uid).unwrap_or(workload))
     }
 
     /// What a dialled address stands for. IPv4-mapped addresses must have been made IPv4 before.
@@ -92,6 +102,11 @@ impl Snapshot {
     /// Destinations outside the cluster.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// What PeerAuthentications say.
+    pub fn modes(&self) -> &Modes {
+        &self.modes
     }
 
     /// The enrolled pods of this node, ordered by uid.

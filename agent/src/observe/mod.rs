@@ -26,9 +26,9 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use metrics::{
-    ByLabel, BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, EventResult, GaugeGuard,
-    HandshakeResult, Kind, LookupResult, MetricSpec, Metrics, RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT,
-    metrics_reference,
+    ByLabel, BypassReason, CertificateState, ClosedLabel, DenialReason, DialResult, DocumentLabel, EventResult,
+    GaugeGuard, HandshakeResult, Kind, LookupResult, MetricSpec, Metrics, PolicyEffect, RefusedReason, RestartReason,
+    Side, TABLE, TEXT_FORMAT, metrics_reference,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{KERNEL_LOG, LogError, init_log};
@@ -48,6 +48,7 @@ struct Inner {
     metrics: Metrics,
     registry: Registry,
     traffic: metrics::Traffic,
+    policy_hits: metrics::PolicyHits,
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
     before_scrape: Mutex<Vec<ScrapeHook>>,
@@ -78,6 +79,7 @@ impl Observer {
             metrics,
             registry,
             traffic: metrics::Traffic::new(cluster),
+            policy_hits: metrics::PolicyHits::default(),
             open: open::OpenConnections::default(),
             access_log,
             before_scrape: Mutex::default(),
@@ -88,6 +90,11 @@ impl Observer {
     /// A connection was accepted.
     pub fn connection(&self, start: ConnectionStart) -> ConnectionRecord {
         ConnectionRecord::new(self.clone(), start)
+    }
+
+    /// A document, by the name that logs give it, decided over a connection.
+    pub fn policy_hit(&self, policy: &str, effect: PolicyEffect) {
+        self.inner.policy_hits.count(&self.inner.metrics, policy, effect, Instant::now());
     }
 
     /// The handles of every metric that is not about one connection.
@@ -130,6 +137,7 @@ impl Observer {
     fn tick(&self, now: Instant) {
         self.inner.open.count_bytes();
         self.inner.traffic.expire(&self.inner.metrics, now);
+        self.inner.policy_hits.expire(&self.inner.metrics, now);
     }
 }
 

@@ -122,7 +122,7 @@ impl Drop for ConnectionRecord {
                 true => (ResponseFlag::Drained, "the agent ended before the connection did"),
                 false => (ResponseFlag::Aborted, "the agent gave the connection up before it had an outcome"),
             };
-            self.conclude(Some(Failure { flag, error: error.to_owned() }));
+            self.conclude(Some(Failure { flag, error: error.to_owned(), denied_by: None }));
         }
     }
 }

@@ -273,6 +273,17 @@ impl Pod {
         self.publish()
     }
 
+    /// Sets a label, or removes it, at once.
+    pub fn relabel(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let mut labels = self.inner.labels.lock();
+        labels.remove(key);
+        if let Some(value) = value {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        drop(labels);
+        self.publish()
+    }
+
     /// Sets an annotation, or removes it, at once.
     pub fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
         let mut annotations = self.inner.annotations.lock();

@@ -18,6 +18,7 @@ mod identity;
 mod inbound;
 mod kubernetes;
 mod load;
+mod modes;
 mod peer;
 mod relay;
 mod sandbox;

@@ -12,6 +12,7 @@ mod destinations;
 mod entries;
 mod extensions;
 mod matches;
+mod modes;
 mod place;
 mod pods;
 mod route_view;
@@ -47,7 +48,7 @@ pub(super) struct Found {
     pub(super) unchecked: BTreeSet<&'static str>,
 }
 
-const LINTS: [fn(&Input<'_>, &mut Found); 10] = [
+const LINTS: [fn(&Input<'_>, &mut Found); 11] = [
     routes::check,
     matches::check,
     extensions::check,
@@ -55,6 +56,7 @@ const LINTS: [fn(&Input<'_>, &mut Found); 10] = [
     selectors::check,
     access::check,
     access_l7::check,
+    modes::check,
     destinations::check,
     entries::check,
     capture::check,

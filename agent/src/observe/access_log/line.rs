@@ -81,6 +81,9 @@ pub const FIELDS: &[Field] = &[
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
     field("tls_version", "TLS version between the nodes", |s| tls(s.transport).0),
     field("tls_group", "key exchange group between the nodes", |s| tls(s.transport).1),
+    field("policy", "what denied the connection: a document, or `mtls.mode of agent.yaml`", |s| {
+        s.failure.as_ref().and_then(|failure| failure.denied_by.clone()).map_or(Value::None, Value::Text)
+    }),
     field("error", "the error in words", |s| {
         s.failure.as_ref().map_or(Value::None, |failure| Value::Text(failure.error.clone()))
     }),

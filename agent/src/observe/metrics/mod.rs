@@ -6,6 +6,7 @@
 mod derived;
 mod instrument;
 mod labels;
+mod policy_hits;
 mod process;
 mod reference;
 mod table;
@@ -16,9 +17,10 @@ mod traffic_labels;
 
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
-    BypassReason, CertificateState, ClosedLabel, DialResult, DocumentLabel, EventResult, HandshakeResult, LookupResult,
-    RefusedReason, RestartReason, Side,
+    BypassReason, CertificateState, ClosedLabel, DenialReason, DialResult, DocumentLabel, EventResult, HandshakeResult,
+    LookupResult, PolicyEffect, RefusedReason, RestartReason, Side,
 };
+pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
 pub(super) use traffic::{Series, Traffic};
@@ -98,6 +100,16 @@ impl Metrics {
     /// A connection was refused before anything was dialled for it.
     pub fn refused(&self, reason: RefusedReason) {
         self.refused.of(reason).inc();
+    }
+
+    /// A new connection was not permitted.
+    pub fn denied(&self, reason: DenialReason) {
+        self.denied.of(reason).inc();
+    }
+
+    /// An open connection was ended because it is no longer permitted.
+    pub fn withdrawn(&self, reason: DenialReason) {
+        self.withdrawn.of(reason).inc();
     }
 
     /// A handshake ended well; names as rustls gives them.

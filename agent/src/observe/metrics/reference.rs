@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use super::{
     labels::{
-        BypassReason, CertificateState, ClosedLabel, DialResult, HandshakeResult, RefusedReason, RestartReason, Side,
+        BypassReason, CertificateState, ClosedLabel, DenialReason, DialResult, HandshakeResult, PolicyEffect,
+        RefusedReason, RestartReason, Side,
     },
     table::TABLE,
     traffic::{MAX_LABEL_SETS, TCP_LABELS, UNUSED},
@@ -48,6 +49,8 @@ fn label_values(page: &mut String) {
     page.push_str("\n### Closed label values\n\n| metric | label | values |\n|---|---|---|\n");
     values::<BypassReason>(page, "heddle_bypassed_connections_total", "reason");
     values::<RefusedReason>(page, "heddle_refused_connections_total", "reason");
+    values::<DenialReason>(page, "heddle_denied_connections_total, heddle_withdrawn_connections_total", "reason");
+    values::<PolicyEffect>(page, "heddle_policy_hits_total", "effect");
     values::<Side>(page, "heddle_handshakes_total, heddle_tunnels_open", "side");
     values::<HandshakeResult>(page, "heddle_handshakes_total", "result");
     values::<DialResult>(page, "heddle_tunnel_dials_total", "result");
