@@ -17,7 +17,7 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    authorize::{self, Admission, Facts, Permitted},
+    authorize::{Admission, Facts, Permitted},
     balance::{self, Candidate, Way, WhyPlain},
     capture::{Accepted, Arrival, EnrolledPod, dialled, is_agent_port, is_own_dial},
     connect::{
@@ -190,7 +190,7 @@ async fn inbound_plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<Enro
     record.set_server(server(&workload, original_dst));
     let permitted = match is_agent_port(original_dst.port()) {
         true => Err(Failed::Request(BadRequest::AgentPort(original_dst.port()))),
-        false => authorize::inbound(&snapshot, node.mtls, &workload, facts).map_err(Failed::from),
+        false => node.authorize(&snapshot, &workload, facts, &mut record).map_err(Failed::from),
     };
     let plaintext = Plaintext { pod, node, client: client.ip(), to: original_dst };
     let result = plaintext.carry(stream, permitted, admission, &mut record).await;
@@ -329,11 +329,11 @@ async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<E
     record.set_server(server(&server_workload, to));
     record.set_transport(facts.transport);
 
-    let open = async {
-        let to = asked.map_err(Failed::Request)?;
-        let permitted = authorize::inbound(&snapshot, node.mtls, &server_workload, known)?;
-        Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted).await?)
+    let permitted = match asked {
+        Ok(_) => node.authorize(&snapshot, &server_workload, known, &mut record).map_err(Failed::from),
+        Err(bad) => Err(Failed::Request(bad)),
     };
+    let open = async { Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted?).await?) };
     let result = match Box::pin(admission.unless_withdrawn(open)).await {
         Ok(application) => {
             match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {

@@ -75,7 +75,7 @@ impl Failed {
         use ResponseFlag as Flag;
         match self {
             Self::Connect(ConnectError::Identity { .. }) => Flag::IdentityError,
-            Self::Authorize(Denied::Plaintext(_)) | Self::Withdrawn(_) => Flag::Denied,
+            Self::Authorize(_) | Self::Withdrawn(_) => Flag::Denied,
             Self::Request(BadRequest::Answer(_)) => Flag::DownstreamClosed,
             Self::Request(
                 BadRequest::Method
@@ -98,7 +98,7 @@ impl Failed {
     /// The answer that a tunnel's client gets (Istio's meanings: 401 policy, 400 bad request, 503 application).
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Authorize(Denied::Plaintext(_)) | Self::Withdrawn(_) => StatusCode::UNAUTHORIZED,
+            Self::Authorize(_) | Self::Withdrawn(_) => StatusCode::UNAUTHORIZED,
             Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) | Self::Route(_) => StatusCode::BAD_REQUEST,
             Self::Balance(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {

@@ -11,13 +11,13 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    authorize::Admissions,
+    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted},
     capture::{AgentSockets, EnrolledPod},
-    config::{Limits, MtlsMode},
+    config::Limits,
     connect::tunnel::TunnelPool,
     identify::Certificates,
     mesh::{Snapshot, SnapshotHandle, Workload},
-    observe::Observer,
+    observe::{ConnectionRecord, Observer},
 };
 
 /// Shared by all data threads; read only, or with its own synchronisation.
@@ -32,8 +32,8 @@ pub struct Node {
     pub sockets: Arc<AgentSockets>,
     /// What happened.
     pub observer: Observer,
-    /// The mode of pods of which no document says one.
-    pub mtls: MtlsMode,
+    /// What agent.yaml says about access.
+    pub access: AccessSettings,
     /// Open connections to pods of this node.
     pub admissions: Arc<Admissions>,
     /// Bounds.
@@ -83,6 +83,22 @@ impl DataThread {
 }
 
 impl Node {
+    /// Decides over a connection to a pod of this node; what else documents have to say of it is counted and recorded.
+    pub fn authorize(
+        &self,
+        snapshot: &Snapshot,
+        workload: &Workload,
+        facts: Facts<'_>,
+        record: &mut ConnectionRecord,
+    ) -> Result<Permitted, Denied> {
+        let Answer { leave, remarks } = authorize::inbound(snapshot, &self.access, workload, facts);
+        if !remarks.is_empty() {
+            remarks.iter().for_each(|remark| self.observer.policy_hit(&remark.of(), remark.effect));
+            record.set_remarks(remarks.iter().map(ToString::to_string).collect());
+        }
+        leave
+    }
+
     /// The pod as the snapshot has it now; as it was enrolled, where the snapshot has lost it.
     pub fn workload_of(&self, snapshot: &Snapshot, pod: &EnrolledPod) -> Arc<Workload> {
         snapshot.current(&pod.workload)

@@ -1,12 +1,14 @@
 //! What a change of the mesh costs, and what the mesh weighs, as it grows: `cargo xtask bench --scale`.
 //!
-//! In: sizes of a mesh that is made up. Out: one line for each size, and with `--json` the same as JSON. Each size is
-//! measured in a process of its own, so that its memory is not what another left behind. Nothing of the network or of
-//! the kernel takes part: what is measured is the compiler, one thread, from objects to a published snapshot.
+//! In: sizes of a mesh that is made up, and numbers of AuthorizationPolicies. Out: one line for each, and with `--json`
+//! the same as JSON. Each is measured in a process of its own, so that its memory is not what another left behind. Nothing
+//! of the network or of the kernel takes part: what is measured is the compiler, one thread, from objects to a published
+//! snapshot, and what reads the snapshot.
 
 #![expect(clippy::print_stdout, reason = "a program for a person at a terminal")]
 
 mod measure;
+mod policies;
 mod world;
 
 use std::{path::PathBuf, process::Command};
@@ -15,12 +17,14 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use measure::Figures;
+use policies::PolicyFigures;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// The agent's own allocator, or memory would mean something else.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Measure the mesh compiler at 100 to 100,000 endpoints.
+/// Measure the mesh compiler at 100 to 100,000 endpoints, and decisions at 10 to 10,000 policies.
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
@@ -34,6 +38,11 @@ struct Options {
 enum One {
     /// Measure one size and print its figures as JSON
     Size(Size),
+    /// Measure one number of policies and print its figures as JSON
+    Policies {
+        /// Policies in all
+        policies: usize,
+    },
 }
 
 /// How large the mesh is.
@@ -46,36 +55,59 @@ struct Size {
 }
 
 const SIZES: [(usize, usize); 5] = [(100, 100), (1_000, 100), (10_000, 100), (100_000, 100), (100_000, 100_000)];
+const POLICIES: [usize; 4] = [10, 100, 1_000, 10_000];
+
+/// What `--json` writes.
+#[derive(Default, Serialize)]
+struct All {
+    sizes: Vec<Figures>,
+    policies: Vec<PolicyFigures>,
+}
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    if let Some(One::Size(size)) = options.one {
-        println!("{}", serde_json::to_string(&measure::measure(size.endpoints, size.per_service)?)?);
-        return Ok(());
+    match options.one {
+        Some(One::Size(size)) => print(&measure::measure(size.endpoints, size.per_service)?),
+        Some(One::Policies { policies }) => print(&policies::measure(policies)?),
+        None => measure_all(options.json),
     }
+}
+
+fn print(figures: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string(figures)?);
+    Ok(())
+}
+
+fn measure_all(file: Option<PathBuf>) -> Result<()> {
+    let mut all = All::default();
     println!("{}", Figures::HEAD);
-    let mut all = Vec::new();
     for (endpoints, per_service) in SIZES {
-        let figures = in_a_process(endpoints, per_service)?;
+        let figures: Figures = in_a_process(&["size", &endpoints.to_string(), &per_service.to_string()])?;
         println!("{figures}");
-        all.push(figures);
+        all.sizes.push(figures);
+    }
+    println!("\n{}", PolicyFigures::HEAD);
+    for policies in POLICIES {
+        let figures: PolicyFigures = in_a_process(&["policies", &policies.to_string()])?;
+        println!("{figures}");
+        all.policies.push(figures);
     }
     println!("times in microseconds, one thread; memory in bytes of RSS");
-    if let Some(file) = options.json {
+    if let Some(file) = file {
         let text = serde_json::to_string_pretty(&all)? + "\n";
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     }
     Ok(())
 }
 
-fn in_a_process(endpoints: usize, per_service: usize) -> Result<Figures> {
+fn in_a_process<T: DeserializeOwned>(arguments: &[&str]) -> Result<T> {
     let program = std::env::current_exe().context("finding this program")?;
     let output = Command::new(program)
-        .args(["size", &endpoints.to_string(), &per_service.to_string()])
+        .args(arguments)
         // What is freed goes back at once, so that RSS is what is in use.
         .env("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
         .output()
         .context("starting the measurement")?;
-    ensure!(output.status.success(), "measuring {endpoints} endpoints: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "measuring {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("reading the measurement's figures")
 }

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     hint::black_box,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use heddle::{
     balance,
-    mesh::{Compiler, MeshSettings, SnapshotHandle},
+    mesh::{Compiler, MeshSettings, Snapshot, SnapshotHandle},
     objects::{Change, Object},
     route,
 };
@@ -37,9 +38,9 @@ pub(crate) struct Figures {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Times {
-    median: f64,
-    p99: f64,
+pub(crate) struct Times {
+    pub(crate) median: f64,
+    pub(crate) p99: f64,
 }
 
 impl Figures {
@@ -102,20 +103,20 @@ pub(crate) fn measure(endpoints: usize, per_service: usize) -> Result<Figures> {
 }
 
 /// The compiler with the handle that it publishes to.
-struct Mesh {
+pub(crate) struct Mesh {
     compiler: Compiler,
     handle: SnapshotHandle,
 }
 
 impl Mesh {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let trust_domain = "cluster.local".parse().context("reading the trust domain")?;
         let settings = MeshSettings { node: "this-node".into(), trust_domain, root_namespace: "heddle-system".into() };
         Ok(Self { compiler: Compiler::new(settings), handle: SnapshotHandle::default() })
     }
 
     /// From objects to the published snapshot, and how long that took.
-    fn apply(&mut self, objects: Vec<Object>) -> Duration {
+    pub(crate) fn apply(&mut self, objects: Vec<Object>) -> Duration {
         let start = Instant::now();
         let outcome = self.compiler.apply(objects.into_iter().map(Change::Put));
         if let Some(mut snapshot) = outcome.snapshot {
@@ -123,6 +124,13 @@ impl Mesh {
             self.handle.publish(snapshot);
         }
         start.elapsed()
+    }
+}
+
+impl Mesh {
+    /// What is in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.handle.load()
     }
 }
 
@@ -165,7 +173,7 @@ fn whole(world: World) -> Result<f64> {
 }
 
 impl Times {
-    fn of(mut times: Vec<f64>) -> Self {
+    pub(crate) fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or(f64::NAN);
         Self { median: at(50), p99: at(99) }
@@ -173,7 +181,7 @@ impl Times {
 }
 
 /// Memory of this process that is in use.
-fn resident() -> Result<usize> {
+pub(crate) fn resident() -> Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());

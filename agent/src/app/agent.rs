@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::{data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, status::StatusSources};
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
-    authorize::{self, Admissions},
+    authorize::{self, AccessSettings, Admissions},
     ca::{LocalCa, LocalCaSettings},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
@@ -91,14 +91,16 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 
     let admissions = Arc::new(Admissions::default());
-    tokio::spawn(authorize::follow(Arc::clone(&admissions), snapshot.clone(), config.mtls, mesh.clone()));
+    let domains = TrustDomains::new(config.trust_domain.clone(), []);
+    let access = AccessSettings { mtls: config.mtls, domains };
+    tokio::spawn(authorize::follow(Arc::clone(&admissions), snapshot.clone(), access.clone(), mesh.clone()));
     let node = Arc::new(Node {
         cluster: Arc::clone(&config.cluster),
         snapshot: snapshot.clone(),
         certificates: certificates.clone(),
         sockets: Arc::new(kernel.sockets()?),
         observer: observer.clone(),
-        mtls: config.mtls,
+        access,
         admissions: Arc::clone(&admissions),
         limits: config.limits,
         draining,

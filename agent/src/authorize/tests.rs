@@ -7,6 +7,11 @@ use std::net::SocketAddr;
 use super::*;
 use crate::{mesh::testing::snapshot, observe::ClosedLabel};
 
+/// What an agent.yaml with this mode says.
+pub(super) fn access(mtls: MtlsMode) -> AccessSettings {
+    AccessSettings { mtls, domains: TrustDomains::new("cluster.local".parse().unwrap(), []) }
+}
+
 const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: web, labels: {app: web, heddle.io/mesh: enabled}}, \
     spec: {nodeName: node-b}, status: {podIPs: [{ip: 10.0.0.1}]}}\n---\n";
 
@@ -23,7 +28,7 @@ fn plaintext(documents: &str, default: MtlsMode, port: u16) -> Result<Mode, Deni
     let to = SocketAddr::from(([10, 0, 0, 1], port));
     let workload = snapshot.workload(to.ip()).unwrap();
     let facts = Facts { peer: None, client: [192, 0, 2, 1].into(), to };
-    inbound(&snapshot, default, workload, facts).map(|permitted| permitted.mode())
+    inbound(&snapshot, &access(default), workload, facts).leave.map(|permitted| permitted.mode())
 }
 
 #[test]
@@ -75,4 +80,64 @@ fn a_proven_identity_comes_in_under_every_mode() {
         assert!(takes(mode, true), "{mode}");
         assert_eq!(takes(mode, false), mode != Mode::Strict, "{mode}");
     }
+}
+
+/// What becomes of plaintext to the pod's port 80 under policies, and the remarks.
+fn under_policies(policies: &[(&str, &str)]) -> (Result<(), Denied>, Vec<String>) {
+    let policy = |(name, rest): &(&str, &str)| {
+        format!(
+            "{{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {{namespace: shop, name: {name}, \
+             annotations: {{heddle.io/dry-run: \"{}\"}}}}, spec: {rest}}}\n---\n",
+            name.starts_with("trial")
+        )
+    };
+    let snapshot = snapshot(&(POD.to_owned() + &policies.iter().map(policy).collect::<String>()));
+    let to = SocketAddr::from(([10, 0, 0, 1], 80));
+    let facts = Facts { peer: None, client: [192, 0, 2, 1].into(), to };
+    let answer = inbound(&snapshot, &access(MtlsMode::Permissive), snapshot.workload(to.ip()).unwrap(), facts);
+    let remarks = answer.remarks.iter().map(|remark| format!("{} {}: {remark}", remark.of(), remark.effect.as_str()));
+    (answer.leave.map(drop), remarks.collect())
+}
+
+#[test]
+fn policies_decide_after_the_mode_and_are_named() {
+    const TO_80: &str = "rules: [{to: [{operation: {ports: ['80']}}]}]";
+    const TO_81: &str = "rules: [{to: [{operation: {ports: ['81']}}]}]";
+    let of = |action: &str, rules: &str| format!("{{action: {action}, {rules}}}");
+    let leave = |policies: &[(&str, &str)]| under_policies(policies).0;
+    assert_eq!(leave(&[("a", &of("ALLOW", TO_80))]), Ok(()));
+    let denied = leave(&[("a", &of("ALLOW", TO_80)), ("d", &of("DENY", TO_80))]).unwrap_err();
+    assert_eq!(
+        (denied.to_string().as_str(), denied.reason().as_str(), denied.decided_by().as_str()),
+        ("denied by rules[0] of AuthorizationPolicy shop/d", "policy_denies", "AuthorizationPolicy shop/d")
+    );
+    let denied = leave(&[("a", &of("ALLOW", TO_81)), ("d", &of("DENY", TO_81))]).unwrap_err();
+    assert_eq!(
+        (denied.to_string().as_str(), denied.reason().as_str()),
+        (
+            "no rule of an ALLOW policy that selects the pod matches; the first is AuthorizationPolicy shop/a",
+            "nothing_allows"
+        )
+    );
+}
+
+#[test]
+fn audits_and_trials_are_remarked_and_decide_nothing() {
+    const TO_80: &str = "rules: [{to: [{operation: {ports: ['80']}}]}]";
+    let of = |action: &str| format!("{{action: {action}, {TO_80}}}");
+    let (leave, remarks) = under_policies(&[("audit", &of("AUDIT")), ("trial", &of("DENY"))]);
+    assert_eq!(leave, Ok(()));
+    assert_eq!(
+        remarks,
+        [
+            "AuthorizationPolicy shop/audit audited: AUDIT matches by rules[0] of shop/audit",
+            "AuthorizationPolicy shop/trial would_deny: on trial: denied by rules[0] of shop/trial",
+        ]
+    );
+    let (leave, remarks) = under_policies(&[("deny", &of("DENY")), ("trial", &of("AUDIT"))]);
+    assert!(leave.is_err());
+    assert_eq!(
+        remarks,
+        ["AuthorizationPolicy shop/trial would_audit: AUDIT on trial matches by rules[0] of shop/trial"]
+    );
 }

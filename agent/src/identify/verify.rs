@@ -46,6 +46,11 @@ impl TrustDomains {
         &self.own
     }
 
+    /// The own domain and its aliases: names of one mesh.
+    pub fn names(&self) -> impl Iterator<Item = &TrustDomain> {
+        std::iter::once(&self.own).chain(self.aliases.iter())
+    }
+
     fn accept(&self, domain: &TrustDomain) -> bool {
         *domain == self.own || self.aliases.contains(domain)
     }

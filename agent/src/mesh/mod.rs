@@ -3,11 +3,15 @@
 //! A snapshot is built aside and published whole; a connection reads one snapshot from start to end.
 
 mod address_map;
+mod by_selector;
 mod compile;
 mod documents;
 mod endpoints;
 mod entries;
 mod modes;
+mod policies;
+#[cfg(test)]
+mod policy_tests;
 mod problem;
 mod publish;
 mod service;
@@ -24,6 +28,7 @@ pub use documents::{DocumentState, DocumentStatus, Rules};
 pub use endpoints::{Choice, Endpoint, Endpoints};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
 pub use modes::{Level, Mode, Modes, Statement};
+pub use policies::Policy;
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};

@@ -8,7 +8,8 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Entries, Modes, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found,
+    Entries, Modes, Policy, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap,
+    entries::Found, policies::Policies,
 };
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
@@ -23,6 +24,7 @@ pub struct Snapshot {
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
     pub(super) modes: Arc<Modes>,
+    pub(super) policies: Policies,
 }
 
 /// What an address that a pod dialled stands for.
@@ -44,7 +46,8 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, modes } = self;
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, modes, policies } =
+            self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
@@ -52,6 +55,7 @@ impl Snapshot {
             && *rules == other.rules
             && *entries == other.entries
             && *modes == other.modes
+            && *policies == other.policies
     }
 
     /// The pod that has this address.
@@ -97,6 +101,11 @@ impl Snapshot {
     /// The mesh documents in force, ordered by kind, namespace and name.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The AuthorizationPolicies that select a workload: those for the whole mesh first, then by name.
+    pub fn policies_of(&self, workload: &Workload) -> Vec<&Policy> {
+        self.policies.of(workload)
     }
 
     /// Destinations outside the cluster.

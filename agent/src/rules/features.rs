@@ -26,7 +26,7 @@ pub const FEATURES: [Feature; 15] = [
     feature(RuleKind::TcpRoute, false, "routes of TCP connections to Services"),
     feature(RuleKind::ReferenceGrant, true, "nothing: mesh routes refer across namespaces without it"),
     feature(RuleKind::BackendTrafficPolicy, false, "retry budgets and session persistence"),
-    feature(RuleKind::AuthorizationPolicy, false, "who may do what"),
+    feature(RuleKind::AuthorizationPolicy, true, "who may do what"),
     feature(RuleKind::PeerAuthentication, true, "who may come in plaintext"),
     feature(RuleKind::RequestAuthentication, false, "JSON Web Tokens"),
     feature(RuleKind::DestinationRule, false, "balancing, connection limits, ejection of bad endpoints"),

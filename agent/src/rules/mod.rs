@@ -28,7 +28,7 @@ mod testing;
 pub mod tls_route;
 pub mod value;
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
@@ -79,8 +79,8 @@ pub enum Spec {
     ReferenceGrant(ReferenceGrant),
     /// An XBackendTrafficPolicy.
     BackendTrafficPolicy(backend_traffic_policy::BackendTrafficPolicy),
-    /// An AuthorizationPolicy.
-    AuthorizationPolicy(authorization_policy::AuthorizationPolicy),
+    /// An AuthorizationPolicy, which the index of policies shares.
+    AuthorizationPolicy(Arc<authorization_policy::AuthorizationPolicy>),
     /// A PeerAuthentication.
     PeerAuthentication(peer_authentication::PeerAuthentication),
     /// A RequestAuthentication.

@@ -2,6 +2,8 @@
 //!
 //! Everything that is wrong with the document is found in one pass: the reader of a kind goes on after a bad value.
 
+use std::sync::Arc;
+
 use super::{
     Enforced, Rule, RuleKey, RuleKind, Spec, authorization_policy, backend_traffic_policy, capture, destination_rule,
     fault_injection, grpc_route, http_route, peer_authentication, rate_limit, reference_grant, request_authentication,
@@ -147,7 +149,7 @@ fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
         RuleKind::TcpRoute => tcp_route::read(spec).map(Spec::TcpRoute),
         RuleKind::ReferenceGrant => reference_grant::read(spec).map(Spec::ReferenceGrant),
         RuleKind::BackendTrafficPolicy => backend_traffic_policy::read(spec).map(Spec::BackendTrafficPolicy),
-        RuleKind::AuthorizationPolicy => authorization_policy::read(spec).map(Spec::AuthorizationPolicy),
+        RuleKind::AuthorizationPolicy => authorization_policy::read(spec).map(Arc::new).map(Spec::AuthorizationPolicy),
         RuleKind::PeerAuthentication => peer_authentication::read(spec).map(Spec::PeerAuthentication),
         RuleKind::RequestAuthentication => request_authentication::read(spec).map(Spec::RequestAuthentication),
         RuleKind::DestinationRule => destination_rule::read(spec).map(Box::new).map(Spec::DestinationRule),

@@ -120,6 +120,33 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
 A bad value of a pod's annotation is reported and excludes nothing. A Capture document says the same for many pods; a pod has
 what its annotations and all documents that select it say together.
 
+## AuthorizationPolicy
+
+Evaluated at the server's node, as Istio documents it: a DENY rule that matches refuses; then, where any ALLOW policy selects
+the pod, one of their rules must match; then all is allowed. AUDIT policies, and policies on trial (dry-run), decide nothing.
+
+- Identities are those that TLS proved. Plaintext has none: it matches no `principals`, `namespaces` or `serviceAccounts`, and
+  each of their negations. The same holds for what a request or its token has not.
+- The names of the own trust domain, which are `trustDomain` and `trustDomainAliases` of agent.yaml and `cluster.local`, mean
+  the same wherever a principal has one of them before its first `/`.
+- `ports` are those of the pod. `hosts` are compared without case and with the port that the request has: write
+  `example.com` and `example.com:*`. `paths` are compared without the query.
+- Of a header or claim with several values, one that is asked for is enough. Values of a header that comes several times are
+  compared one by one (Envoy joins them with commas). The claims `scope` and `permission` are lists of words.
+- `remoteIpBlocks` and `remote.ip` are the connection's own address where no proxy is trusted.
+- IPv4 addresses that are written as IPv6 ones (`::ffff:192.0.2.1`) are IPv4 addresses, in documents too.
+
+On a connection that is not parsed as HTTP, there is no host, method, path, header or token to look at:
+
+| action | a rule that asks for one of these, or for its absence |
+|---|---|
+| DENY | takes it for met, and so **refuses** every connection that the rest of the rule matches |
+| ALLOW | does not match, with all its sources and operations |
+| AUDIT | does not match (Istio's sidecars take it for met) |
+
+So a DENY rule about requests should name `ports`, and an ALLOW rule about requests lets no other protocol in. `heddle check`
+says both of ports that are declared opaque.
+
 ## heddle check
 
 `heddle check PATH...` reads files and directories as an agent would, without one. Each finding has a severity, the object, a

@@ -23,9 +23,8 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{Denied, Facts, inbound};
+use super::{AccessSettings, Denied, Facts, inbound};
 use crate::{
-    config::MtlsMode,
     identify::VerifiedPeer,
     mesh::{MeshState, Rules, Snapshot, SnapshotHandle, Workload, WorkloadUid},
     rules::{Rule, RuleKind},
@@ -101,7 +100,7 @@ impl Admissions {
     }
 
     /// Decides again over the affected connections, and ends those that are no longer permitted. How many these are.
-    async fn decide_again(&self, snapshot: &SnapshotHandle, default: MtlsMode, affected: &Affected) -> usize {
+    async fn decide_again(&self, snapshot: &SnapshotHandle, settings: &AccessSettings, affected: &Affected) -> usize {
         let mut ended = 0;
         for shard in &self.shards {
             // Out of the lock: a data thread may wait for it. The newest snapshot, so that none is ended by an older one
@@ -109,7 +108,7 @@ impl Admissions {
             let open: Vec<_> = shard.lock().iter().map(|(id, entry)| (*id, Arc::clone(&entry.kept))).collect();
             let snapshot = snapshot.load();
             for (id, kept) in open.into_iter().filter(|(_, kept)| affected.has(&kept.workload)) {
-                if let Err(denied) = kept.decide(&snapshot, default) {
+                if let Err(denied) = kept.decide(&snapshot, settings) {
                     ended += usize::from(self.withdraw(id, denied));
                 }
             }
@@ -131,9 +130,9 @@ impl Admissions {
 }
 
 impl Kept {
-    fn decide(&self, snapshot: &Snapshot, default: MtlsMode) -> Result<(), Denied> {
+    fn decide(&self, snapshot: &Snapshot, settings: &AccessSettings) -> Result<(), Denied> {
         let facts = Facts { peer: self.peer.as_ref(), client: self.client, to: self.to };
-        inbound(snapshot, default, &snapshot.current(&self.workload), facts).map(drop)
+        inbound(snapshot, settings, &snapshot.current(&self.workload), facts).leave.map(drop)
     }
 }
 
@@ -201,23 +200,27 @@ fn access_differs(before: &Rules, now: &Rules) -> bool {
     !before.ptr_eq(now) && (of_before().count() != of_now().count() || !of_before().zip(of_now()).all(same))
 }
 
-/// Follows the mesh until its end, and decides again over open connections whenever access has changed.
-pub async fn follow(
+/// Follows the mesh until its end, and decides again over open connections whenever access has changed since this was
+/// called.
+pub fn follow(
     admissions: Arc<Admissions>,
     snapshot: SnapshotHandle,
-    default: MtlsMode,
+    settings: AccessSettings,
     mut mesh: watch::Receiver<MeshState>,
-) {
+) -> impl Future<Output = ()> + Send {
+    // Not in the task: connections may be let in before it runs for the first time.
     let mut before = Arc::clone(&mesh.borrow_and_update().snapshot);
-    while mesh.changed().await.is_ok() {
-        let now = Arc::clone(&mesh.borrow_and_update().snapshot);
-        if let Some(affected) = Affected::between(&before, &now) {
-            let ended = admissions.decide_again(&snapshot, default, &affected).await;
-            if ended > 0 {
-                info!(ended, generation = now.generation, "ended open connections that are no longer permitted");
+    async move {
+        while mesh.changed().await.is_ok() {
+            let now = Arc::clone(&mesh.borrow_and_update().snapshot);
+            if let Some(affected) = Affected::between(&before, &now) {
+                let ended = admissions.decide_again(&snapshot, &settings, &affected).await;
+                if ended > 0 {
+                    info!(ended, generation = now.generation, "ended open connections that are no longer permitted");
+                }
             }
+            before = now;
         }
-        before = now;
     }
 }
 

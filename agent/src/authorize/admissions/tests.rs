@@ -8,6 +8,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::{
+    authorize::tests::access,
+    config::MtlsMode,
     mesh::{self, Compiler, Names, testing},
     objects::{Change, Changes, ObjectFeed, ObjectKey, read_text, stream},
 };
@@ -66,12 +68,16 @@ async fn only_connections_that_are_no_longer_permitted_are_ended() {
     handle.publish(snapshot);
 
     let of_db = Affected::Pods([db.uid.clone()].into());
-    assert_eq!(admissions.decide_again(&handle, MtlsMode::Permissive, &of_db).await, 0, "not asked about");
-    assert_eq!(admissions.decide_again(&handle, MtlsMode::Permissive, &Affected::Everyone).await, 1);
+    assert_eq!(admissions.decide_again(&handle, &access(MtlsMode::Permissive), &of_db).await, 0, "not asked about");
+    assert_eq!(admissions.decide_again(&handle, &access(MtlsMode::Permissive), &Affected::Everyone).await, 1);
     assert_eq!(admissions.count(), 2);
     assert!(is_withdrawn(&mut strict).await);
     assert!(!is_withdrawn(&mut exception).await && !is_withdrawn(&mut other).await);
-    assert_eq!(admissions.decide_again(&handle, MtlsMode::Strict, &Affected::Everyone).await, 1, "db has no document");
+    assert_eq!(
+        admissions.decide_again(&handle, &access(MtlsMode::Strict), &Affected::Everyone).await,
+        1,
+        "db has no document"
+    );
     assert!(is_withdrawn(&mut other).await);
 }
 
@@ -82,21 +88,21 @@ async fn an_admission_leaves_with_its_connection() {
     let many: Vec<_> = (0..1000).map(|_| admissions.enter(&workload, plaintext("10.0.0.1:80"))).collect();
     assert_eq!(admissions.count(), 1000);
     let handle = SnapshotHandle::default();
-    assert_eq!(admissions.decide_again(&handle, MtlsMode::Strict, &Affected::Everyone).await, 1000);
+    assert_eq!(admissions.decide_again(&handle, &access(MtlsMode::Strict), &Affected::Everyone).await, 1000);
     assert_eq!(admissions.count(), 0, "who was told is forgotten");
     let one = admissions.enter(&workload, plaintext("10.0.0.1:80"));
     drop(many);
     assert_eq!(admissions.count(), 1, "nobody else's place is given up");
     drop(one);
     assert_eq!(admissions.count(), 0);
-    assert_eq!(admissions.decide_again(&handle, MtlsMode::Strict, &Affected::Everyone).await, 0);
+    assert_eq!(admissions.decide_again(&handle, &access(MtlsMode::Strict), &Affected::Everyone).await, 0);
 }
 
 #[tokio::test]
 async fn a_step_that_is_done_counts_and_the_next_one_is_broken_off() {
     let admissions = Arc::new(Admissions::default());
     let mut admission = admissions.enter(&Arc::new(testing::pod("shop", &[])), plaintext("10.0.0.1:80"));
-    admissions.decide_again(&SnapshotHandle::default(), MtlsMode::Strict, &Affected::Everyone).await;
+    admissions.decide_again(&SnapshotHandle::default(), &access(MtlsMode::Strict), &Affected::Everyone).await;
     let done = admission.unless_withdrawn(async { Ok::<_, Withdrawn>(7) }).await;
     assert_eq!(done, Ok(7));
     let next = admission.unless_withdrawn(pending::<Result<(), Withdrawn>>()).await.unwrap_err();
@@ -165,7 +171,7 @@ fn followed() -> Followed {
     let (feed, stream) = stream(Changes { objects, problems: None });
     let (handle, admissions) = (SnapshotHandle::default(), Arc::new(Admissions::default()));
     let mesh = mesh::run(stream, watch::channel(Names::new()).1, testing::settings(), handle.clone());
-    tokio::spawn(follow(Arc::clone(&admissions), handle.clone(), MtlsMode::Permissive, mesh));
+    tokio::spawn(follow(Arc::clone(&admissions), handle.clone(), access(MtlsMode::Permissive), mesh));
     let web = Arc::clone(&handle.load().local_pods()[0]);
     Followed { admissions, handle, feed, web }
 }
@@ -193,7 +199,7 @@ async fn no_connection_slips_in_beside_the_change() {
             for _ in 0..1_000_000 {
                 let facts = plaintext("10.0.0.1:80");
                 let admission = admissions.enter(&web, facts);
-                match inbound(&handle.load(), MtlsMode::Permissive, &web, facts) {
+                match inbound(&handle.load(), &access(MtlsMode::Permissive), &web, facts).leave {
                     Ok(_) => open.push(admission),
                     Err(_) => break,
                 }

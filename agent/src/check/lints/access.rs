@@ -5,7 +5,7 @@ use crate::{
     objects::{Kind, ObjectName},
     rules::{
         Rule, RuleKey, Spec,
-        authorization_policy::{AccessRule, Condition, ServiceAccountMatch, TextAttribute},
+        authorization_policy::{AccessRule, Condition, OWN_DOMAIN, ServiceAccountMatch, TextAttribute},
         value::StringMatch,
     },
 };
@@ -72,9 +72,11 @@ impl Judge<'_, '_> {
                 continue;
             };
             let own = self.input.settings.trust_domain.as_str();
-            if domain != own {
-                let message =
-                    format!("nobody has an identity of {domain:?}, since this mesh's trust domain is {own:?}");
+            if domain != own && domain != OWN_DOMAIN {
+                let message = format!(
+                    "nobody has an identity of {domain:?}, since this mesh's trust domain is {own:?}, unless agent.yaml has \
+                     it among trustDomainAliases"
+                );
                 self.input.warn(self.found, self.key, &path, message);
                 continue;
             }

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use super::{Found, Input, pods};
 use crate::rules::{
     Spec,
-    authorization_policy::{AccessRule, Action, AddressAttribute, Condition, Operation, Source, TextAttribute},
+    authorization_policy::{Action, Operation},
 };
 
 pub(super) fn check(input: &Input<'_>, found: &mut Found) {
@@ -13,7 +13,7 @@ pub(super) fn check(input: &Input<'_>, found: &mut Found) {
         let Spec::AuthorizationPolicy(policy) = &rule.spec else { continue };
         let Some(effect) = effect(policy.action) else { continue };
         let pods = pods::selected(input, rule);
-        for (index, access) in policy.rules.iter().enumerate().filter(|(_, access)| asks_of_requests(access)) {
+        for (index, access) in policy.rules.iter().enumerate().filter(|(_, access)| access.asks_of_requests()) {
             let meets = |port: &u16| {
                 let mut operations = access.to.iter().map(|to| &to.operation).peekable();
                 operations.peek().is_none() || operations.any(|operation| is_for(operation, *port))
@@ -41,36 +41,4 @@ fn effect(action: Action) -> Option<&'static str> {
 fn is_for(operation: &Operation, port: u16) -> bool {
     let has = |ports: &[NonZeroU16]| ports.iter().any(|own| own.get() == port);
     (operation.ports.is_empty() || has(&operation.ports)) && !has(&operation.not_ports)
-}
-
-/// Whether a rule needs more than a connection tells.
-fn asks_of_requests(access: &AccessRule) -> bool {
-    let of_source = |source: &Source| {
-        let texts = [&source.request_principals, &source.not_request_principals];
-        let networks = [&source.remote_ip_blocks, &source.not_remote_ip_blocks];
-        texts.iter().any(|list| !list.is_empty()) || networks.iter().any(|list| !list.is_empty())
-    };
-    let of_operation = |operation: &Operation| {
-        let Operation { hosts, not_hosts, ports: _, not_ports: _, methods, not_methods, paths, not_paths } = operation;
-        let texts = [hosts, not_hosts, methods, not_methods];
-        texts.iter().any(|list| !list.is_empty()) || [paths, not_paths].iter().any(|list| !list.is_empty())
-    };
-    access.from.iter().any(|from| of_source(&from.source))
-        || access.to.iter().any(|to| of_operation(&to.operation))
-        || access.when.iter().any(is_of_requests)
-}
-
-fn is_of_requests(condition: &Condition) -> bool {
-    match condition {
-        Condition::Text(attribute, _) => match attribute {
-            TextAttribute::RequestHeader(_)
-            | TextAttribute::RequestPrincipal
-            | TextAttribute::RequestAudiences
-            | TextAttribute::RequestPresenter
-            | TextAttribute::RequestClaim(_) => true,
-            TextAttribute::SourceNamespace | TextAttribute::SourcePrincipal | TextAttribute::ConnectionSni => false,
-        },
-        Condition::Address(attribute, _) => *attribute == AddressAttribute::Remote,
-        Condition::ServiceAccount(_) | Condition::Port(_) => false,
-    }
 }

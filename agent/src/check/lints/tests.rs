@@ -290,7 +290,7 @@ fn policies_have_to_name_identities_and_ports_that_exist() {
                 "{rules: [{from: [{source: {principals: [example.com/ns/shop/sa/web, shop/web]}}]}]}",
                 &[
                     "spec.rules[0].from[0].source.principals[0]: nobody has an identity of \"example.com\", since this mesh's \
-                     trust domain is \"cluster.local\"",
+                     trust domain is \"cluster.local\", unless agent.yaml has it among trustDomainAliases",
                     "spec.rules[0].from[0].source.principals[1]: \"shop/web\" is no identity of a mesh: \
                      DOMAIN/ns/NAMESPACE/sa/ACCOUNT",
                 ],
@@ -368,9 +368,9 @@ fn attributes_of_requests_on_opaque_ports_are_told_with_their_effect() {
         "{to: [{operation: {notPaths: [/a]}}]}",
         "{to: [{operation: {hosts: [a], ports: ['5432']}}]}",
         "{from: [{source: {requestPrincipals: ['*']}}]}",
-        "{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}",
+        "{from: [{source: {notRequestPrincipals: ['*']}}]}",
         "{when: [{key: 'request.headers[a]', values: [b]}]}",
-        "{when: [{key: remote.ip, values: [10.0.0.0/8]}]}",
+        "{when: [{key: 'request.auth.claims[a][b]', notValues: [c]}]}",
     ];
     for rule in l7 {
         let of = |action: &str| {
@@ -385,6 +385,7 @@ fn attributes_of_requests_on_opaque_ports_are_told_with_their_effect() {
         "{to: [{operation: {methods: [GET], notPorts: ['5432']}}]}",
         "{to: [{operation: {ports: ['5432']}}]}",
         "{from: [{source: {namespaces: [shop]}}], when: [{key: connection.sni, values: [a]}]}",
+        "{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}], when: [{key: remote.ip, values: [10.0.0.0/8]}]}",
     ];
     for rule in others {
         let said = said_in_mesh(RuleKind::AuthorizationPolicy, &format!("{{{db}, action: DENY, rules: [{rule}]}}"));

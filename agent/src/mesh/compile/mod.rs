@@ -20,7 +20,9 @@ mod workload;
 use std::sync::Arc;
 
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
-use super::{DocumentStatus, Entries, MeshProblem, Names, Snapshot, TrustDomain, documents::Documents};
+use super::{
+    DocumentStatus, Entries, MeshProblem, Names, Snapshot, TrustDomain, documents::Documents, policies::Policies,
+};
 use crate::{
     objects::{Change, ObjectSet},
     rules::{Enforced, RuleKind},
@@ -84,13 +86,13 @@ impl Compiler {
     fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
         Self {
             documents: Documents::new(Arc::clone(&settings.root_namespace), enforced),
+            snapshot: Snapshot { policies: Policies::new(Arc::clone(&settings.root_namespace)), ..Snapshot::default() },
             settings,
             objects: ObjectSet::default(),
             names: Names::new(),
             pods: Pods::default(),
             services: Services::default(),
             problems: Problems::default(),
-            snapshot: Snapshot::default(),
         }
     }
 
@@ -105,7 +107,12 @@ impl Compiler {
         let Self { settings, objects, documents, names, pods, services, problems, snapshot } = self;
         membership::check_namespaces(&batch, objects, problems);
         let rules = documents.update(&batch.config_maps, objects);
-        snapshot.rules = documents.in_force().clone();
+        let rules_before = std::mem::replace(&mut snapshot.rules, documents.in_force().clone());
+        for key in &rules {
+            snapshot
+                .policies
+                .replace(rules_before.get(key).map(AsRef::as_ref), snapshot.rules.get(key).map(AsRef::as_ref));
+        }
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
         }

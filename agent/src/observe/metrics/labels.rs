@@ -98,6 +98,10 @@ closed_label! {
     DenialReason {
         /// Plaintext where the mode is STRICT.
         StrictMode = "strict_mode",
+        /// A rule of a DENY policy matches.
+        PolicyDenies = "policy_denies",
+        /// ALLOW policies select the pod, and no rule of theirs matches.
+        NothingAllows = "nothing_allows",
     }
 }
 
@@ -108,6 +112,14 @@ closed_label! {
         Denied = "denied",
         /// It ended an open one.
         Withdrawn = "withdrawn",
+        /// An AUDIT policy matches.
+        Audited = "audited",
+        /// An AUDIT policy on trial matches.
+        WouldAudit = "would_audit",
+        /// With the policies on trial in force, it would allow it.
+        WouldAllow = "would_allow",
+        /// With the policies on trial in force, it would refuse it.
+        WouldDeny = "would_deny",
     }
 }
 

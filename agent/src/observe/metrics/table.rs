@@ -66,7 +66,7 @@ metrics! {
     pub(super) withdrawn: ByLabel<DenialReason, IntCounter> = "heddle_withdrawn_connections_total" ["connections"] &["reason"],
         "Open connections to pods of this node that were ended because access has changed, by the reason why they are no longer permitted.";
     pub(super) policy_hits: IntCounterVec = "heddle_policy_hits_total" ["connections"] &["policy", "effect"],
-        "Connections to pods of this node that a document decided over, by the document and what it did.";
+        "Connections to pods of this node that a document decided over or had something to say about, by the document and what it did.";
     pub(super) handshakes: IntCounterVec = "heddle_handshakes_total" ["handshakes"] &["side", "result", "version", "group"],
         "TLS handshakes between nodes; version and group are \"none\" where none was agreed.";
     pub(super) tunnels: ByLabel<Side, IntGauge> = "heddle_tunnels_open" ["tunnels"] &["side"],

@@ -37,6 +37,13 @@ pub struct Values<T> {
     pub not_values: Vec<T>,
 }
 
+impl<T: fmt::Display> Values<T> {
+    /// Both lists, as they are written.
+    pub(super) fn entries(&self) -> [Vec<String>; 2] {
+        [&self.values, &self.not_values].map(|values| values.iter().map(ToString::to_string).collect())
+    }
+}
+
 /// Attributes that are texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TextAttribute {
@@ -187,26 +194,13 @@ impl fmt::Display for AddressAttribute {
 
 impl Serialize for Condition {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(attribute, values) => serialize(serializer, attribute, values),
-            Self::Address(attribute, values) => serialize(serializer, attribute, values),
-            Self::ServiceAccount(values) => serialize(serializer, "source.serviceAccount", values),
-            Self::Port(values) => serialize(serializer, "destination.port", values),
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("key", &self.key())?;
+        for (key, entries) in ["values", "notValues"].into_iter().zip(self.entries()) {
+            if !entries.is_empty() {
+                map.serialize_entry(key, &entries)?;
+            }
         }
+        map.end()
     }
-}
-
-fn serialize<S: Serializer, T: fmt::Display>(
-    serializer: S,
-    key: impl fmt::Display,
-    values: &Values<T>,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("key", &key.to_string())?;
-    for (key, values) in [("values", &values.values), ("notValues", &values.not_values)] {
-        if !values.is_empty() {
-            map.serialize_entry(key, &values.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-        }
-    }
-    map.end()
 }

@@ -2,22 +2,26 @@
 
 mod condition;
 mod dry_run;
+mod fields;
 mod operation;
 mod path;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use serde::Serialize;
 
-use super::value::{Selector, selector, word, words};
+use super::value::{Selector, Word as _, selector, word, words};
 use crate::config::yaml::{MapReader, Value};
 
 pub use condition::{AddressAttribute, Condition, TextAttribute, Values};
 pub use dry_run::is_dry_run;
+pub use fields::{OperationField, SourceField};
 pub use operation::{Operation, RuleTo};
 pub use path::{PathMatch, PathSegment, PathTemplate};
-pub use source::{RuleFrom, ServiceAccountMatch, Source};
+pub use source::{OWN_DOMAIN, RuleFrom, ServiceAccountMatch, Source};
 
 pub(super) use dry_run::check_dry_run;
 
@@ -49,6 +53,12 @@ words! {
         Deny = "DENY",
         /// It is counted and logged.
         Audit = "AUDIT",
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -54,14 +54,14 @@ impl PathTemplate {
     /// Whether a path is of this form.
     pub fn matches(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else { return false };
-        let segments: Vec<&str> = path.split('/').collect();
+        let mut found = path.split('/');
         let Some(many) = self.0.iter().position(|segment| *segment == PathSegment::Many) else {
-            return fit(&self.0, &segments);
+            return self.0.iter().all(|segment| segment.fits(found.next())) && found.next().is_none();
         };
         let (before, after) = (&self.0[..many], &self.0[many + 1..]);
-        segments.len() > before.len() + after.len()
-            && fit(before, &segments[..before.len()])
-            && fit(after, &segments[segments.len() - after.len()..])
+        before.iter().all(|segment| segment.fits(found.next()))
+            && after.iter().rev().all(|segment| segment.fits(found.next_back()))
+            && found.next().is_some()
     }
 
     /// Without the checks that reading makes.
@@ -82,15 +82,14 @@ impl PathSegment {
     fn is_operator(&self) -> bool {
         !matches!(self, Self::Literal(_))
     }
-}
 
-fn fit(wanted: &[PathSegment], found: &[&str]) -> bool {
-    let fits = |(wanted, found): (&PathSegment, &&str)| match wanted {
-        PathSegment::Literal(text) => text == found,
-        PathSegment::One => !found.is_empty(),
-        PathSegment::Many => true,
-    };
-    wanted.len() == found.len() && wanted.iter().zip(found).all(fits)
+    fn fits(&self, found: Option<&str>) -> bool {
+        found.is_some_and(|found| match self {
+            Self::Literal(text) => text == found,
+            Self::One => !found.is_empty(),
+            Self::Many => true,
+        })
+    }
 }
 
 fn segment(text: &str) -> Option<PathSegment> {

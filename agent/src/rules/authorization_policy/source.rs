@@ -69,6 +69,10 @@ pub struct ServiceAccountMatch {
     pub name: String,
 }
 
+/// The trust domain that principals name where they mean that of the mesh, whatever it is called: Istio's default, which
+/// manifests are shared with.
+pub const OWN_DOMAIN: &str = "cluster.local";
+
 pub(super) const PRINCIPAL: &str =
     "an identity without spiffe:// such as cluster.local/ns/shop/sa/web, with * in front, at the end, or alone";
 pub(super) const NAMESPACE: &str = "a namespace, with * in front, at the end, or alone";

@@ -19,7 +19,7 @@ const KIND: RuleKind = RuleKind::AuthorizationPolicy;
 
 fn policy(spec: &str) -> AuthorizationPolicy {
     match accepted(KIND, spec) {
-        Spec::AuthorizationPolicy(policy) => policy,
+        Spec::AuthorizationPolicy(policy) => (*policy).clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -32,7 +32,7 @@ fn account(text: &str) -> ServiceAccountMatch {
     text.parse().unwrap()
 }
 
-fn texts<T: std::str::FromStr<Err: std::fmt::Debug>>(texts: &[&str]) -> Vec<T> {
+fn texts<T: std::str::FromStr<Err: fmt::Debug>>(texts: &[&str]) -> Vec<T> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -506,7 +506,7 @@ prop_compose! {
     }
 }
 
-fn values<T: Clone + std::fmt::Debug>(one: impl Strategy<Value = T> + Clone) -> impl Strategy<Value = Values<T>> {
+fn values<T: Clone + fmt::Debug>(one: impl Strategy<Value = T> + Clone) -> impl Strategy<Value = Values<T>> {
     (vec(one.clone(), 1..3), vec(one, 0..3), proptest::bool::ANY).prop_map(|(a, b, swap)| match swap {
         true => Values { values: b, not_values: a },
         false => Values { values: a, not_values: b },
@@ -555,12 +555,12 @@ prop_compose! {
 proptest! {
     #[test]
     fn what_it_serializes_to_is_read_again(policy in policies()) {
-        comes_back(KIND, &Spec::AuthorizationPolicy(policy))?;
+        comes_back(KIND, &Spec::AuthorizationPolicy(policy.into()))?;
     }
 
     #[test]
     fn damage_is_read_or_refused_with_a_reason(policy in policies(), damage in any::damage()) {
-        damage_is_told(KIND, &Spec::AuthorizationPolicy(policy), &damage)?;
+        damage_is_told(KIND, &Spec::AuthorizationPolicy(policy.into()), &damage)?;
     }
 
     #[test]

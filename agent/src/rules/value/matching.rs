@@ -20,10 +20,27 @@ pub enum StringMatch {
 impl StringMatch {
     /// Whether a text is what is asked for. Upper and lower case differ.
     pub fn matches(&self, text: &str) -> bool {
+        self.matches_bytes(text.as_bytes())
+    }
+
+    /// The same for what need not be UTF-8, such as the value of a header.
+    pub fn matches_bytes(&self, text: &[u8]) -> bool {
         match self {
-            Self::Exact(wanted) => text == wanted,
-            Self::Prefix(wanted) => text.starts_with(wanted.as_str()),
-            Self::Suffix(wanted) => text.ends_with(wanted.as_str()),
+            Self::Exact(wanted) => text == wanted.as_bytes(),
+            Self::Prefix(wanted) => text.starts_with(wanted.as_bytes()),
+            Self::Suffix(wanted) => text.ends_with(wanted.as_bytes()),
+            Self::Present => !text.is_empty(),
+        }
+    }
+
+    /// The same where upper and lower case of ASCII letters are one.
+    pub fn matches_in_any_case(&self, text: &str) -> bool {
+        let (text, wanted) = (text.as_bytes(), self.literal().as_bytes());
+        let is_wanted = |part: Option<&[u8]>| part.is_some_and(|part| part.eq_ignore_ascii_case(wanted));
+        match self {
+            Self::Exact(_) => is_wanted(Some(text)),
+            Self::Prefix(_) => is_wanted(text.get(..wanted.len())),
+            Self::Suffix(_) => is_wanted(text.len().checked_sub(wanted.len()).and_then(|start| text.get(start..))),
             Self::Present => !text.is_empty(),
         }
     }
