@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use heddle_common::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
+use heddle_common::HBONE_PORT;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
@@ -17,17 +17,17 @@ use tokio::{
 use tracing::debug;
 
 use crate::{
-    authorize,
-    balance::{self, Candidate, Way},
-    capture::{APPLICATION_MARK, Accepted, Arrival, EnrolledPod},
+    authorize::{Admission, Facts, Permitted},
+    balance::{self, Candidate, Way, WhyPlain},
+    capture::{Accepted, Arrival, EnrolledPod, dialled, is_agent_port, is_own_dial},
     connect::{
         Opened, Opener, Upstream, dial_application, relay, relay_inbound, reset_on_close,
         tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelStream},
     },
     failure::{BadRequest, Failed},
     identify::{TlsFacts, VerifiedPeer},
-    mesh::{Snapshot, SpiffeId, Workload},
-    node::{DataThread, OpenConnection},
+    mesh::{Mode, Snapshot, SpiffeId, Workload},
+    node::{DataThread, Node, OpenConnection},
     observe::{
         BypassReason, ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport,
     },
@@ -138,8 +138,8 @@ impl Outbound<'_> {
         record.set_server(Self::party(&opened.candidate, opened.peer.clone()));
         record.set_transport(opened.transport);
         record.set_tries(opened.tries);
-        if opened.candidate.way == Way::Plain && !opened.candidate.is(&self.source) {
-            node.observer.metrics().bypassed(BypassReason::OutsideMesh, 1);
+        if let Some(reason) = bypass(&opened.candidate.way) {
+            node.observer.metrics().bypassed(reason, 1);
         }
         Ok(opened)
     }
@@ -157,6 +157,15 @@ impl Outbound<'_> {
     }
 }
 
+/// Why bytes that leave by this way can be read underway, where they can.
+fn bypass(way: &Way) -> Option<BypassReason> {
+    match way {
+        Way::Tunnel(_) | Way::Plain(WhyPlain::Itself) => None,
+        Way::Plain(WhyPlain::OutsideMesh) => Some(BypassReason::OutsideMesh),
+        Way::Plain(WhyPlain::Disabled) => Some(BypassReason::DisabledMtls),
+    }
+}
+
 /// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
 async fn inbound_plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
     let node = &thread.node;
@@ -168,42 +177,71 @@ async fn inbound_plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<Enro
         node.observer.metrics().refused(RefusedReason::Loop);
         return reset_on_close(&stream);
     }
+    let facts = Facts { peer: None, client: client.ip(), to: original_dst };
+    // Before the snapshot is read: a change after that finds the connection.
+    let admission = node.admissions.enter(&pod.workload, facts);
     let snapshot = node.snapshot.load();
     // Its address is all that is known of the client: a name for the reader, no proof for a decision.
     let workload = snapshot.workload(client.ip()).cloned();
     let party = Party { address: client, workload, identity: None };
     let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst };
     let mut record = node.observer.connection(start);
-    record.set_server(server(&node.workload_of(&snapshot, pod), original_dst));
-    let result = carry_plaintext(stream, client.ip(), original_dst, pod, thread, &mut record).await;
+    let workload = node.workload_of(&snapshot, pod);
+    record.set_server(server(&workload, original_dst));
+    let permitted = match is_agent_port(original_dst.port()) {
+        true => Err(Failed::Request(BadRequest::AgentPort(original_dst.port()))),
+        false => node.authorize(&snapshot, &workload, facts, &mut record).map_err(Failed::from),
+    };
+    let plaintext = Plaintext { pod, node, client: client.ip(), to: original_dst };
+    let result = plaintext.carry(stream, permitted, admission, &mut record).await;
+    finish_inbound(record, &result, node);
+}
+
+/// Tells how a connection to a pod of this node ended, and counts those that were denied.
+fn finish_inbound(record: ConnectionRecord, result: &Result<(), Failed>, node: &Node) {
+    if let Err(failed) = result {
+        failed.count(&node.observer);
+    }
     record.finish(result.as_ref().copied().map_err(Failure::from));
 }
 
-async fn carry_plaintext(
-    stream: TcpStream,
+struct Plaintext<'a> {
+    pod: &'a EnrolledPod,
+    node: &'a Node,
     client: IpAddr,
     to: SocketAddr,
-    pod: &EnrolledPod,
-    thread: &DataThread,
-    record: &mut ConnectionRecord,
-) -> Result<(), Failed> {
-    let open = async {
-        if is_agent_port(to.port()) {
-            return Err(Failed::Request(BadRequest::AgentPort(to.port())));
+}
+
+impl Plaintext<'_> {
+    async fn carry(
+        &self,
+        stream: TcpStream,
+        permitted: Result<Permitted, Failed>,
+        mut admission: Admission,
+        record: &mut ConnectionRecord,
+    ) -> Result<(), Failed> {
+        let open = async { self.open(permitted?).await };
+        match Box::pin(admission.unless_withdrawn(open)).await {
+            Ok(application) => {
+                let bytes = record.opened();
+                let relay = async { Ok(relay(stream, Upstream::Tcp(application), &bytes).await?) };
+                admission.unless_withdrawn(relay).await
+            }
+            Err(failed) => {
+                reset_on_close(&stream);
+                Err(failed)
+            }
         }
-        let permitted = authorize::plaintext(thread.node.mtls)?;
-        Ok(dial_application(&thread.node, pod, client, to, permitted).await?)
-    };
-    match Box::pin(open).await {
-        Ok(application) => {
-            thread.node.observer.metrics().bypassed(BypassReason::PermissivePlaintext, 1);
-            let bytes = record.opened();
-            Ok(relay(stream, Upstream::Tcp(application), &bytes).await?)
-        }
-        Err(failed) => {
-            reset_on_close(&stream);
-            Err(failed)
-        }
+    }
+
+    async fn open(&self, permitted: Permitted) -> Result<TcpStream, Failed> {
+        let reason = match permitted.mode() {
+            Mode::Disable => BypassReason::DisabledMtls,
+            Mode::Permissive | Mode::Strict => BypassReason::PermissivePlaintext,
+        };
+        let application = dial_application(self.node, self.pod, self.client, self.to, permitted).await?;
+        self.node.observer.metrics().bypassed(reason, 1);
+        Ok(application)
     }
 }
 
@@ -276,10 +314,13 @@ async fn serve_streams(
 async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
     let node = &thread.node;
     let _open = thread.count_connection();
-    let snapshot = node.snapshot.load();
-    let asked = destination(&stream, facts.here, &snapshot);
+    let asked = destination(&stream, facts.here, &node.snapshot.load());
     // A request that names no place is recorded with the one that it was sent to.
     let to = asked.as_ref().map_or_else(|_| SocketAddr::new(facts.here, HBONE_PORT), |to| *to);
+    let known = Facts { peer: Some(&facts.peer), client: facts.client.ip(), to };
+    // Before the snapshot that decides is read: a change after that finds the connection.
+    let mut admission = node.admissions.enter(&pod.workload, known);
+    let snapshot = node.snapshot.load();
     let workload = snapshot.workload(facts.client.ip()).filter(|workload| workload.identity == *facts.peer.id());
     let identity = Some(facts.peer.id().clone());
     let party = Party { address: facts.client, workload: workload.cloned(), identity };
@@ -289,15 +330,15 @@ async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<E
     record.set_server(server(&server_workload, to));
     record.set_transport(facts.transport);
 
-    let open = async {
-        let to = asked.map_err(Failed::Request)?;
-        let permitted = authorize::tunnel(&facts.peer)?;
-        Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted).await?)
+    let permitted = match asked {
+        Ok(_) => node.authorize(&snapshot, &server_workload, known, &mut record).map_err(Failed::from),
+        Err(bad) => Err(Failed::Request(bad)),
     };
-    let result = match Box::pin(open).await {
+    let open = async { Ok::<_, Failed>(dial_application(node, pod, facts.client.ip(), to, permitted?).await?) };
+    let result = match Box::pin(admission.unless_withdrawn(open)).await {
         Ok(application) => {
             match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {
-                Ok(stream) => carry_stream(stream, application, &mut record).await,
+                Ok(stream) => admission.unless_withdrawn(carry_stream(stream, application, &mut record)).await,
                 Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
             }
         }
@@ -306,7 +347,7 @@ async fn inbound_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<E
             Err(failed)
         }
     };
-    record.finish(result.as_ref().copied().map_err(Failure::from));
+    finish_inbound(record, &result, node);
 }
 
 async fn carry_stream(
@@ -347,20 +388,4 @@ fn with_address_of(pod: &Workload, client: SocketAddr, dialled: SocketAddr) -> S
     let same_family = |address: &&IpAddr| address.is_ipv4() == dialled.is_ipv4();
     let own = pod.addresses.iter().find(same_family).filter(|_| client.ip().is_loopback());
     SocketAddr::new(own.copied().unwrap_or(client.ip()), client.port())
-}
-
-/// The address that the client dialled: the kernel hands connections over without changing it.
-fn dialled(stream: &TcpStream) -> Option<SocketAddr> {
-    let address = stream.local_addr().ok()?;
-    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
-}
-
-/// Whether this is the agent's own connection to an application, come back: the kernel's table of such connections
-/// was full. Serving it would turn in a circle.
-fn is_own_dial(stream: &TcpStream) -> bool {
-    socket2::SockRef::from(stream).mark().is_ok_and(|mark| mark == APPLICATION_MARK)
-}
-
-fn is_agent_port(port: u16) -> bool {
-    [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT].contains(&port)
 }

@@ -5,14 +5,14 @@ use http::StatusCode;
 use rustls::AlertDescription;
 
 use crate::{
-    authorize::Denied,
+    authorize::{Denied, Withdrawn},
     balance::NoEndpoint,
     connect::{
         ApplicationError, ConnectError, RelayError, Side,
         tunnel::{AuthorityError, TunnelError},
     },
     identify::HandshakeError,
-    observe::{Failure, ResponseFlag},
+    observe::{Failure, Observer, PolicyEffect, ResponseFlag},
     route::NoRoute,
 };
 
@@ -22,6 +22,9 @@ pub enum Failed {
     /// Authorize.
     #[error(transparent)]
     Authorize(#[from] Denied),
+    /// Authorize, again, while it was open.
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
     /// Route: what a tunnel's client asked for is not here.
     #[error("{0}")]
     Request(BadRequest),
@@ -73,7 +76,7 @@ impl Failed {
         use ResponseFlag as Flag;
         match self {
             Self::Connect(ConnectError::Identity { .. }) => Flag::IdentityError,
-            Self::Authorize(Denied::Plaintext) => Flag::Denied,
+            Self::Authorize(_) | Self::Withdrawn(_) => Flag::Denied,
             Self::Request(BadRequest::Answer(_)) => Flag::DownstreamClosed,
             Self::Request(
                 BadRequest::Method
@@ -97,12 +100,47 @@ impl Failed {
     /// The answer that a tunnel's client gets (Istio's meanings: 401 policy, 400 bad request, 503 application).
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Authorize(Denied::Plaintext) => StatusCode::UNAUTHORIZED,
+            Self::Authorize(_) | Self::Withdrawn(_) => StatusCode::UNAUTHORIZED,
             Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) | Self::Route(_) => StatusCode::BAD_REQUEST,
             Self::Balance(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+        }
+    }
+}
+
+impl Failed {
+    /// Counts a connection that was denied. Others are counted by their flags alone.
+    pub fn count(&self, observer: &Observer) {
+        match self {
+            Self::Authorize(denied) => {
+                observer.metrics().denied(denied.reason());
+                observer.policy_hit(&denied.decided_by(), PolicyEffect::Denied);
+            }
+            Self::Withdrawn(Withdrawn(denied)) => {
+                observer.metrics().withdrawn(denied.reason());
+                observer.policy_hit(&denied.decided_by(), PolicyEffect::Withdrawn);
+            }
+            Self::Request(_)
+            | Self::Route(_)
+            | Self::Balance(_)
+            | Self::Connect(_)
+            | Self::Application(_)
+            | Self::Relay(_) => {}
+        }
+    }
+
+    /// What denied the connection, by the name of a document where it is one.
+    fn denied_by(&self) -> Option<String> {
+        match self {
+            Self::Authorize(denied) | Self::Withdrawn(Withdrawn(denied)) => Some(denied.decided_by()),
+            Self::Request(_)
+            | Self::Route(_)
+            | Self::Balance(_)
+            | Self::Connect(_)
+            | Self::Application(_)
+            | Self::Relay(_) => None,
         }
     }
 }
@@ -134,6 +172,6 @@ fn tunnel_flag(error: &TunnelError) -> ResponseFlag {
 
 impl From<&Failed> for Failure {
     fn from(failed: &Failed) -> Self {
-        Self { flag: failed.flag(), error: failed.to_string() }
+        Self { flag: failed.flag(), error: failed.to_string(), denied_by: failed.denied_by() }
     }
 }

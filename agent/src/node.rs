@@ -12,12 +12,13 @@ use tokio::sync::watch;
 
 use crate::{
     authorize::token::keys::KeyStore,
+    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted},
     capture::{AgentSockets, EnrolledPod},
-    config::{Limits, MtlsMode},
+    config::Limits,
     connect::tunnel::TunnelPool,
     identify::Certificates,
     mesh::{Snapshot, SnapshotHandle, Workload},
-    observe::Observer,
+    observe::{ConnectionRecord, Observer},
 };
 
 /// Shared by all data threads; read only, or with its own synchronisation.
@@ -34,8 +35,10 @@ pub struct Node {
     pub observer: Observer,
     /// The keys of issuers of tokens, for requests once HTTP is parsed.
     pub token_keys: KeyStore,
-    /// Whether plaintext may come in.
-    pub mtls: MtlsMode,
+    /// What agent.yaml says about access.
+    pub access: AccessSettings,
+    /// Open connections to pods of this node.
+    pub admissions: Arc<Admissions>,
     /// Bounds.
     pub limits: Limits,
     /// True from the moment that the agent is to end.
@@ -83,11 +86,25 @@ impl DataThread {
 }
 
 impl Node {
+    /// Decides over a connection to a pod of this node; what else documents have to say of it is counted and recorded.
+    pub fn authorize(
+        &self,
+        snapshot: &Snapshot,
+        workload: &Workload,
+        facts: Facts<'_>,
+        record: &mut ConnectionRecord,
+    ) -> Result<Permitted, Denied> {
+        let Answer { leave, remarks } = authorize::inbound(snapshot, &self.access, workload, facts);
+        if !remarks.is_empty() {
+            remarks.iter().for_each(|remark| self.observer.policy_hit(&remark.of(), remark.effect));
+            record.set_remarks(remarks.iter().map(ToString::to_string).collect());
+        }
+        leave
+    }
+
     /// The pod as the snapshot has it now; as it was enrolled, where the snapshot has lost it.
     pub fn workload_of(&self, snapshot: &Snapshot, pod: &EnrolledPod) -> Arc<Workload> {
-        let current = pod.workload.addresses.iter().find_map(|address| snapshot.workload(*address));
-        let same = current.filter(|workload| workload.uid == pod.workload.uid);
-        Arc::clone(same.unwrap_or(&pod.workload))
+        snapshot.current(&pod.workload)
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY, Roots},
+    authorize::{self, AccessSettings, Admissions},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
@@ -102,6 +103,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 
+    let admissions = Arc::new(Admissions::default());
+    let domains = TrustDomains::new(config.trust_domain.clone(), []);
+    let access = AccessSettings { mtls: config.mtls, domains };
+    tokio::spawn(authorize::follow(Arc::clone(&admissions), snapshot.clone(), access.clone(), mesh.clone()));
     let node = Arc::new(Node {
         cluster: Arc::clone(&config.cluster),
         snapshot: snapshot.clone(),
@@ -109,7 +114,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         sockets: Arc::new(kernel.sockets()?),
         observer: observer.clone(),
         token_keys,
-        mtls: config.mtls,
+        access,
+        admissions: Arc::clone(&admissions),
         limits: config.limits,
         draining,
     });

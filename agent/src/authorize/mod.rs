@@ -1,48 +1,155 @@
 //! Step 3: may they? Evaluated at the server's node, on proven identities only.
 //!
-//! A [`Permitted`] can only be made here, and the application is dialled only with one: a path that forgets to
-//! authorize does not compile. Today the mesh-wide mode decides over plaintext and every proven identity is let in;
-//! AuthorizationPolicy and PeerAuthentication come next.
+//! [`inbound`] is the one decision, of every connection that comes to a pod of this node, by a tunnel or without. A
+//! [`Permitted`] can only be made here, and the application is dialled only with one: a path that forgets to authorize
+//! does not compile. The mode of the port comes first (PeerAuthentication, else agent.yaml), then the policies
+//! (AuthorizationPolicy). [`Admissions`] keeps what an open connection was decided on, and decides again when access
+//! changes.
 
+mod admissions;
+mod mode;
 pub mod policy;
-
+mod remark;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
-use crate::{config::MtlsMode, identify::VerifiedPeer};
+use std::net::{IpAddr, SocketAddr};
+
+pub use admissions::{Admission, Admissions, Withdrawn, follow};
+pub use mode::{DecidedMode, ModeSource, mode, takes_plaintext_only};
+pub use remark::Remark;
+
+use self::policy::Ruling;
+use crate::{
+    config::MtlsMode,
+    identify::{TrustDomains, VerifiedPeer},
+    mesh::{Mode, Snapshot, Workload},
+    objects::ObjectName,
+    observe::DenialReason,
+};
+
+/// What agent.yaml says about access to the pods of this node.
+#[derive(Clone, Debug)]
+pub struct AccessSettings {
+    /// The mode of ports of which no document says one.
+    pub mtls: MtlsMode,
+    /// The trust domains that are one and the same to policies.
+    pub domains: TrustDomains,
+}
+
+/// What is known of a connection to a pod of this node.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Who its client has proved to be; `None` without a tunnel.
+    pub peer: Option<&'a VerifiedPeer>,
+    /// The client's address, which proves nothing.
+    pub client: IpAddr,
+    /// The pod's address and port.
+    pub to: SocketAddr,
+}
+
+/// An answer, and what else there is to tell.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer.
+    pub leave: Result<Permitted, Denied>,
+    /// What documents have to say that do not decide. Empty as a rule.
+    pub remarks: Vec<Remark>,
+}
 
 /// Leave to connect to the application.
 #[derive(Debug)]
-pub struct Permitted(());
+pub struct Permitted {
+    mode: Mode,
+}
 
 /// Why a connection may not reach the application.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// It came without a tunnel and the mode is STRICT.
-    #[error("plaintext from outside the mesh, and mtls.mode is STRICT: enrol the client's pod, or set PERMISSIVE")]
-    Plaintext,
+    #[error("plaintext, and {}: enrol the client's pod, or say PERMISSIVE there", strict(.0))]
+    Plaintext(ModeSource),
+    /// A DENY policy has a rule that matches.
+    #[error("denied by rules[{rule}] of AuthorizationPolicy {policy}")]
+    Policy {
+        /// The policy.
+        policy: ObjectName,
+        /// Counts from 0.
+        rule: usize,
+    },
+    /// ALLOW policies select the workload, and none has a rule that matches.
+    #[error("no rule of an ALLOW policy that selects the pod matches; the first is AuthorizationPolicy {first}")]
+    NothingAllows {
+        /// The first of them.
+        first: ObjectName,
+    },
 }
 
-/// Decides over a connection by a tunnel, whose client has proved who it is.
-pub fn tunnel(_client: &VerifiedPeer) -> Result<Permitted, Denied> {
-    Ok(Permitted(()))
+/// Decides over a connection to a workload of this node. It reads nothing but its arguments.
+pub fn inbound(snapshot: &Snapshot, settings: &AccessSettings, workload: &Workload, facts: Facts<'_>) -> Answer {
+    let decided = mode(snapshot, settings.mtls, workload, facts.to.port());
+    if !takes(decided.mode, facts.peer.is_some()) {
+        return Answer { leave: Err(Denied::Plaintext(decided.source())), remarks: Vec::new() };
+    }
+    let policies = snapshot.policies_of(workload);
+    let known = policy::Facts {
+        identity: facts.peer.map(VerifiedPeer::id),
+        source: facts.client,
+        remote: facts.client,
+        destination: facts.to,
+        sni: None,
+        request: None,
+    };
+    let decision = policy::decide(&policies, &settings.domains, &known);
+    let leave = match decision.ruling {
+        Ruling::Unrestricted | Ruling::AllowedBy(_) => Ok(Permitted { mode: decided.mode }),
+        Ruling::DeniedBy(by) => Err(Denied::Policy { policy: by.policy.clone(), rule: by.rule }),
+        Ruling::NothingAllows(first) => Err(Denied::NothingAllows { first: first.clone() }),
+    };
+    Answer { leave, remarks: remark::remarks(&decision) }
 }
 
-/// Decides over a connection without a tunnel.
-pub fn plaintext(mode: MtlsMode) -> Result<Permitted, Denied> {
+/// Whether a mode takes a connection whose client has proved who it is, or has not. Under DISABLE, tunnels still come from
+/// nodes that have not seen the document yet: what is protected is no reason to refuse.
+fn takes(mode: Mode, is_proven: bool) -> bool {
     match mode {
-        MtlsMode::Permissive => Ok(Permitted(())),
-        MtlsMode::Strict => Err(Denied::Plaintext),
+        Mode::Strict => is_proven,
+        Mode::Permissive | Mode::Disable => true,
     }
 }
 
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
+impl Permitted {
+    /// The mode of the port.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+}
 
-    #[test]
-    fn plaintext_is_denied_only_when_strict() {
-        assert!(plaintext(MtlsMode::Permissive).is_ok());
-        assert_eq!(plaintext(MtlsMode::Strict).unwrap_err(), Denied::Plaintext);
+impl Denied {
+    /// The reason as metrics have it.
+    pub fn reason(&self) -> DenialReason {
+        match self {
+            Self::Plaintext(_) => DenialReason::StrictMode,
+            Self::Policy { .. } => DenialReason::PolicyDenies,
+            Self::NothingAllows { .. } => DenialReason::NothingAllows,
+        }
+    }
+
+    /// What decided, by the name that logs give it.
+    pub fn decided_by(&self) -> String {
+        match self {
+            Self::Plaintext(source) => source.to_string(),
+            Self::Policy { policy, .. } | Self::NothingAllows { first: policy } => {
+                format!("AuthorizationPolicy {policy}")
+            }
+        }
+    }
+}
+
+fn strict(source: &ModeSource) -> String {
+    match source {
+        ModeSource::Agent => format!("{source} is STRICT"),
+        ModeSource::Document { level, .. } => format!("{source} says STRICT of {level}"),
     }
 }

@@ -5,6 +5,8 @@
 
 mod affinity;
 mod random;
+#[cfg(test)]
+mod tests;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -12,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    authorize,
     mesh::{Membership, ServiceName, ServicePort, Snapshot, SpiffeId, Workload},
     route::Route,
 };
@@ -31,13 +34,6 @@ pub struct Candidate {
     pub way: Way,
 }
 
-impl Candidate {
-    /// Whether it is this pod.
-    pub fn is(&self, workload: &Workload) -> bool {
-        self.workload.as_ref().is_some_and(|own| own.uid == workload.uid)
-    }
-}
-
 /// The endpoints to try, best first: at least one, at most [`MAX_TRIES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {
@@ -52,8 +48,19 @@ pub struct Candidates {
 pub enum Way {
     /// By a tunnel, whose other end must prove this identity.
     Tunnel(SpiffeId),
-    /// By plain TCP: it is not in the mesh, or it is the pod itself.
-    Plain,
+    /// By plain TCP.
+    Plain(WhyPlain),
+}
+
+/// Why an endpoint is reached without a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyPlain {
+    /// It is not in the mesh.
+    OutsideMesh,
+    /// It is the pod itself.
+    Itself,
+    /// A PeerAuthentication says DISABLE of its port.
+    Disabled,
 }
 
 /// No endpoint of a Service accepts connections now.
@@ -78,12 +85,14 @@ pub fn candidates(
         Route::Service(port) => {
             let picked = pick(port, client).into_iter();
             let workload = |address: SocketAddr| snapshot.workload(address.ip()).cloned();
-            let mut picked = picked.map(|address| candidate(address, workload(address), source));
+            let mut picked = picked.map(|address| candidate(snapshot, address, workload(address), source));
             let none = || NoEndpoint { service: port.service.clone(), port: port.port };
             Ok(Candidates { first: picked.next().ok_or_else(none)?, rest: picked.collect() })
         }
-        Route::Workload(workload, address) => Ok(only(candidate(*address, Some(Arc::clone(workload)), source))),
-        Route::External(address, _) => Ok(only(candidate(*address, None, source))),
+        Route::Workload(workload, address) => {
+            Ok(only(candidate(snapshot, *address, Some(Arc::clone(workload)), source)))
+        }
+        Route::External(address, _) => Ok(only(candidate(snapshot, *address, None, source))),
     }
 }
 
@@ -95,12 +104,22 @@ fn pick(port: &ServicePort, client: IpAddr) -> Vec<SocketAddr> {
     }
 }
 
-fn candidate(address: SocketAddr, workload: Option<Arc<Workload>>, source: &Workload) -> Candidate {
+fn candidate(
+    snapshot: &Snapshot,
+    address: SocketAddr,
+    workload: Option<Arc<Workload>>,
+    source: &Workload,
+) -> Candidate {
     let way = match &workload {
         // A pod that reaches itself by its Service stays inside its own network namespace.
-        Some(workload) if workload.uid == source.uid => Way::Plain,
-        Some(workload) if workload.membership == Membership::Enrolled => Way::Tunnel(workload.identity.clone()),
-        Some(_) | None => Way::Plain,
+        Some(workload) if workload.uid == source.uid => Way::Plain(WhyPlain::Itself),
+        Some(workload) if workload.membership == Membership::Enrolled => {
+            match authorize::takes_plaintext_only(snapshot, workload, address.port()) {
+                true => Way::Plain(WhyPlain::Disabled),
+                false => Way::Tunnel(workload.identity.clone()),
+            }
+        }
+        Some(_) | None => Way::Plain(WhyPlain::OutsideMesh),
     };
     Candidate { address, workload, way }
 }

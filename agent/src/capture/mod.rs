@@ -25,5 +25,5 @@ pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use kernel::{Kernel, KernelError};
 pub use netns::NetworkNamespace;
 pub use sandbox::{SandboxError, Sandboxes};
-pub use sockets::{APPLICATION_MARK, AgentSockets, watch_liveness};
+pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, watch_liveness};
 pub use tables::KernelCounters;

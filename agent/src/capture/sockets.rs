@@ -25,7 +25,7 @@ const BACKLOG: i32 = 4096;
 /// Mark of the agent's sockets to applications, by which the answers find their way back to the agent and not to
 /// the client whose address it borrowed. Istio's number, so that rules which administrators have for it hold here too.
 /// It is no proof of anything: a pod can set it.
-pub const APPLICATION_MARK: u32 = 0x539;
+pub(super) const APPLICATION_MARK: u32 = 0x539;
 
 /// Source ports of the agent's connections to applications: below those that clients choose (`ip_local_port_range`, from
 /// 32768). The client whose address the agent borrows may have a connection of its own to the same port of the pod, and
@@ -187,6 +187,23 @@ pub fn watch_liveness(stream: &TcpStream, idle: Duration, dead: Duration) -> io:
     let keepalive = socket2::TcpKeepalive::new().with_time(idle).with_interval(idle / 2).with_retries(2);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(dead))
+}
+
+/// The address that the client of an inbound connection dialled: the kernel hands connections over without changing it.
+pub fn dialled(accepted: &TcpStream) -> Option<SocketAddr> {
+    let address = accepted.local_addr().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// Whether this is the agent's own connection to an application, come back: the kernel's table of such connections
+/// was full. Serving it would turn in a circle.
+pub fn is_own_dial(accepted: &TcpStream) -> bool {
+    socket2::SockRef::from(accepted).mark().is_ok_and(|mark| mark == APPLICATION_MARK)
+}
+
+/// Whether a port of a pod is one of the agent's listeners there.
+pub fn is_agent_port(port: u16) -> bool {
+    [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT].contains(&port)
 }
 
 /// Drops an address's IPv4-in-IPv6 form, which dual-stack listeners report.

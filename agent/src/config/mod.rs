@@ -4,8 +4,8 @@
 //! settings. What the defaults need to know about the machine is gathered beforehand in [`Machine`], so that
 //! [`Config::parse`] is a pure function. Reading Kubernetes objects is not done here (`objects`).
 
-mod ca;
 pub mod authority;
+mod ca;
 mod conflicts;
 mod defaults;
 mod level;

@@ -129,7 +129,7 @@ impl Opener<'_> {
 
     async fn try_one(&self, candidate: Candidate) -> Result<Opened, ConnectError> {
         match &candidate.way {
-            Way::Plain => {
+            Way::Plain(_) => {
                 let to = candidate.address;
                 let dialled = self.node.sockets.dial(&self.pod.netns, to).await;
                 let stream = dialled.map_err(|source| ConnectError::Plain { to, source })?;

@@ -9,6 +9,7 @@ mod documents;
 mod endpoints;
 mod entries;
 mod for_workloads;
+mod modes;
 mod policies;
 #[cfg(test)]
 mod policy_tests;
@@ -17,6 +18,8 @@ mod publish;
 mod service;
 mod snapshot;
 mod spiffe;
+#[cfg(test)]
+pub(crate) mod testing;
 mod token_rules;
 mod view;
 mod workload;
@@ -26,6 +29,7 @@ pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
 pub use documents::{DocumentState, DocumentStatus, Rules};
 pub use endpoints::{Choice, Endpoint, Endpoints};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
+pub use modes::{Level, Mode, Modes, Statement};
 pub use policies::Policy;
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};

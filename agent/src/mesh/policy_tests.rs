@@ -33,7 +33,7 @@ fn name() -> impl Strategy<Value = ObjectName> {
 fn rule(name: &ObjectName, match_labels: Map) -> Rule {
     let spec = AuthorizationPolicy { selector: Selector { match_labels }, action: Action::Allow, rules: vec![] };
     let key = RuleKey { kind: RuleKind::AuthorizationPolicy, name: name.clone() };
-    Rule { key, annotations: Map::new(), spec: Spec::AuthorizationPolicy(Arc::new(spec)) }
+    Rule { key, annotations: Map::new(), spec: Spec::AuthorizationPolicy(Arc::new(spec)), created: None }
 }
 
 fn workload(namespace: &str, labels: Map) -> Workload {

@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Entries, Policy, Rules, Service, ServiceName, ServicePort, TokenRule, Workload,
+    Entries, Modes, Policy, Rules, Service, ServiceName, ServicePort, TokenRule, Workload,
     address_map::AddressMap,
     entries::Found,
     policies::Policies,
@@ -26,6 +26,7 @@ pub struct Snapshot {
     pub(super) virtual_addresses: AddressMap<Arc<Service>>,
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
+    pub(super) modes: Arc<Modes>,
     pub(super) policies: Policies,
     pub(super) token_documents: TokenDocuments,
 }
@@ -57,6 +58,7 @@ impl Snapshot {
             virtual_addresses,
             rules,
             entries,
+            modes,
             policies,
             token_documents,
         } = self;
@@ -66,6 +68,7 @@ impl Snapshot {
             && *virtual_addresses == other.virtual_addresses
             && *rules == other.rules
             && *entries == other.entries
+            && *modes == other.modes
             && *policies == other.policies
             && *token_documents == other.token_documents
     }
@@ -73,6 +76,12 @@ impl Snapshot {
     /// The pod that has this address.
     pub fn workload(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workloads.get(address)
+    }
+
+    /// A pod as it is now; as it was, where it has gone since.
+    pub fn current(&self, workload: &Arc<Workload>) -> Arc<Workload> {
+        let now = workload.addresses.iter().find_map(|address| self.workload(*address));
+        Arc::clone(now.filter(|now| now.uid == workload.uid).unwrap_or(workload))
     }
 
     /// What a dialled address stands for. IPv4-mapped addresses must have been made IPv4 before.
@@ -122,6 +131,11 @@ impl Snapshot {
     /// The rules for JSON Web Tokens in requests to a workload: those for the whole mesh first, then by name and place.
     pub fn token_rules_of(&self, workload: &Workload) -> Vec<TokenRule> {
         self.token_documents.of(workload).into_iter().flat_map(TokenDocument::rules).collect()
+    }
+
+    /// What PeerAuthentications say.
+    pub fn modes(&self) -> &Modes {
+        &self.modes
     }
 
     /// The enrolled pods of this node, ordered by uid.

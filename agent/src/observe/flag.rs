@@ -120,8 +120,8 @@ impl ResponseFlag {
             ),
             Self::Denied => (
                 "DENY",
-                "the server's node does not permit this connection",
-                "see the error in the access log of the server's node; plaintext under STRICT needs an enrolled client or mtls.mode PERMISSIVE",
+                "the server's node does not permit this connection, or no longer does",
+                "see policy and error in the access log of the server's node; plaintext under STRICT needs an enrolled client, or PERMISSIVE in what policy names",
             ),
             Self::TlsFailure => (
                 "TLS_FAILURE",

@@ -28,9 +28,9 @@ pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
-    ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, GaugeGuard,
-    HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, RefusedReason, RestartReason, Side,
-    TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
+    ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
+    EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, PolicyEffect,
+    RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
@@ -51,6 +51,7 @@ struct Inner {
     metrics: Metrics,
     registry: Registry,
     traffic: metrics::Traffic,
+    policy_hits: metrics::PolicyHits,
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
     before_scrape: Mutex<Vec<ScrapeHook>>,
@@ -81,6 +82,7 @@ impl Observer {
             metrics,
             registry,
             traffic: metrics::Traffic::new(cluster),
+            policy_hits: metrics::PolicyHits::default(),
             open: open::OpenConnections::default(),
             access_log,
             before_scrape: Mutex::default(),
@@ -91,6 +93,11 @@ impl Observer {
     /// A connection was accepted.
     pub fn connection(&self, start: ConnectionStart) -> ConnectionRecord {
         ConnectionRecord::new(self.clone(), start)
+    }
+
+    /// A document, by the name that logs give it, decided over a connection.
+    pub fn policy_hit(&self, policy: &str, effect: PolicyEffect) {
+        self.inner.policy_hits.count(&self.inner.metrics, policy, effect, Instant::now());
     }
 
     /// The handles of every metric that is not about one connection.
@@ -134,6 +141,7 @@ impl Observer {
         self.inner.open.count_bytes();
         self.inner.traffic.expire(&self.inner.metrics, now);
         self.inner.metrics.expire_roots(now);
+        self.inner.policy_hits.expire(&self.inner.metrics, now);
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Failure {
     pub flag: ResponseFlag,
     /// The error in words, for the access log only: never a label.
     pub error: String,
+    /// What denied the connection, where anything did, for the access log.
+    pub denied_by: Option<String>,
 }
 
 /// Bytes of one connection, added up by the relay while it runs and read by whoever counts them.

@@ -30,6 +30,7 @@ struct Unfinished {
     server: Option<Party>,
     transport: Transport,
     tries: u32,
+    remarks: Vec<String>,
     open: Option<Arc<OpenConnection>>,
 }
 
@@ -43,6 +44,7 @@ impl ConnectionRecord {
             server: None,
             transport: Transport::Plain,
             tries: 0,
+            remarks: Vec::new(),
             open: None,
         };
         Self { observer, accepted: Instant::now(), story: Some(Box::new(unfinished)) }
@@ -66,6 +68,11 @@ impl ConnectionRecord {
     /// How many endpoints were tried so far.
     pub fn set_tries(&mut self, tries: u32) {
         self.edit(|story| story.tries = tries);
+    }
+
+    /// What documents have to say about it without deciding over it, for the access log.
+    pub fn set_remarks(&mut self, remarks: Vec<String>) {
+        self.edit(|story| story.remarks = remarks);
     }
 
     /// Client and server are joined now. The relay adds bytes to what this returns. The labels are fixed here: set service,
@@ -122,7 +129,7 @@ impl Drop for ConnectionRecord {
                 true => (ResponseFlag::Drained, "the agent ended before the connection did"),
                 false => (ResponseFlag::Aborted, "the agent gave the connection up before it had an outcome"),
             };
-            self.conclude(Some(Failure { flag, error: error.to_owned() }));
+            self.conclude(Some(Failure { flag, error: error.to_owned(), denied_by: None }));
         }
     }
 }
@@ -147,6 +154,7 @@ impl Unfinished {
             server: self.server,
             transport: self.transport,
             tries: self.tries,
+            remarks: self.remarks,
             sent,
             received,
             failure,

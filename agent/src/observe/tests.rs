@@ -59,7 +59,7 @@ fn server_of(record: &mut ConnectionRecord) {
 }
 
 fn failure(flag: ResponseFlag, error: &str) -> Result<(), Failure> {
-    Err(Failure { flag, error: error.to_owned() })
+    Err(Failure { flag, error: error.to_owned(), denied_by: None })
 }
 
 fn silent() -> Observer {
@@ -239,9 +239,14 @@ fn story() -> access_log::Story {
         server: Some(party("10.2.0.2:8080", None)),
         transport: Transport::Hbone { tls_version: "TLSv1_3", group: "X25519", root: RootName::of(b"a root") },
         tries: 1,
+        remarks: Vec::new(),
         sent: 5,
         received: 6,
-        failure: Some(Failure { flag: ResponseFlag::UpstreamReset, error: "reset\nby \"peer\"".to_owned() }),
+        failure: Some(Failure {
+            flag: ResponseFlag::UpstreamReset,
+            error: "reset\nby \"peer\"".to_owned(),
+            denied_by: None,
+        }),
     }
 }
 
@@ -254,7 +259,7 @@ fn the_text_line_is_as_documented() {
         source_identity=spiffe://cluster.local/ns/default/sa/client destination_address=10.96.0.10:80 \
         destination_workload=- destination_namespace=- destination_identity=- service=web.shop.svc.cluster.local \
         endpoint=10.2.0.2:8080 protocol=tcp flag=UC sent_bytes=5 received_bytes=6 duration_ms=1234 tries=1 \
-        tls_version=TLSv1_3 tls_group=X25519 tls_root=50b312f5cbc71675 error=\"reset\\nby \\\"peer\\\"\"\n";
+        tls_version=TLSv1_3 tls_group=X25519 tls_root=50b312f5cbc71675 policy=- remarks=- error=\"reset\\nby \\\"peer\\\"\"\n";
     assert_eq!(logged(&observer, &output), expected);
 }
 
@@ -268,7 +273,7 @@ fn the_json_line_has_the_same_fields() {
         \"destination_address\":\"10.96.0.10:80\",\"destination_workload\":null,\"destination_namespace\":null,\
         \"destination_identity\":null,\"service\":\"web.shop.svc.cluster.local\",\"endpoint\":\"10.2.0.2:8080\",\
         \"protocol\":\"tcp\",\"flag\":\"UC\",\"sent_bytes\":5,\"received_bytes\":6,\"duration_ms\":1234,\"tries\":1,\
-        \"tls_version\":\"TLSv1_3\",\"tls_group\":\"X25519\",\"tls_root\":\"50b312f5cbc71675\",\"error\":\"reset\\nby \\\"peer\\\"\"}\n";
+        \"tls_version\":\"TLSv1_3\",\"tls_group\":\"X25519\",\"tls_root\":\"50b312f5cbc71675\",\"policy\":null,\"remarks\":null,\"error\":\"reset\\nby \\\"peer\\\"\"}\n";
     let line = logged(&observer, &output);
     assert_eq!(line, expected);
     let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();

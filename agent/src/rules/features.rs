@@ -27,7 +27,7 @@ pub const FEATURES: [Feature; 15] = [
     feature(RuleKind::ReferenceGrant, true, "nothing: mesh routes refer across namespaces without it"),
     feature(RuleKind::BackendTrafficPolicy, false, "retry budgets and session persistence"),
     feature(RuleKind::AuthorizationPolicy, true, "who may do what"),
-    feature(RuleKind::PeerAuthentication, false, "who may come in plaintext"),
+    feature(RuleKind::PeerAuthentication, true, "who may come in plaintext"),
     feature(RuleKind::RequestAuthentication, false, "JSON Web Tokens"),
     feature(RuleKind::DestinationRule, false, "balancing, connection limits, ejection of bad endpoints"),
     feature(RuleKind::ServiceEntry, true, "destinations outside the cluster"),

@@ -47,7 +47,8 @@ page is about what the mesh does.
 
 Mesh documents are YAML in ConfigMaps with the label `heddle.io/config: "true"` (in quotes), in any namespace. Each value
 under `data` holds one document or several, with `---` between them. They keep the schema of the project that they come
-from. Changes take effect while the agent runs; connections that are open keep what they began with.
+from. Changes take effect while the agent runs. Connections that are open keep what they began with, save for access: those
+that a changed document no longer permits are ended.
 
 ## Kinds
 
@@ -77,6 +78,31 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
 - A refused AuthorizationPolicy without an earlier version may leave a workload open to more clients than its owner wrote.
   It is counted in `heddle_rejected_authorization_policies`; all documents are in `heddle_documents`, see
   [METRICS.md](METRICS.md).
+
+## Modes (PeerAuthentication)
+
+| mode | a port of a pod takes | clients in the mesh come |
+|---|---|---|
+| `STRICT` | connections whose client has proved its identity | by a tunnel |
+| `PERMISSIVE` | these, and plaintext | by a tunnel |
+| `DISABLE` | the same as `PERMISSIVE` | in plaintext |
+
+- The most specific document that says something decides: `portLevelMtls` and then `mtls` of a document that selects the pod,
+  a document of its namespace without a selector, one of the root namespace without a selector, and last `mtls.mode` of
+  agent.yaml at the pod's node. Ports are those of pods, not of Services. `UNSET` says nothing.
+- Of several documents that select a pod, be they of its namespace or of the root namespace, the oldest is the only one that is
+  looked at; likewise of several without a selector in one namespace. Age is that of the ConfigMap (`creationTimestamp`);
+  documents without one, such as those of files, come last. Then namespace and name decide.
+- A change counts for new connections as soon as an agent has read it, which is within a second. Open connections to the
+  node's pods that it no longer permits are reset within a second too, at both ends. Open tunnels are left alone: a pod
+  that has become `DISABLE` serves those that it has.
+- Between `STRICT` and `DISABLE` go by way of `PERMISSIVE`. Each node reads a change for itself, and with `PERMISSIVE` between
+  them no client comes in a way that is not taken any more, or not yet. Tunnels are taken in every mode.
+- With `DISABLE` nothing proves who the client is, and what is sent can be read on the way.
+- Plaintext that is let in is counted by source and destination in `istio_tcp_connections_opened_total` with
+  `reporter="destination"` and `connection_security_policy="none"`. What is refused is in `heddle_denied_connections_total`,
+  what is ended in `heddle_withdrawn_connections_total`; the access log names the document (`policy`).
+- Ports that a pod excludes are not seen by the agent: no mode holds there.
 
 ## Labels and annotations
 

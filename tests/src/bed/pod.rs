@@ -273,9 +273,14 @@ impl Pod {
         self.publish()
     }
 
-    /// Sets a label at once.
-    pub fn relabel(&self, key: &str, value: &str) -> Result<()> {
-        self.inner.labels.lock().insert(key.to_owned(), value.to_owned());
+    /// Sets a label, or removes it, at once.
+    pub fn relabel(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let mut labels = self.inner.labels.lock();
+        labels.remove(key);
+        if let Some(value) = value {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        drop(labels);
         self.publish()
     }
 

@@ -4,8 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod access;
 mod authority;
-mod authorization;
 mod bed;
 mod capture;
 mod config;
@@ -20,6 +20,7 @@ mod identity;
 mod inbound;
 mod kubernetes;
 mod load;
+mod modes;
 mod peer;
 mod relay;
 mod revocation;

@@ -12,6 +12,7 @@ mod destinations;
 mod entries;
 mod extensions;
 mod matches;
+mod modes;
 mod place;
 mod pods;
 mod route_view;
@@ -56,6 +57,7 @@ const LINTS: [fn(&Input<'_>, &mut Found); 11] = [
     selectors::check,
     access::check,
     access_l7::check,
+    modes::check,
     destinations::check,
     entries::check,
     capture::check,

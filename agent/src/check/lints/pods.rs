@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
 use super::Input;
 use crate::{
     objects::{Pod, Protocol, Service, TargetPort},
-    rules::{Rule, Spec, rate_limit::LimitScope, value::Selector},
+    rules::{Rule, Spec, capture::Capture, rate_limit::LimitScope, value::Selector},
 };
 
 /// The selector of a document that has one.
@@ -68,13 +68,27 @@ pub(super) fn served_ports(input: &Input<'_>, pods: &[&Arc<Pod>]) -> Option<BTre
 
 /// Ports of a pod that are never parsed as HTTP, by its annotation or by a Capture document.
 pub(super) fn opaque_ports(input: &Input<'_>, pod: &Arc<Pod>) -> BTreeSet<NonZeroU16> {
-    let annotation = pod.annotations.get("heddle.io/opaque-ports").map(String::as_str).unwrap_or_default();
+    ports(input, pod, "heddle.io/opaque-ports", |capture| &capture.opaque_ports)
+}
+
+/// Ports of a pod that clients reach past the agent, said in the same two ways.
+pub(super) fn excluded_inbound_ports(input: &Input<'_>, pod: &Arc<Pod>) -> BTreeSet<NonZeroU16> {
+    ports(input, pod, "heddle.io/exclude-inbound-ports", |capture| &capture.exclude_inbound_ports)
+}
+
+fn ports(
+    input: &Input<'_>,
+    pod: &Arc<Pod>,
+    annotation: &str,
+    of: fn(&Capture) -> &BTreeSet<NonZeroU16>,
+) -> BTreeSet<NonZeroU16> {
+    let annotation = pod.annotations.get(annotation).map(String::as_str).unwrap_or_default();
     let mut ports: BTreeSet<NonZeroU16> = annotation.split(',').filter_map(|port| port.trim().parse().ok()).collect();
     for rule in input.rules() {
         let Spec::Capture(capture) = &rule.spec else { continue };
         let is_near = is_for_the_mesh(input, rule) || rule.key.name.namespace == pod.name.namespace;
         if is_near && capture.selector.selects(&pod.labels) {
-            ports.extend(&capture.opaque_ports);
+            ports.extend(of(capture));
         }
     }
     ports

@@ -349,6 +349,39 @@ fn policies_have_to_name_identities_and_ports_that_exist() {
 }
 
 #[test]
+fn a_mode_has_to_come_first_somewhere_and_to_hold_everywhere() {
+    const KIND: RuleKind = RuleKind::PeerAuthentication;
+    let web = "selector: {matchLabels: {app: web}}";
+    let no_effect = |of: &str, namespace: &str| {
+        format!(
+            "spec: has no effect: PeerAuthentication {namespace}/{of} is for the same pods and comes first; make one of the two"
+        )
+    };
+    let two =
+        |a: &str, b: &str| warnings(&checked(&(MESH.to_owned() + &document(KIND, "a", a) + &document(KIND, "b", b))));
+    assert_eq!(two("{mtls: {mode: STRICT}}", "{mtls: {mode: DISABLE}}"), [no_effect("a", "shop")]);
+    assert_eq!(two(&format!("{{{web}}}"), &format!("{{{web}, mtls: {{mode: STRICT}}}}")), [no_effect("a", "shop")]);
+    assert_eq!(two("{mtls: {mode: STRICT}}", &format!("{{{web}, mtls: {{mode: DISABLE}}}}")), [""; 0]);
+    let elsewhere = document(KIND, "b", "{}").replace("namespace: shop", "namespace: heddle-system");
+    assert_eq!(warnings(&checked(&(MESH.to_owned() + &document(KIND, "a", "{}") + &elsewhere))), [""; 0]);
+
+    let port =
+        "spec.portLevelMtls.80: no Service leads to port 80 of the selected pods, but to 8080; a pod's port is meant";
+    let ports = |ports: &str| said_in_mesh(KIND, &format!("{{{web}, portLevelMtls: {{{ports}}}}}"));
+    assert_eq!(ports("8080: {mode: STRICT}"), [""; 0]);
+    assert_eq!(ports("8080: {mode: STRICT}, 80: {mode: STRICT}"), [port]);
+
+    let excluded =
+        document(RuleKind::Capture, "x", "{selector: {matchLabels: {app: web}}, excludeInboundPorts: [8080, 9090]}");
+    let said = |spec: &str| warnings(&checked(&(MESH.to_owned() + &excluded + &document(KIND, "a", spec))));
+    let hole = "spec.portLevelMtls.8080: does not hold: an exclusion lets clients reach port 8080 of pod shop/web past the agent";
+    assert_eq!(said(&format!("{{{web}, portLevelMtls: {{8080: {{mode: STRICT}}}}}}")), [hole]);
+    assert_eq!(said(&format!("{{{web}, portLevelMtls: {{8080: {{mode: PERMISSIVE}}}}}}")), [""; 0]);
+    // Whoever excludes a port means it, also where the others are strict.
+    assert_eq!(said("{mtls: {mode: STRICT}}"), [""; 0]);
+}
+
+#[test]
 fn attributes_of_requests_on_opaque_ports_are_told_with_their_effect() {
     let db = "selector: {matchLabels: {app: db}}";
     let asks = "spec.rules[0]: asks for what only HTTP has, and port 5432 of Pod shop/db is opaque";

@@ -198,3 +198,30 @@ fn captures_add_to_annotations_for_the_pods_that_they_select() {
     let expected = [("bank/vault", vec![22, 10250]), ("shop/db", vec![22, 10250]), ("shop/web", vec![22, 10250])];
     assert_eq!(excluded(&snapshot), expected.map(|(name, ports)| (name.to_owned(), ports)).into());
 }
+
+#[test]
+fn the_mode_of_the_older_config_map_counts_also_when_one_is_made_anew() {
+    let map = |name: &str, day: u64, text: &str| {
+        let created = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(day * 86_400);
+        let Change::Put(Object::ConfigMap(map)) = documents("shop", name, text) else { unreachable!() };
+        Change::Put(Object::ConfigMap(Arc::new(ConfigMap { created: Some(created), ..(*map).clone() })))
+    };
+    let mode = |name: &str, mode: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}}}\n\
+             spec: {{selector: {{matchLabels: {{app: web}}}}, mtls: {{mode: {mode}}}}}\n"
+        )
+    };
+    let web = crate::mesh::testing::pod("shop", &[("app", "web")]);
+    let said = |snapshot: &Snapshot| snapshot.modes().of(&web, 80).map(|said| said.mode.to_string());
+    let (strict, permissive) = (mode("a", "STRICT"), mode("b", "PERMISSIVE"));
+    let mut compiler = compiler();
+    let snapshot = apply(&mut compiler, [map("young", 2, &strict), map("old", 1, &permissive)]).unwrap();
+    assert_eq!(said(&snapshot).as_deref(), Some("PERMISSIVE"));
+    let snapshot = apply(&mut compiler, [map("old", 3, &permissive)]).unwrap();
+    assert_eq!(said(&snapshot).as_deref(), Some("STRICT"), "the same text, but of a younger ConfigMap");
+    let gone = ["young", "old"].map(|name| {
+        Change::Remove(ObjectKey { kind: crate::objects::Kind::ConfigMap, name: ObjectName::new("shop", name) })
+    });
+    assert_eq!(said(&apply(&mut compiler, gone).unwrap()), None);
+}

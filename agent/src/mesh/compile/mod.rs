@@ -122,6 +122,10 @@ impl Compiler {
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
         }
+        if rules.iter().any(|key| key.kind == RuleKind::PeerAuthentication) {
+            let modes = snapshot.modes.updated(&snapshot.rules, &rules, &settings.root_namespace);
+            snapshot.modes = Arc::new(modes);
+        }
         let pods_changed = pods.update(&batch, &rules, objects, settings, snapshot, problems);
         let services_changed = services.update(&batch, objects, settings, snapshot, problems);
         let changed = !rules.is_empty() || pods_changed || services_changed;

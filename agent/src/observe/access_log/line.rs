@@ -22,6 +22,7 @@ pub(in crate::observe) struct Story {
     pub(in crate::observe) server: Option<Party>,
     pub(in crate::observe) transport: Transport,
     pub(in crate::observe) tries: u32,
+    pub(in crate::observe) remarks: Vec<String>,
     pub(in crate::observe) sent: u64,
     pub(in crate::observe) received: u64,
     pub(in crate::observe) failure: Option<Failure>,
@@ -82,6 +83,12 @@ pub const FIELDS: &[Field] = &[
     field("tls_version", "TLS version between the nodes", |s| tls(s.transport).0),
     field("tls_group", "key exchange group between the nodes", |s| tls(s.transport).1),
     field("tls_root", "short name of the root that vouches for the other node's certificate", |s| root(s.transport)),
+    field("policy", "what denied the connection: a document, or `mtls.mode of agent.yaml`", |s| {
+        s.failure.as_ref().and_then(|failure| failure.denied_by.clone()).map_or(Value::None, Value::Text)
+    }),
+    field("remarks", "AUDIT policies that match, and what would be decided with the policies on trial", |s| {
+        if s.remarks.is_empty() { Value::None } else { Value::Text(s.remarks.join("; ")) }
+    }),
     field("error", "the error in words", |s| {
         s.failure.as_ref().map_or(Value::None, |failure| Value::Text(failure.error.clone()))
     }),

@@ -78,8 +78,10 @@ closed_label! {
         BeforeEnrolment = "before_enrolment",
         /// The destination is not in the mesh.
         OutsideMesh = "outside_mesh",
-        /// A client outside the mesh, accepted under PERMISSIVE.
+        /// To a pod of this node without a tunnel, accepted under PERMISSIVE.
         PermissivePlaintext = "permissive_plaintext",
+        /// To or from a pod of this node, since the mode of the destination is DISABLE.
+        DisabledMtls = "disabled_mtls",
     }
 }
 
@@ -92,6 +94,36 @@ closed_label! {
         Loop = "loop",
         /// A tunnel to a pod that this node has no certificate for yet.
         NoCertificate = "no_certificate",
+    }
+}
+
+closed_label! {
+    /// Why a connection to a pod of this node is not permitted.
+    DenialReason {
+        /// Plaintext where the mode is STRICT.
+        StrictMode = "strict_mode",
+        /// A rule of a DENY policy matches.
+        PolicyDenies = "policy_denies",
+        /// ALLOW policies select the pod, and no rule of theirs matches.
+        NothingAllows = "nothing_allows",
+    }
+}
+
+closed_label! {
+    /// What a document did to a connection.
+    PolicyEffect {
+        /// It refused a new one.
+        Denied = "denied",
+        /// It ended an open one.
+        Withdrawn = "withdrawn",
+        /// An AUDIT policy matches.
+        Audited = "audited",
+        /// An AUDIT policy on trial matches.
+        WouldAudit = "would_audit",
+        /// With the policies on trial in force, it would allow it.
+        WouldAllow = "would_allow",
+        /// With the policies on trial in force, it would refuse it.
+        WouldDeny = "would_deny",
     }
 }
 

@@ -9,6 +9,7 @@ mod declare;
 mod derived;
 mod instrument;
 mod labels;
+mod policy_hits;
 mod process;
 mod reference;
 mod root_labels;
@@ -22,9 +23,10 @@ pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
 pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
-    BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, DocumentLabel, EventResult, HandshakeResult,
-    KeyFetchResult, LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
+    BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
+    HandshakeResult, KeyFetchResult, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
 };
+pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;
 pub use table::{Metrics, TABLE};
 pub(super) use traffic::{Series, Traffic};
@@ -124,6 +126,16 @@ impl Metrics {
     /// A connection was refused before anything was dialled for it.
     pub fn refused(&self, reason: RefusedReason) {
         self.refused.of(reason).inc();
+    }
+
+    /// A new connection was not permitted.
+    pub fn denied(&self, reason: DenialReason) {
+        self.denied.of(reason).inc();
+    }
+
+    /// An open connection was ended because it is no longer permitted.
+    pub fn withdrawn(&self, reason: DenialReason) {
+        self.withdrawn.of(reason).inc();
     }
 
     /// A handshake ended well; names as rustls gives them, and the root that vouches for the peer.

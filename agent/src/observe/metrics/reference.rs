@@ -6,8 +6,8 @@ use super::{
     authority::AUTHORITY_TABLE,
     authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
     labels::{
-        BypassReason, CertificateState, ClosedLabel, CrlLoad, DialResult, HandshakeResult, KeyFetchResult,
-        RefusedReason, RestartReason, Side, TunnelEndReason,
+        BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, HandshakeResult,
+        KeyFetchResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
     },
     root_labels::MAX_ROOTS,
     table::TABLE,
@@ -82,6 +82,8 @@ fn label_values(page: &mut String) {
     page.push_str("\n### Closed label values\n\n| metric | label | values |\n|---|---|---|\n");
     values::<BypassReason>(page, "heddle_bypassed_connections_total", "reason");
     values::<RefusedReason>(page, "heddle_refused_connections_total", "reason");
+    values::<DenialReason>(page, "heddle_denied_connections_total, heddle_withdrawn_connections_total", "reason");
+    values::<PolicyEffect>(page, "heddle_policy_hits_total", "effect");
     values::<Side>(page, "heddle_handshakes_total, heddle_tunnels_open", "side");
     values::<HandshakeResult>(page, "heddle_handshakes_total", "result");
     values::<TunnelEndReason>(page, "heddle_tunnels_ended_total", "reason");

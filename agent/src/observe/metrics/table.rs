@@ -10,8 +10,8 @@ use super::{
     derived::Derived,
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
-        BypassReason, CertificateState, CrlLoad, DialResult, DocumentLabel, EventResult, KeyFetchResult, LookupResult,
-        RefusedReason, RestartReason, Side, TunnelEndReason,
+        BypassReason, CertificateState, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult, KeyFetchResult,
+        LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
     },
     traffic::TCP_LABELS,
 };
@@ -35,6 +35,12 @@ declare_metrics! {
         "Connections of enrolled pods that were carried in the clear, by reason.";
     pub(super) refused: ByLabel<RefusedReason, IntCounter> = "heddle_refused_connections_total" ["connections"] &["reason"],
         "Connections refused before anything was dialled for them, by reason.";
+    pub(super) denied: ByLabel<DenialReason, IntCounter> = "heddle_denied_connections_total" ["connections"] &["reason"],
+        "New connections to pods of this node that were not permitted, by reason.";
+    pub(super) withdrawn: ByLabel<DenialReason, IntCounter> = "heddle_withdrawn_connections_total" ["connections"] &["reason"],
+        "Open connections to pods of this node that were ended because access has changed, by the reason why they are no longer permitted.";
+    pub(super) policy_hits: IntCounterVec = "heddle_policy_hits_total" ["connections"] &["policy", "effect"],
+        "Connections to pods of this node that a document decided over or had something to say about, by the document and what it did.";
     pub(super) handshakes: IntCounterVec = "heddle_handshakes_total" ["handshakes"] &["side", "result", "version", "group", "root"],
         "TLS handshakes between nodes; version and group are \"none\" where none was agreed, root where none vouches for the peer.";
     pub(super) tunnels: ByLabel<Side, IntGauge> = "heddle_tunnels_open" ["tunnels"] &["side"],
