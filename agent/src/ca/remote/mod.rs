@@ -27,7 +27,10 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use self::{channel::Channel, dial::Link, error::RemoteError, files::Token};
-use super::protocol::{CREATE_CERTIFICATE, CertificateRequest, CertificateResponse, IMPERSONATED_IDENTITY};
+use super::{
+    pem,
+    protocol::{CREATE_CERTIFICATE, CertificateRequest, CertificateResponse, IMPERSONATED_IDENTITY},
+};
 use crate::{
     config::RemoteCaConfig,
     identify::{Clock, IssueError, Issuer, SignedChain, TlsSettings},

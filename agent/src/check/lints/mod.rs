@@ -49,7 +49,7 @@ pub(super) struct Found {
     pub(super) unchecked: BTreeSet<&'static str>,
 }
 
-const LINTS: [fn(&Input<'_>, &mut Found); 11] = [
+const LINTS: [fn(&Input<'_>, &mut Found); 12] = [
     routes::check,
     matches::check,
     extensions::check,
