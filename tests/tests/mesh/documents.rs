@@ -74,7 +74,8 @@ fn a_rejected_authorization_policy_is_loud() -> Result<()> {
     let bed = Bed::new("loud")?;
     let node = bed.node("a")?;
     let mut agent = node.agent().start()?;
-    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny}\nspec: {action: CUSTOM}\n";
+    let policy =
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny}\nspec: {action: CUSTOM}\n";
     bed.objects().put(&config_map("policies", policy))?;
     agent.wait_metrics("the policy is counted", SOON, |metrics| {
         metrics.get("heddle_rejected_authorization_policies", &[]) == Some(1.0)
