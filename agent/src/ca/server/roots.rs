@@ -107,8 +107,8 @@ impl Roots {
     }
 
     /// Puts it in force; whether anything is different then.
-    pub(super) fn put(&self, keyring: Arc<Keyring>, usable_until: Option<Instant>) -> bool {
-        let before = self.0.current.swap(Some(Arc::new(Current { keyring: Arc::clone(&keyring), usable_until })));
+    pub(super) fn put(&self, keyring: &Arc<Keyring>, usable_until: Option<Instant>) -> bool {
+        let before = self.0.current.swap(Some(Arc::new(Current { keyring: Arc::clone(keyring), usable_until })));
         let same = before.is_some_and(|before| {
             before.keyring.signer() == keyring.signer() && before.keyring.roots() == keyring.roots()
         });
@@ -153,7 +153,7 @@ impl Roots {
         let problem = match found {
             Ok(keyring) => {
                 source.metrics.set_roots(keyring.not_after(), keyring.roots().len());
-                let changed = self.put(Arc::clone(&keyring), usable_until);
+                let changed = self.put(&keyring, usable_until);
                 // The Secret is one for all replicas. Directories may differ for a minute, and replicas that see different
                 // ones must not write over each other all the time.
                 let repeat = matches!(source.place, RootConfig::Secret(_));

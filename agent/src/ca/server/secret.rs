@@ -144,10 +144,10 @@ fn tell(step: Step, policy: &Policy<'_>) {
     match step {
         Step::Made => info!(%secret, "made the root of this mesh"),
         Step::Published => {
-            info!(%secret, "made the next root; it is trusted from now on, and signs when all peers know it")
+            info!(%secret, "made the next root; it is trusted from now on, and signs when all peers know it");
         }
         Step::Promoted => {
-            info!(%secret, "the next root signs from now on; the old one stays trusted until its leaves end")
+            info!(%secret, "the next root signs from now on; the old one stays trusted until its leaves end");
         }
         Step::Dropped => info!(%secret, "an old root is no longer trusted: all that it signed has ended"),
         Step::Widened => info!(%secret, "the overlap of roots is longer from now on"),

@@ -179,13 +179,13 @@ async fn nothing_is_signed_by_a_root_that_was_not_confirmed_for_long_or_that_end
     let state = policy.begin(start()).unwrap();
     let keyring = Arc::new(keyring(&policy, &state, start()));
     let mut changes = roots.changes();
-    roots.put(Arc::clone(&keyring), Some(Instant::now() + Duration::from_secs(60)));
+    roots.put(&keyring, Some(Instant::now() + Duration::from_secs(60)));
     assert_eq!(refusal(&roots), None);
     assert!(changes.has_changed().unwrap());
     changes.borrow_and_update();
     tokio::time::advance(Duration::from_secs(60)).await;
     assert_eq!(refusal(&roots), Some(RootError::Stale));
-    roots.put(keyring, None);
+    roots.put(&keyring, None);
     assert_eq!(refusal(&roots), None);
     assert!(!changes.has_changed().unwrap(), "the same again is no change");
     tokio::time::advance(100 * DAY).await;
