@@ -13,7 +13,6 @@ use std::{
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use http::{Method, Request, StatusCode, Uri, Version};
-use rustls::AlertDescription;
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufWriter},
     net::TcpStream,
@@ -30,7 +29,6 @@ use crate::{
 use super::{
     CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
     WRITE_BATCH,
-    alert::{AlertListener, Heard},
     peer_watch::{Cut, PeerEvent, PeerWatch},
     pool::StreamPermit,
     wide::WideReads,
@@ -125,7 +123,6 @@ pub struct Tunnel {
     streams: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
     cut: Cut,
-    heard: Heard,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -150,7 +147,6 @@ impl Tunnel {
             identify::connect(own, expected, stream, node.limits.handshake_timeout).await.map_err(tls_error)?;
 
         let http_error = |source: h2::Error| TunnelError::Http { to, source: Arc::new(source) };
-        let heard = Heard::default();
         let (requests, connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -158,7 +154,7 @@ impl Tunnel {
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
-            .handshake(BufWriter::with_capacity(WRITE_BATCH, AlertListener::new(tls, Arc::clone(&heard))))
+            .handshake(BufWriter::with_capacity(WRITE_BATCH, tls))
             .await
             .map_err(http_error)?;
         let (closed, cut) = (Arc::new(AtomicBool::new(false)), Cut::default());
@@ -167,7 +163,7 @@ impl Tunnel {
         let task =
             TunnelTask { to, watch, closed: Arc::clone(&closed), cut: Arc::clone(&cut), observer: observer.clone() };
         tokio::spawn(task.run(connection));
-        Ok(Self { to, requests, streams: Arc::default(), closed, cut, heard, observer, peer, tls: facts })
+        Ok(Self { to, requests, streams: Arc::default(), closed, cut, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -198,12 +194,13 @@ impl Tunnel {
         authority: &str,
         headers: &ConnectHeaders,
     ) -> Result<Option<TunnelStream>, TunnelError> {
-        let http_error =
-            |source| self.known_cause().unwrap_or(TunnelError::Http { to: self.to, source: Arc::new(source) });
+        let http_error = |source: h2::Error| match self.cut.get() {
+            Some(revoked) => TunnelError::Revoked { to: self.to, source: revoked.clone() },
+            None => TunnelError::Http { to: self.to, source: Arc::new(source) },
+        };
         let Ok(mut requests) = self.requests.clone().ready().await else {
             self.closed.store(true, Ordering::Relaxed);
-            // A server that refuses our certificate would refuse it in the next tunnel too.
-            return self.known_cause().map_or(Ok(None), Err);
+            return Ok(None);
         };
         let request = self.request(authority, headers)?;
         let (response, send) = requests.send_request(request, false).map_err(http_error)?;
@@ -225,13 +222,6 @@ impl Tunnel {
             }
             status => Err(TunnelError::Refused { to: self.to, status }),
         }
-    }
-
-    /// Why the tunnel broke, where more is known than that it did.
-    fn known_cause(&self) -> Option<TunnelError> {
-        let (to, alert) = (self.to, |alert: &AlertDescription| Arc::new(HandshakeError::PeerAlert(*alert)));
-        let revoked = self.cut.get().map(|why| TunnelError::Revoked { to, source: why.clone() });
-        revoked.or_else(|| self.heard.get().map(|heard| TunnelError::Tls { to, source: alert(heard) }))
     }
 
     fn request(&self, authority: &str, headers: &ConnectHeaders) -> Result<Request<()>, TunnelError> {

@@ -1,7 +1,6 @@
 //! HBONE tunnels: HTTP/2 CONNECT streams over mutual TLS, as Istio ambient speaks them (wire.md of the design, Istio's
 //! ambient HBONE protocol), from inside the pods' network namespaces.
 
-mod alert;
 mod authority;
 mod client;
 mod headers;
