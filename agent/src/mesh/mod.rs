@@ -9,6 +9,7 @@ mod endpoints;
 mod entries;
 mod problem;
 mod publish;
+mod routes;
 mod service;
 mod snapshot;
 mod spiffe;
@@ -22,6 +23,10 @@ pub use endpoints::{Choice, Endpoint, Endpoints};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
+pub(crate) use routes::call;
+pub use routes::{
+    Condition, GrpcRank, HttpRank, ParentProblem, ParentRefusal, RouteKind, RouteMatch, RouteTable, Routes, Scope,
+};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};

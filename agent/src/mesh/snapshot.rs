@@ -7,7 +7,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Entries, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found};
+use super::{
+    Entries, Routes, Rules, Service, ServiceName, ServicePort, Workload, address_map::AddressMap, entries::Found,
+};
 
 /// Everything a decision reads, of one generation. A copy shares all that is the same.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,7 @@ pub struct Snapshot {
     pub(super) virtual_addresses: AddressMap<Arc<Service>>,
     pub(super) rules: Rules,
     pub(super) entries: Arc<Entries>,
+    pub(super) routes: Routes,
 }
 
 /// What an address that a pod dialled stands for.
@@ -41,13 +44,14 @@ impl Snapshot {
     /// Whether two snapshots decide everything alike, whatever their generations.
     pub fn same_contents(&self, other: &Self) -> bool {
         // Exhaustive, so that a new field cannot be forgotten here.
-        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries } = self;
+        let Self { generation: _, workloads, local, services, virtual_addresses, rules, entries, routes } = self;
         *workloads == other.workloads
             && *local == other.local
             && *services == other.services
             && *virtual_addresses == other.virtual_addresses
             && *rules == other.rules
             && *entries == other.entries
+            && *routes == other.routes
     }
 
     /// The pod that has this address.
@@ -92,6 +96,11 @@ impl Snapshot {
     /// Destinations outside the cluster.
     pub fn entries(&self) -> &Entries {
         &self.entries
+    }
+
+    /// Which routes decide over which ports.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     /// The enrolled pods of this node, ordered by uid.

@@ -28,7 +28,7 @@ mod testing;
 pub mod tls_route;
 pub mod value;
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use serde::Serialize;
 
@@ -49,6 +49,9 @@ pub struct Rule {
     pub annotations: Map,
     /// `spec`, typed.
     pub spec: Spec,
+    /// When its ConfigMap was made: of two documents that say different things of one object, the older counts. Nobody
+    /// knows of a file.
+    pub created: Option<SystemTime>,
 }
 
 /// What tells two rules apart.

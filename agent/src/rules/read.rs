@@ -93,7 +93,7 @@ fn read_document(root: MapReader<'_>, namespace: &str, enforced: Enforced) -> (O
     // What a controller wrote about the document is not part of what it asks for.
     root.tolerate(&["status"]);
     root.finish();
-    let rule = spec.map(|spec| Rule { key: key.clone(), annotations, spec });
+    let rule = spec.map(|spec| Rule { key: key.clone(), annotations, spec, created: None });
     (Some(key), rule)
 }
 

@@ -81,7 +81,7 @@ impl Compiler {
     }
 
     /// The same for another build than this one.
-    fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
+    pub(super) fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
         Self {
             documents: Documents::new(Arc::clone(&settings.root_namespace), enforced),
             settings,
@@ -105,7 +105,8 @@ impl Compiler {
         let Self { settings, objects, documents, names, pods, services, problems, snapshot } = self;
         membership::check_namespaces(&batch, objects, problems);
         let rules = documents.update(&batch.config_maps, objects);
-        snapshot.rules = documents.in_force().clone();
+        let before = std::mem::replace(&mut snapshot.rules, documents.in_force().clone());
+        snapshot.routes.update(&rules, &before, &snapshot.rules);
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
         }

@@ -1,6 +1,6 @@
 //! One text of a ConfigMap: the documents in it, and those that it had and that cannot be told any more.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 use super::DocumentSettings;
 use crate::{
@@ -23,6 +23,7 @@ pub(super) struct Origin<'a> {
 #[derive(Debug)]
 pub(super) struct Text {
     source: Arc<str>,
+    created: Option<SystemTime>,
     documents: Vec<Document>,
     /// What earlier versions of the text defined and this one may still mean, where a part of it cannot be read.
     held: BTreeSet<RuleKey>,
@@ -50,7 +51,7 @@ impl Text {
     /// Reads a text; one that has not changed keeps its reading.
     pub(super) fn read(origin: &Origin<'_>, source: &Arc<str>, before: Option<Self>) -> Self {
         match before {
-            Some(before) if before.source == *source => before,
+            Some(before) if before.source == *source && before.created == origin.map.created => before,
             before => Self::read_new(origin, source, before),
         }
     }
@@ -77,7 +78,7 @@ impl Text {
             Some(before) if !is_whole => before.into_keys().filter(|key| !defines(&documents, key)).collect(),
             _ => BTreeSet::new(),
         };
-        Self { source: Arc::clone(source), documents, held }
+        Self { source: Arc::clone(source), created: origin.map.created, documents, held }
     }
 
     pub(super) fn documents(&self) -> impl Iterator<Item = &Document> {
@@ -119,7 +120,7 @@ impl Origin<'_> {
             Reading::Rule(rule, _) => {
                 let outcome = match self.foreign_namespace(label, source, node, &rule.key) {
                     Some(problem) => Err([problem].into()),
-                    None => Ok(Arc::new(*rule)),
+                    None => Ok(Arc::new(Rule { created: self.map.created, ..*rule })),
                 };
                 // A document that speaks for another namespace defines nothing there, not even a conflict.
                 let key = outcome.as_ref().ok().map(|rule| rule.key.clone());
