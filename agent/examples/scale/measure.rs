@@ -37,9 +37,9 @@ pub(crate) struct Figures {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Times {
-    median: f64,
-    p99: f64,
+pub(crate) struct Times {
+    pub(crate) median: f64,
+    pub(crate) p99: f64,
 }
 
 impl Figures {
@@ -165,7 +165,7 @@ fn whole(world: World) -> Result<f64> {
 }
 
 impl Times {
-    fn of(mut times: Vec<f64>) -> Self {
+    pub(crate) fn of(mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or(f64::NAN);
         Self { median: at(50), p99: at(99) }
