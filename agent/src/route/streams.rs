@@ -49,7 +49,7 @@ pub fn decide<'t>(table: Option<&'t RouteTable>, server_name: Option<&str>) -> S
     let Some(table) = table else { return StreamDecision::Implicit };
     let rule = match table.kind() {
         RouteKind::Http | RouteKind::Grpc => return StreamDecision::OfRequests,
-        RouteKind::Tcp => table.routes().first().and_then(|route| only_rule(route)),
+        RouteKind::Tcp => table.routes().first().and_then(only_rule),
         RouteKind::Tls => server_name.and_then(|name| by_name(table, name)),
     };
     rule.map_or(StreamDecision::NoRule, StreamDecision::Rule)

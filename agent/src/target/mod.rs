@@ -126,7 +126,7 @@ fn unescape(path: &str) -> Result<Cow<'_, str>, BadTarget> {
             None => {}
             Some(out) if length == 3 && is_unreserved(meant) => out.push(meant),
             Some(out) => {
-                out.extend(sent.iter().map(|byte| if length == 3 { byte.to_ascii_uppercase() } else { *byte }))
+                out.extend(sent.iter().map(|byte| if length == 3 { byte.to_ascii_uppercase() } else { *byte }));
             }
         }
         offset += length;

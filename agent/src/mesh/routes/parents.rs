@@ -92,7 +92,7 @@ impl Snapshot {
         let mut known: Vec<u16> = service.ports.iter().map(|port| port.port).collect();
         known.sort_unstable();
         known.dedup();
-        (!known.contains(&port)).then(|| ParentRefusal::NoPort { service: name, port, known })
+        (!known.contains(&port)).then_some(ParentRefusal::NoPort { service: name, port, known })
     }
 
     fn outranked(&self, rule: &Rule, parent: &ParentRef) -> Vec<ParentRefusal> {

@@ -8,7 +8,9 @@ use crate::{route::backend::Unresolved, rules::fault_injection::GrpcStatus};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// No rule of the port's routes matches.
-    #[error("no rule of the routes of this port matches: look at the routes of the Service, and those of the client's namespace for it")]
+    #[error(
+        "no rule of the routes of this port matches: look at the routes of the Service, and those of the client's namespace for it"
+    )]
     NoRule,
     /// The rule has no backends.
     #[error("the rule has neither backendRefs nor a filter that answers; give it one of them")]
