@@ -22,3 +22,4 @@ pub mod objects;
 pub mod observe;
 pub mod route;
 pub mod rules;
+pub mod target;

@@ -27,7 +27,7 @@ pub(crate) struct Bench {
     /// Short rounds and fewer cases: done within 3 minutes after the build
     #[arg(long)]
     quick: bool,
-    /// Measure the mesh compiler at 100 to 100,000 endpoints instead, without any network
+    /// Measure the mesh compiler at 100 to 100,000 endpoints, and decisions over requests, instead, without any network
     #[arg(long, conflicts_with_all = ["quick", "cases", "rounds", "seconds", "settings"])]
     scale: bool,
     /// Write machine, options and every round's figures to this file

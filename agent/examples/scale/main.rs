@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "a program for a person at a terminal")]
 
+mod decisions;
 mod measure;
 mod policies;
 mod world;
@@ -16,6 +17,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
+use decisions::Decisions;
 use measure::Figures;
 use policies::PolicyFigures;
 use serde::{Serialize, de::DeserializeOwned};
@@ -24,7 +26,8 @@ use serde::{Serialize, de::DeserializeOwned};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Measure the mesh compiler at 100 to 100,000 endpoints, and decisions at 10 to 10,000 policies.
+/// Measure the mesh compiler at 100 to 100,000 endpoints, and decisions at 10 to 10,000 policies and 10 to 1,000 rules
+/// of routes.
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
@@ -43,6 +46,8 @@ enum One {
         /// Policies in all
         policies: usize,
     },
+    /// Measure decisions over requests and print them as JSON
+    Decisions,
 }
 
 /// How large the mesh is.
@@ -62,6 +67,7 @@ const POLICIES: [usize; 4] = [10, 100, 1_000, 10_000];
 struct All {
     sizes: Vec<Figures>,
     policies: Vec<PolicyFigures>,
+    decisions: Vec<Decisions>,
 }
 
 fn main() -> Result<()> {
@@ -69,6 +75,7 @@ fn main() -> Result<()> {
     match options.one {
         Some(One::Size(size)) => print(&measure::measure(size.endpoints, size.per_service)?),
         Some(One::Policies { policies }) => print(&policies::measure(policies)?),
+        Some(One::Decisions) => print(&decisions::measure()?),
         None => measure_all(options.json),
     }
 }
@@ -92,6 +99,9 @@ fn measure_all(file: Option<PathBuf>) -> Result<()> {
         println!("{figures}");
         all.policies.push(figures);
     }
+    println!("\n{}", Decisions::HEAD);
+    all.decisions = in_a_process(&["decisions"])?;
+    all.decisions.iter().for_each(|row| println!("{row}"));
     println!("times in microseconds, one thread; memory in bytes of RSS");
     if let Some(file) = file {
         let text = serde_json::to_string_pretty(&all)? + "\n";

@@ -15,6 +15,7 @@ mod policies;
 mod policy_tests;
 mod problem;
 mod publish;
+mod routes;
 mod service;
 mod snapshot;
 mod spiffe;
@@ -33,6 +34,10 @@ pub use modes::{Level, Mode, Modes, Statement};
 pub use policies::Policy;
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{MeshState, run};
+pub(crate) use routes::call;
+pub use routes::{
+    Condition, GrpcRank, HttpRank, ParentProblem, ParentRefusal, RouteKind, RouteMatch, RouteTable, Routes, Scope,
+};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};

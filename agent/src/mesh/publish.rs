@@ -33,13 +33,15 @@ pub struct MeshState {
 impl MeshState {
     /// How many problems there are in all, those of mesh documents apart.
     pub fn problem_count(&self) -> usize {
-        self.source_problems.len() + self.mesh_problems.len()
+        self.source_problems.len() + self.mesh_problems.len() + self.snapshot.route_problems().len()
     }
 
     /// All of them in words.
     pub fn problems(&self) -> Vec<String> {
         let of_source = self.source_problems.iter().map(ToString::to_string);
-        of_source.chain(self.mesh_problems.iter().map(ToString::to_string)).collect()
+        let of_mesh = self.mesh_problems.iter().map(ToString::to_string);
+        let of_routes = self.snapshot.route_problems().into_iter().map(|problem| problem.to_string());
+        of_source.chain(of_mesh).chain(of_routes).collect()
     }
 }
 

@@ -20,6 +20,11 @@ pub struct ServiceName {
 }
 
 impl ServiceName {
+    /// The Service that a document of a namespace refers to, which may say another namespace.
+    pub fn referred(own_namespace: &Arc<str>, namespace: Option<&str>, name: &str) -> Self {
+        Self { namespace: namespace.map_or_else(|| Arc::clone(own_namespace), Arc::from), name: name.into() }
+    }
+
     /// The cluster-internal DNS name, `name.namespace.svc.cluster.local`. A name with a dot in it is that of a host
     /// outside the cluster, and whole already: Kubernetes' own names are single labels.
     pub fn host(&self) -> String {

@@ -8,7 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use super::{
-    Entries, Modes, Policy, Rules, Service, ServiceName, ServicePort, TokenRule, Workload,
+    Entries, Modes, Policy, Routes, Rules, Service, ServiceName, ServicePort, TokenRule, Workload,
     address_map::AddressMap,
     entries::Found,
     policies::Policies,
@@ -29,6 +29,7 @@ pub struct Snapshot {
     pub(super) modes: Arc<Modes>,
     pub(super) policies: Policies,
     pub(super) token_documents: TokenDocuments,
+    pub(super) routes: Routes,
 }
 
 /// What an address that a pod dialled stands for.
@@ -61,6 +62,7 @@ impl Snapshot {
             modes,
             policies,
             token_documents,
+            routes,
         } = self;
         *workloads == other.workloads
             && *local == other.local
@@ -71,6 +73,7 @@ impl Snapshot {
             && *modes == other.modes
             && *policies == other.policies
             && *token_documents == other.token_documents
+            && *routes == other.routes
     }
 
     /// The pod that has this address.
@@ -136,6 +139,11 @@ impl Snapshot {
     /// What PeerAuthentications say.
     pub fn modes(&self) -> &Modes {
         &self.modes
+    }
+
+    /// Which routes decide over which ports.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     /// The enrolled pods of this node, ordered by uid.

@@ -1,10 +1,13 @@
 //! Step 4: where to? From the address that the application dialled to the Service, pod or outside address it means.
 //!
-//! Today this reads addresses only; routes that read HTTP come later.
+//! What is dialled stands for a Service port; the routes of that port then decide further, over requests ([`http`]) or
+//! connections ([`streams`]). The data path does not ask those yet: it does not read HTTP.
 
-use std::net::SocketAddr;
+pub mod backend;
+pub mod http;
+pub mod streams;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use crate::mesh::{Destination, ServiceName, ServicePort, Snapshot, Workload};
 

@@ -1,11 +1,14 @@
 //! Routes: matches that an earlier one takes everything from, and expressions that match every value.
 
 use super::{Found, Input};
-use crate::rules::{
-    Rule, Spec,
-    gateway::{HeaderMatch, Pattern},
-    grpc_route::{GrpcMatch, GrpcMethodMatch},
-    http_route::{HttpMatch, PathMatch},
+use crate::{
+    mesh::HttpRank,
+    rules::{
+        Rule, Spec,
+        gateway::{HeaderMatch, Pattern},
+        grpc_route::{GrpcMatch, GrpcMethodMatch},
+        http_route::{HttpMatch, PathMatch},
+    },
 };
 
 pub(super) fn check(input: &Input<'_>, found: &mut Found) {
@@ -14,6 +17,7 @@ pub(super) fn check(input: &Input<'_>, found: &mut Found) {
             Spec::HttpRoute(route) => {
                 let matches: Vec<_> = route.rules.iter().map(|rule| rule.matches.as_slice()).collect();
                 never_reached(input, found, rule, &matches, same_http);
+                overtaken(input, found, rule, &matches);
                 each(&matches, |path, one| http_patterns(input, found, rule, path, one));
             }
             Spec::GrpcRoute(route) => {
@@ -45,6 +49,27 @@ fn never_reached<M>(input: &Input<'_>, found: &mut Found, rule: &Rule, rules: &[
             }
         }
     }
+}
+
+/// An expression of paths comes after every prefix, so one for all paths takes everything from it.
+fn overtaken(input: &Input<'_>, found: &mut Found, rule: &Rule, rules: &[&[HttpMatch]]) {
+    each(rules, |path, one| {
+        let takes_all = |other: &HttpMatch| {
+            matches!(one.path, PathMatch::RegularExpression(_))
+                && other.path == PathMatch::default()
+                && HttpRank::of(other) < HttpRank::of(one)
+                && (other.method.is_none() || other.method == one.method)
+                && other.headers.iter().all(|wanted| one.headers.contains(wanted))
+                && other.query_params.iter().all(|wanted| one.query_params.contains(wanted))
+        };
+        if let Some(other) = rules.iter().position(|matches| matches.iter().any(takes_all)) {
+            let message = format!(
+                "never reached: spec.rules[{other}] takes every path by the prefix /, and a prefix comes before an expression; \
+                 write the path out as a prefix, or give the prefix less"
+            );
+            input.warn(found, &rule.key, path, message);
+        }
+    });
 }
 
 fn same_http(one: &HttpMatch, other: &HttpMatch) -> bool {

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Finding, Severity};
 use crate::{
-    mesh::{self, DocumentState, DocumentStatus, MeshSettings, Rules},
+    mesh::{self, DocumentState, DocumentStatus, MeshSettings, Rules, Snapshot},
     objects::{Kind, ObjectSet},
     rules::{Enforced, Rule, RuleKey},
 };
@@ -36,6 +36,7 @@ use crate::{
 struct Input<'a> {
     objects: &'a ObjectSet,
     settings: &'a MeshSettings,
+    snapshot: &'a Snapshot,
     rules: &'a Rules,
     places: BTreeMap<&'a RuleKey, &'a DocumentStatus>,
 }
@@ -69,7 +70,8 @@ pub(super) fn run(objects: &ObjectSet, settings: &MeshSettings) -> Found {
     let compiled = mesh::compile_enforcing(objects, settings, Enforced::EVERYTHING);
     let accepted = compiled.documents.iter().filter(|status| status.state == DocumentState::Accepted);
     let places = accepted.filter_map(|status| Some((status.rule.as_ref()?, status))).collect();
-    let input = Input { objects, settings, rules: compiled.snapshot.rules(), places };
+    let snapshot = &compiled.snapshot;
+    let input = Input { objects, settings, snapshot, rules: snapshot.rules(), places };
     let mut found = Found::default();
     LINTS.iter().for_each(|lint| lint(&input, &mut found));
     found

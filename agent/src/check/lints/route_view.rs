@@ -1,15 +1,14 @@
-//! What the four kinds of routes have in common, for lints: parents, backends, copies, references to filters.
+//! What the four kinds of routes have in common, for lints: backends, copies, references to filters.
 
 use crate::rules::{
     Rule, Spec,
-    gateway::{ExtensionRef, FilteredBackendRef, ParentRef, RequestMirror, ServiceRef, StreamRule},
+    gateway::{ExtensionRef, FilteredBackendRef, RequestMirror, ServiceRef, StreamRule},
     grpc_route::{GrpcFilter, GrpcRule},
     http_route::{HttpFilter, HttpRule},
 };
 
 /// A route.
 pub(super) struct RouteView<'a> {
-    pub(super) parents: &'a [ParentRef],
     pub(super) rules: Vec<RuleView<'a>>,
 }
 
@@ -33,14 +32,14 @@ pub(super) struct Target<'a> {
 
 /// `None` for what is no route.
 pub(super) fn view(rule: &Rule) -> Option<RouteView<'_>> {
-    let (parents, rules): (_, Vec<_>) = match &rule.spec {
-        Spec::HttpRoute(route) => (&route.parent_refs, route.rules.iter().enumerate().map(http).collect()),
-        Spec::GrpcRoute(route) => (&route.parent_refs, route.rules.iter().enumerate().map(grpc).collect()),
-        Spec::TlsRoute(route) => (&route.parent_refs, route.rules.iter().enumerate().map(stream).collect()),
-        Spec::TcpRoute(route) => (&route.parent_refs, route.rules.iter().enumerate().map(stream).collect()),
+    let rules = match &rule.spec {
+        Spec::HttpRoute(route) => route.rules.iter().enumerate().map(http).collect(),
+        Spec::GrpcRoute(route) => route.rules.iter().enumerate().map(grpc).collect(),
+        Spec::TlsRoute(route) => route.rules.iter().enumerate().map(stream).collect(),
+        Spec::TcpRoute(route) => route.rules.iter().enumerate().map(stream).collect(),
         _ => return None,
     };
-    Some(RouteView { parents, rules })
+    Some(RouteView { rules })
 }
 
 fn http((index, rule): (usize, &HttpRule)) -> RuleView<'_> {

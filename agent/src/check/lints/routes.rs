@@ -8,8 +8,9 @@ use super::{
 };
 use crate::{
     config::yaml::nearest,
+    mesh::{ParentRefusal, ServiceName},
     objects::{EndpointSlice, Kind, ObjectName, Protocol, Service, ServiceKind},
-    rules::{Rule, gateway::ParentRef},
+    rules::Rule,
 };
 
 pub(super) fn check(input: &Input<'_>, found: &mut Found) {
@@ -43,34 +44,22 @@ fn weights(input: &Input<'_>, found: &mut Found, rule: &Rule, part: &RuleView<'_
 }
 
 fn services(input: &Input<'_>, found: &mut Found, rule: &Rule, route: &RouteView<'_>) {
-    for (index, parent) in route.parents.iter().enumerate() {
-        if let Some(message) = parent_problem(input, rule, parent) {
-            input.warn(found, &rule.key, &format!("spec.parentRefs[{index}]"), message);
-        }
+    for problem in input.snapshot.parent_problems(rule) {
+        let message = match &problem.refusal {
+            // Here is who else there is.
+            ParentRefusal::NoService(ServiceName { namespace, name }) => {
+                let name = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
+                format!("{}, so the route is for nothing", missing(input, &name))
+            }
+            other => other.to_string(),
+        };
+        input.warn(found, &rule.key, &format!("spec.parentRefs[{}]", problem.index), message);
     }
     for part in &route.rules {
         for target in part.backends.iter().chain(&part.mirrors) {
             target_problem(input, found, rule, part, target);
         }
     }
-}
-
-fn parent_problem(input: &Input<'_>, rule: &Rule, parent: &ParentRef) -> Option<String> {
-    let name = name_of(rule, parent.namespace.as_ref(), &parent.name);
-    let Some(service) = input.objects.services.get(&name) else {
-        return Some(format!("{}, so the route is for nothing", missing(input, &name)));
-    };
-    if service.kind == ServiceKind::ExternalName {
-        return Some(format!("Service {name} is of type ExternalName and cannot be a parent: it has no address"));
-    }
-    if service.cluster_ips.is_empty() {
-        // What no API server has seen yet may have no address yet: files cannot tell the two apart.
-        return Some(format!(
-            "Service {name} has no clusterIP: if it is headless it cannot be a parent, since clients dial its pods"
-        ));
-    }
-    let port = parent.port?.get();
-    (!has_port(service, port)).then(|| format!("{}, so the route is for nothing", no_port(service, port)))
 }
 
 fn target_problem(input: &Input<'_>, found: &mut Found, rule: &Rule, part: &RuleView<'_>, target: &Target<'_>) {

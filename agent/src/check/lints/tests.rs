@@ -210,6 +210,40 @@ fn an_equal_match_later_in_a_route_is_never_reached() {
 }
 
 #[test]
+fn an_expression_is_never_reached_beside_a_prefix_of_every_path() {
+    let route = |first: &str, second: &str| {
+        let rule = |one: &str| format!("{{matches: [{one}], backendRefs: [{{name: web, port: 80}}]}}");
+        format!("{{{WEB}, rules: [{}, {}]}}", rule(first), rule(second))
+    };
+    let never = "spec.rules[0].matches[0]: never reached: spec.rules[1] takes every path by the prefix /, and a prefix comes \
+                 before an expression; write the path out as a prefix, or give the prefix less";
+    let expression = "{path: {type: RegularExpression, value: '/a.*'}, method: GET}";
+    for (second, expected) in [
+        ("{}", vec![never]),
+        ("{method: GET}", vec![never]),
+        ("{method: PUT}", vec![]),
+        ("{headers: [{name: a, value: x}]}", vec![]),
+        ("{path: {value: /b}}", vec![]),
+        ("{path: {type: RegularExpression, value: '/b.*'}}", vec![]),
+    ] {
+        assert_eq!(said_in_mesh(RuleKind::HttpRoute, &route(expression, second)), expected, "{second}");
+    }
+}
+
+#[test]
+fn a_route_beside_one_of_a_kind_that_comes_first_is_told() {
+    let route = format!("{{{WEB}, rules: [{{backendRefs: [{{name: web, port: 80}}]}}]}}");
+    let both = document(RuleKind::HttpRoute, "http", &route) + &document(RuleKind::GrpcRoute, "grpc", &route);
+    assert_eq!(
+        warnings(&checked(&(MESH.to_owned() + &both))),
+        [
+            "spec.parentRefs[0]: GRPCRoute shop/grpc decides over port 80 of Service shop/web, where no HTTPRoute counts beside \
+             it; remove one of the two"
+        ]
+    );
+}
+
+#[test]
 fn expressions_that_match_everything_are_told() {
     let route = |one: &str| format!("{{{WEB}, rules: [{{matches: [{one}], backendRefs: [{{name: web, port: 80}}]}}]}}");
     let path = |pattern: &str| route(&format!("{{path: {{type: RegularExpression, value: '{pattern}'}}}}"));

@@ -84,7 +84,7 @@ impl Compiler {
     }
 
     /// The same for another build than this one.
-    fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
+    pub(super) fn enforcing(settings: MeshSettings, enforced: Enforced) -> Self {
         Self {
             documents: Documents::new(Arc::clone(&settings.root_namespace), enforced),
             snapshot: Snapshot {
@@ -119,6 +119,7 @@ impl Compiler {
             snapshot.policies.replace(before.as_deref(), now.as_deref());
             snapshot.token_documents.replace(before.as_deref(), now.as_deref());
         }
+        snapshot.routes.update(&rules, &rules_before, &snapshot.rules);
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {
             snapshot.entries = Arc::new(Entries::build(&snapshot.rules, names));
         }

@@ -1,0 +1,160 @@
+//! The form of a file of the suite.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// Routes, and what has to become of requests to them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Group {
+    /// What the group shows.
+    pub(super) promise: String,
+    #[serde(default)]
+    pub(super) routes: Vec<Route>,
+    /// Parents for which routes do nothing, as `heddle status` tells them.
+    #[serde(default)]
+    pub(super) problems: Vec<String>,
+    #[serde(default)]
+    pub(super) cases: Vec<Case>,
+}
+
+/// A route; it is put into a ConfigMap of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    #[serde(default = "http_route")]
+    pub(super) kind: String,
+    #[serde(default = "web")]
+    pub(super) name: String,
+    #[serde(default = "shop")]
+    pub(super) namespace: String,
+    /// The age of its ConfigMap: the day on which it was made.
+    #[serde(default)]
+    pub(super) day: Option<u64>,
+    /// Without `parentRefs` it is for port 80 of Service web in its namespace.
+    pub(super) spec: serde_json::Map<String, serde_json::Value>,
+}
+
+/// One request or connection.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Case {
+    #[serde(default)]
+    pub(super) request: Option<Sent>,
+    #[serde(default)]
+    pub(super) connection: Option<Connection>,
+    pub(super) expect: Expected,
+}
+
+/// A request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sent {
+    /// Service and port that is dialled.
+    #[serde(default = "web_80")]
+    pub(super) to: String,
+    /// The client's namespace.
+    #[serde(default = "clients")]
+    pub(super) from: String,
+    #[serde(default)]
+    pub(super) method: Option<String>,
+    #[serde(default = "root")]
+    pub(super) path: String,
+    #[serde(default = "web")]
+    pub(super) host: String,
+    #[serde(default)]
+    pub(super) headers: Vec<(String, String)>,
+    /// A gRPC call: a POST with its content type.
+    #[serde(default)]
+    pub(super) grpc: bool,
+    /// Which random number is drawn, as a share of all there are.
+    #[serde(default)]
+    pub(super) draw: f64,
+    /// Headers of the backend's response.
+    #[serde(default)]
+    pub(super) answered: Vec<(String, String)>,
+}
+
+/// A connection that is no HTTP.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connection {
+    #[serde(default = "web_80")]
+    pub(super) to: String,
+    #[serde(default = "clients")]
+    pub(super) from: String,
+    #[serde(default)]
+    pub(super) sni: Option<String>,
+    #[serde(default)]
+    pub(super) draw: f64,
+}
+
+/// What has to come of it; what is not said is not looked at.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Expected {
+    /// `true`: no route decides, the Service's endpoints serve.
+    #[serde(default)]
+    pub(super) implicit: bool,
+    /// `name#rule` of the route, or `name#rule.match`.
+    pub(super) rule: Option<String>,
+    /// Service and port that gets it.
+    pub(super) backend: Option<String>,
+    /// What the backend sees.
+    pub(super) path: Option<String>,
+    pub(super) host: Option<String>,
+    /// Headers that the backend sees; all values of a name with ` | ` between, and nothing where there must be none.
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, Option<String>>,
+    /// Headers that the client sees.
+    #[serde(default)]
+    pub(super) response: BTreeMap<String, Option<String>>,
+    /// The mesh answers.
+    pub(super) status: Option<u16>,
+    pub(super) grpc_status: Option<String>,
+    pub(super) location: Option<String>,
+    /// Who gets a copy; a copy that is dropped is `dropped`.
+    pub(super) mirrors: Option<Vec<String>>,
+    /// What a thousand requests get, of numbers drawn evenly: by backend, or by status.
+    pub(super) share: Option<BTreeMap<String, usize>>,
+    /// Of a thousand requests, how many have a copy; within 5 %.
+    pub(super) mirrored: Option<usize>,
+    /// `kind/name` of the filters that are referred to.
+    pub(super) extensions: Option<Vec<String>>,
+    /// `request backendRequest`, each a duration or `-`.
+    pub(super) timeouts: Option<String>,
+    /// `codes attempts backoff`, each or `-`.
+    pub(super) retry: Option<String>,
+    /// The name of the session's cookie or header.
+    pub(super) session: Option<String>,
+    /// Of a connection: it is refused.
+    #[serde(default)]
+    pub(super) refused: bool,
+    /// The explanation: `field: wanted, found` of each match before the one that decides.
+    pub(super) because: Option<Vec<String>>,
+}
+
+fn http_route() -> String {
+    "HTTPRoute".to_owned()
+}
+
+fn web() -> String {
+    "web".to_owned()
+}
+
+fn shop() -> String {
+    "shop".to_owned()
+}
+
+fn clients() -> String {
+    "clients".to_owned()
+}
+
+fn web_80() -> String {
+    "shop/web:80".to_owned()
+}
+
+fn root() -> String {
+    "/".to_owned()
+}

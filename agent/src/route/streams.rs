@@ -1,0 +1,116 @@
+//! Where one connection goes that is not parsed as HTTP: a pure decision over TLSRoutes and TCPRoutes.
+//!
+//! In: the routes of the port that was dialled, and the server name that the client asks for in TLS of its own. Out: the
+//! rule, and with a random number its backend. A TCPRoute takes every connection, so the oldest decides alone. Of TLSRoutes
+//! the one with the exact name decides, then that with the longest part of it, then the oldest.
+
+use std::sync::Arc;
+
+use super::backend::{Draw, Unresolved, resolve};
+use crate::{
+    mesh::{RouteKind, RouteTable, ServicePort, Snapshot},
+    rules::{Rule, RuleKey, Spec, gateway::StreamRule, tls_route::ServerName},
+};
+
+/// Which rule decides over a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamDecision<'t> {
+    /// No route is for this port and client: the endpoints of the Service itself serve.
+    Implicit,
+    /// The routes of this port decide over requests, and this is no HTTP: it is refused.
+    OfRequests,
+    /// There are routes and none has the name that the client asks for: it is refused.
+    NoRule,
+    /// This one.
+    Rule(StreamMatch<'t>),
+}
+
+/// The rule that decides over a connection. Made by the decision only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamMatch<'t> {
+    route: &'t RuleKey,
+    rule: &'t StreamRule,
+}
+
+/// Why there is no backend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamFailure {
+    /// The weights of all its backends are 0.
+    #[error("all backendRefs of the rule have weight 0; give one of them a weight")]
+    NoWeight,
+    /// The backend whose turn it was does not stand for anything.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+}
+
+/// Finds the rule. `table` is what [`Routes::table`](crate::mesh::Routes::table) has for the port that was dialled and the
+/// client's namespace.
+pub fn decide<'t>(table: Option<&'t RouteTable>, server_name: Option<&str>) -> StreamDecision<'t> {
+    let Some(table) = table else { return StreamDecision::Implicit };
+    let rule = match table.kind() {
+        RouteKind::Http | RouteKind::Grpc => return StreamDecision::OfRequests,
+        RouteKind::Tcp => table.routes().first().and_then(only_rule),
+        RouteKind::Tls => server_name.and_then(|name| by_name(table, name)),
+    };
+    rule.map_or(StreamDecision::NoRule, StreamDecision::Rule)
+}
+
+fn by_name<'t>(table: &'t RouteTable, name: &str) -> Option<StreamMatch<'t>> {
+    let name = name.to_ascii_lowercase();
+    let closeness = |route: &Rule| match &route.spec {
+        Spec::TlsRoute(spec) => spec.hostnames.iter().filter_map(|own| closeness(own, &name)).max(),
+        _ => None,
+    };
+    let routes = table.routes().iter().filter_map(|route| Some((closeness(route)?, route)));
+    // The last of equals is what `max_by_key` takes, so the oldest route has to come last.
+    let (_, route) = routes.rev().max_by_key(|(closeness, _)| *closeness)?;
+    only_rule(route)
+}
+
+/// How much of a name a pattern says, exact ones first. `None` where it does not match.
+fn closeness(own: &ServerName, name: &str) -> Option<(bool, usize)> {
+    match own {
+        ServerName::Exact(own) => (own == name).then_some((true, own.len())),
+        ServerName::Below(own) => {
+            let labels = name.strip_suffix(own.as_str()).and_then(|rest| rest.strip_suffix('.'));
+            labels.filter(|labels| !labels.is_empty()).map(|_| (false, own.len()))
+        }
+    }
+}
+
+fn only_rule(route: &Arc<Rule>) -> Option<StreamMatch<'_>> {
+    let rules = match &route.spec {
+        Spec::TlsRoute(spec) => &spec.rules,
+        Spec::TcpRoute(spec) => &spec.rules,
+        _ => return None,
+    };
+    rules.first().map(|rule| StreamMatch { route: &route.key, rule })
+}
+
+impl<'t> StreamMatch<'t> {
+    /// The route, by kind and name.
+    pub fn route(&self) -> &'t RuleKey {
+        self.route
+    }
+
+    /// The name of the rule, where it has one.
+    pub fn rule_name(&self) -> Option<&'t str> {
+        self.rule.name.as_deref()
+    }
+
+    /// The backend whose turn it is; it has endpoints.
+    ///
+    /// # Errors
+    /// There is none, and the connection is refused.
+    pub fn backend(
+        &self,
+        snapshot: &Snapshot,
+        dialled: &ServicePort,
+        draw: Draw,
+    ) -> Result<Arc<ServicePort>, StreamFailure> {
+        let backends = &self.rule.backend_refs;
+        let turn = draw.weighted(backends.iter().map(|backend| backend.weight));
+        let backend = turn.and_then(|turn| backends.get(turn)).ok_or(StreamFailure::NoWeight)?;
+        Ok(resolve(snapshot, &self.route.name.namespace, &backend.service, dialled.family)?)
+    }
+}
