@@ -122,31 +122,19 @@ fn deny_wins_allow_must_match_and_without_policies_all_are_let_in() -> Result<()
     let deny_client = for_all("deny-client", &format!("{{action: DENY, rules: [{{{}}}]}}", from(&client)));
     let nothing = for_all("nothing", "{}");
     let methods = for_all("methods", "{action: DENY, rules: [{to: [{operation: {methods: [DELETE]}}]}]}");
-    let tried = "{action: DENY, rules: [{}]}";
-    let dry_run =
-        for_all("tried", tried).replace("{name: tried}", "{name: tried, annotations: {heddle.io/dry-run: \"true\"}}");
-    // Policies; whether the client, then near, reach port 8080, then 8081; the policy that refuses the client on 8080.
-    let cases: [(&str, &[String], [[bool; 2]; 2], Option<&str>); 7] = [
-        ("no policy", &[], [[true, true], [true, true]], None),
-        ("allow near", &[allow_near.clone()], [[false, false], [true, true]], None),
-        ("allow a port beside", &[allow_near.clone(), allow_port], [[false, true], [true, true]], None),
-        (
-            "deny the client",
-            &[deny_client.clone()],
-            [[false, false], [true, true]],
-            Some("AuthorizationPolicy default/deny-client"),
-        ),
-        ("nobody", &[nothing], [[false, false], [false, false]], None),
-        (
-            "what cannot be inspected",
-            &[methods],
-            [[false, false], [false, false]],
-            Some("AuthorizationPolicy default/methods"),
-        ),
-        ("a trial", &[dry_run], [[true, true], [true, true]], None),
+    let [none, all] = [[false, false], [true, true]];
+    let beside = allow_near.clone() + &allow_port;
+    // Whether the client, then near, reach port 8080, then 8081; the policy that refuses the client on 8080.
+    let cases = [
+        ("no policy", String::new(), [all, all], None),
+        ("allow near", allow_near, [none, all], Some("allow-near")),
+        ("allow a port beside", beside, [[false, true], all], Some("allow-near")),
+        ("deny the client", deny_client, [none, all], Some("deny-client")),
+        ("nobody", nothing, [none, none], Some("nothing")),
+        ("what cannot be inspected", methods, [none, none], Some("methods")),
     ];
     for (what, policies, expected, by) in cases {
-        in_force(&world, &policies.concat())?;
+        in_force(&world, &policies)?;
         for (pod, expected) in [&world.client, &world.near].into_iter().zip(expected) {
             for (port, expected) in [8080, 8081].into_iter().zip(expected) {
                 for to in [world.far.at(port), world.far.at6(port)] {
@@ -161,9 +149,8 @@ fn deny_wins_allow_must_match_and_without_policies_all_are_let_in() -> Result<()
         let line = lines_to(&log, to, "inbound").into_iter().rev().find(|line| line["source_workload"] == "client");
         let line = line.unwrap_or_default();
         assert_eq!(line["flag"], if expected[0][0] { "-" } else { "DENY" }, "{what}: {line}");
-        if let Some(by) = by {
-            assert_eq!(line["policy"], by, "{what}: {line}");
-        }
+        let by = by.map(|name| format!("AuthorizationPolicy default/{name}"));
+        assert_eq!(line["policy"].as_str(), by.as_deref(), "{what}: {line}");
     }
     Ok(())
 }
