@@ -58,7 +58,7 @@ kernel_events! {
     AgentDialLost = "agent_dial_lost",
     /// A TCP connection that left a pod past the capture, by a raw socket or another namespace: dropped on its wire.
     WireEscape = "wire_escape",
-    /// A packet of TCP whose header cannot be read, on a pod's wire: dropped.
+    /// A packet on a pod's wire whose TCP header cannot be read, or that is in more than one VLAN tag: dropped.
     WireHidden = "wire_hidden",
 }
 

@@ -86,6 +86,10 @@ pub fn read_ipv6(packet: &impl Packet) -> Read {
                 return read_tcp(packet, begin, address(&header, 8), address(&header, 24));
             }
             HOP_BY_HOP | ROUTING | DESTINATION | AUTHENTICATION | FRAGMENT => {
+                // What follows the payload is padding, for the receiver, which takes the header from the next fragment.
+                if payload != 0 && IPV6_HEADER + payload < begin + 8 {
+                    return Read::Hidden;
+                }
                 let Some(extension) = packet.read::<4>(begin) else { return Read::Hidden };
                 if next == FRAGMENT && word(extension[2], extension[3]) & 0xfff8 != 0 {
                     // RFC 7112: all headers are in the first fragment, and without that one the rest is nothing.

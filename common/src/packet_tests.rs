@@ -140,6 +140,9 @@ fn fragments_cannot_hide_the_flags() {
     let mut padded = first(TCP, &header[..8]);
     padded.extend(&tcp(ACK)[8..]);
     assert_eq!(read_ipv6(&padded), Read::Hidden);
+    let mut padded = first(DESTINATION, &extension(DESTINATION, 0, 6));
+    padded.extend(extension(17, 0, 6));
+    assert_eq!(read_ipv6(&padded), Read::Hidden, "the next header is in the next fragment, and not in the padding");
     let later = ipv6(FRAGMENT, &[vec![TCP, 0, 0, 8, 0, 0, 0, 1], header.clone()].concat());
     assert_eq!(read_ipv6(&later), Read::NoOpening, "a later fragment");
 }

@@ -19,6 +19,10 @@ const DROP: i32 = 2;
 /// `ETH_P_IP` and `ETH_P_IPV6`, as the context has them: in network byte order.
 const IPV4: u32 = 0x0800_u16.to_be() as u32;
 const IPV6: u32 = 0x86dd_u16.to_be() as u32;
+/// `ETH_P_8021Q` and `ETH_P_8021AD`. The kernel has taken off the outer tag before; it takes off an inner one of number 0
+/// only after this program, and hands what is in it to IP.
+const TAGGED: u32 = 0x8100_u16.to_be() as u32;
+const TAGGED_TWICE: u32 = 0x88a8_u16.to_be() as u32;
 /// Bytes of the Ethernet header: pods' cables are veth devices.
 const ETHERNET: usize = 14;
 
@@ -27,6 +31,7 @@ fn wire(context: TcContext) -> i32 {
     let packet = match read_field!(context.skb.skb, protocol) {
         IPV4 => read_ipv4(&Frame(&context)),
         IPV6 => read_ipv6(&Frame(&context)),
+        TAGGED | TAGGED_TWICE => Read::Hidden,
         _ => return NEXT,
     };
     // Nearly all packets end here, before anything is looked up.

@@ -151,9 +151,10 @@ impl Admission {
             }
         };
         tokio::select! {
+            // First: a step that is always ready uses up what the task may do at a time, and leaves nothing to look here.
             biased;
-            result = step => result,
             withdrawn = withdrawn => Err(withdrawn.into()),
+            result = step => result,
         }
     }
 }

@@ -99,13 +99,13 @@ async fn an_admission_leaves_with_its_connection() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_done_counts_and_the_next_one_is_broken_off() {
+async fn a_step_goes_on_until_the_connection_is_withdrawn_and_no_further_even_if_it_could() {
     let admissions = Arc::new(Admissions::default());
     let mut admission = admissions.enter(&Arc::new(testing::pod("shop", &[])), plaintext("10.0.0.1:80"));
-    admissions.decide_again(&SnapshotHandle::default(), &access(MtlsMode::Strict), &Affected::Everyone).await;
     let done = admission.unless_withdrawn(async { Ok::<_, Withdrawn>(7) }).await;
     assert_eq!(done, Ok(7));
-    let next = admission.unless_withdrawn(pending::<Result<(), Withdrawn>>()).await.unwrap_err();
+    admissions.decide_again(&SnapshotHandle::default(), &access(MtlsMode::Strict), &Affected::Everyone).await;
+    let next = admission.unless_withdrawn(async { Ok::<_, Withdrawn>(8) }).await.unwrap_err();
     assert_eq!(
         next.to_string(),
         "it was open and is no longer permitted: plaintext, and mtls.mode of agent.yaml is STRICT: enrol the client's pod, \

@@ -251,13 +251,8 @@ impl TunnelTask {
         tokio::pin!(connection);
         loop {
             tokio::select! {
+                // The watch first: a connection that never waits must not keep it from being asked.
                 biased;
-                ended = &mut connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(to = %self.to, %error, "tunnel ended");
-                    }
-                    break;
-                }
                 event = self.watch.next() => match event {
                     // The pool forgets it, and the connection ends with its last stream.
                     PeerEvent::Stale(reason) => {
@@ -272,6 +267,12 @@ impl TunnelTask {
                         break;
                     }
                 },
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(to = %self.to, %error, "tunnel ended");
+                    }
+                    break;
+                }
             }
         }
         self.closed.store(true, Ordering::Relaxed);

@@ -69,6 +69,8 @@ pub struct IncomingTunnel {
     connection: Connection<BufWriter<TlsStream<WideReads>>, Bytes>,
     watch: PeerWatch,
     cut: Cut,
+    /// Its client's certificate does not hold any more: no new streams.
+    stale: bool,
     observer: Observer,
     /// The client.
     pub peer: VerifiedPeer,
@@ -100,7 +102,7 @@ pub async fn accept(stream: TcpStream, own: &Identity, node: &Node) -> Result<In
     let connection =
         timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
     let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
-    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), observer, peer, tls: facts })
+    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), stale: false, observer, peer, tls: facts })
 }
 
 impl IncomingTunnel {
@@ -109,16 +111,26 @@ impl IncomingTunnel {
     pub async fn next(&mut self) -> Option<Result<IncomingStream, Broken>> {
         loop {
             let event = tokio::select! {
+                // The watch first: a client that never stops sending must not keep it from being asked.
                 biased;
+                event = self.watch.next() => event,
                 accepted = self.connection.accept() => {
+                    let accepted = match accepted {
+                        // Not left to GOAWAY: a client that keeps back the answer to its PING is never held to that.
+                        Some(Ok((_, mut respond))) if self.stale => {
+                            respond.send_reset(h2::Reason::REFUSED_STREAM);
+                            continue;
+                        }
+                        accepted => accepted,
+                    };
                     let stream = |(request, respond)| IncomingStream { request, respond, cut: Cut::clone(&self.cut) };
                     return accepted.map(|accepted| accepted.map(stream).map_err(Broken::from));
                 }
-                event = self.watch.next() => event,
             };
             match event {
                 PeerEvent::Stale(reason) => {
                     self.observer.metrics().tunnel_ended(reason);
+                    self.stale = true;
                     self.go_away();
                 }
                 PeerEvent::Revoked(why) => {

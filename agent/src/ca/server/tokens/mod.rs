@@ -12,6 +12,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
 use kube::{Api, Client, api::PostParams};
 use parking_lot::Mutex;
@@ -196,31 +197,9 @@ fn hash(token: &str) -> Hash {
 /// The end that a JSON web token (RFC 7519) names; its signature is the API server's matter. `None` for other tokens.
 fn expiry(token: &str) -> Option<SystemTime> {
     let payload = token.split('.').nth(1)?;
-    let claims: serde_json::Value = serde_json::from_slice(&base64url(payload)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
     let seconds = claims.get("exp")?.as_u64()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
-}
-
-/// RFC 4648, section 5, without padding.
-fn base64url(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'-' => Some(62),
-        b'_' => Some(63),
-        _ => None,
-    };
-    let (mut bytes, mut bits, mut count) = (Vec::with_capacity(text.len() * 3 / 4), 0_u32, 0);
-    for byte in text.bytes() {
-        bits = bits << 6 | u32::from(digit(byte)?);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(bytes)
 }
 
 /// Facts about a projected token, in the user's `extra`.
