@@ -56,7 +56,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     raise_descriptor_limit();
 
     let revocations = revocations(&config)?;
-    let (certificates, renewal) = certificates(&config, revocations.0.clone())?;
+    let domains = TrustDomains::new(config.trust_domain.clone(), config.trust_domain_aliases.iter().cloned());
+    let (certificates, renewal) = certificates(&config, domains.clone(), revocations.0.clone())?;
     let (source, published) = (SourceStatus::default(), Arc::new(OnceLock::new()));
     let status = StatusSources {
         node: Arc::clone(&config.node),
@@ -104,7 +105,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
 
     let admissions = Arc::new(Admissions::default());
-    let domains = TrustDomains::new(config.trust_domain.clone(), []);
     let access = AccessSettings { mtls: config.mtls, domains };
     tokio::spawn(authorize::follow(Arc::clone(&admissions), snapshot.clone(), access.clone(), mesh.clone()));
     let node = Arc::new(Node {
@@ -186,8 +186,11 @@ fn revocations(config: &Config) -> anyhow::Result<(Revocations, Option<CrlFile>)
     Ok((revocations, Some(file)))
 }
 
-fn certificates(config: &Config, revocations: Revocations) -> anyhow::Result<(Certificates, Renewal)> {
-    let domains = TrustDomains::new(config.trust_domain.clone(), config.trust_domain_aliases.iter().cloned());
+fn certificates(
+    config: &Config,
+    domains: TrustDomains,
+    revocations: Revocations,
+) -> anyhow::Result<(Certificates, Renewal)> {
     let tls = TlsSettings::new(domains, Clock::system()).with_revocations(revocations);
     let local = || LocalCaSettings::new(config.trust_domain.clone());
     let issuer: Arc<dyn Issuer> = match &config.ca {

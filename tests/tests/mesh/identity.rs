@@ -228,6 +228,26 @@ fn copy_objects(bed: &Bed, to: &std::path::Path, word: &str, other: &str) -> Res
     Ok(())
 }
 
+/// Policies and handshakes must know the same aliases, or a DENY would let those pass who show an older name.
+#[test]
+fn a_policy_about_the_own_trust_domain_holds_for_its_aliases() -> Result<()> {
+    let world = World::with("alias", |agent| agent.set("trustDomainAliases", json!(["old.local"])))?;
+    let stranger = world.stranger()?;
+    let _server = world.far.serve("--listen 8080")?;
+    let leaf = Leaf::of("spiffe://old.local/ns/default/sa/somebody");
+    let minted = Root::of_agents(&world.bed.ca_directory())?.mint(&leaf, world.bed.directory(), "alias")?;
+    let ask = || tunnel(&stranger, &world.far, &world.far.at(8080).to_string(), Some(&minted), "");
+    let report = ask()?;
+    assert!(report.echoed, "an alias is believed: {report:?}");
+    let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: no, namespace: default}\n\
+                  spec: {action: DENY, rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/somebody]}}]}]}\n";
+    world.bed.objects().put_text("policies.yaml", policy)?;
+    world.settle()?;
+    let report = ask()?;
+    assert_eq!((report.status, report.echoed), (Some(401), false), "{report:?}");
+    Ok(())
+}
+
 fn tunnel(from: &Pod, to: &Pod, authority: &str, minted: Option<&Minted>, more: &str) -> Result<HboneReport> {
     let file = |path: &PathBuf| path.display().to_string();
     let shown = minted.map(|it| format!("--cert {} --key {}", file(&it.cert), file(&it.key))).unwrap_or_default();
