@@ -1,9 +1,7 @@
 //! `cgroup/connect4` and `connect6`: an enrolled pod's connect() is turned to the agent's listener on the pod's own
 //! loopback, and the socket keeps where it was going.
 
-use aya_ebpf::{
-    btf_maps::lpm_trie::Key, helpers::generated::bpf_setsockopt, macros::cgroup_sock_addr, programs::SockAddrContext,
-};
+use aya_ebpf::{helpers::generated::bpf_setsockopt, macros::cgroup_sock_addr, programs::SockAddrContext};
 use aya_log_ebpf::warn;
 use heddle_common::{
     Address, Connect, KernelEvent, NetworkKey, OUTBOUND_PORT, OriginalDst, Outbound, OutboundTables, PortKey,
@@ -106,12 +104,12 @@ struct Tables;
 impl OutboundTables for Tables {
     #[inline(always)]
     fn port_excluded(&self, key: &PortKey) -> bool {
-        maps::EXCLUDED_PORTS.get_ptr(key).is_some()
+        maps::is_excluded_port(key)
     }
 
     #[inline(always)]
     fn network_excluded(&self, key: &NetworkKey) -> bool {
-        maps::EXCLUDED_NETWORKS.get(&Key::new(NetworkKey::NETNS_BITS + 128, *key)).is_some()
+        maps::is_excluded_network(key)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tables that the kernel programs share with each other and with the agent, all pinned.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, SockHash},
+    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, SockHash, lpm_trie::Key},
     macros::btf_map,
 };
 use heddle_common::{
@@ -73,4 +73,16 @@ pub(crate) fn count(event: KernelEvent) {
             *counter += 1;
         }
     }
+}
+
+/// Whether a port of a pod stays out of the mesh.
+#[inline(always)]
+pub(crate) fn is_excluded_port(key: &PortKey) -> bool {
+    EXCLUDED_PORTS.get_ptr(key).is_some()
+}
+
+/// Whether a network stays out of the mesh for a pod. The key has the address whole.
+#[inline(always)]
+pub(crate) fn is_excluded_network(key: &NetworkKey) -> bool {
+    EXCLUDED_NETWORKS.get(&Key::new(NetworkKey::NETNS_BITS + 128, *key)).is_some()
 }

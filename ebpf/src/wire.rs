@@ -3,7 +3,7 @@
 //!
 //! The pod has no hand on this end, whatever it may do in its own namespace.
 
-use aya_ebpf::{btf_maps::lpm_trie::Key, macros::classifier, programs::TcContext};
+use aya_ebpf::{macros::classifier, programs::TcContext};
 use aya_log_ebpf::debug;
 use heddle_common::{
     ConnectionTuple, DialKey, NetworkKey, Packet, PortKey, Read, Wire, WireTables, decide_wire, read_ipv4, read_ipv6,
@@ -75,11 +75,11 @@ impl WireTables for Tables {
 
     #[inline(always)]
     fn port_excluded(&self, key: &PortKey) -> bool {
-        maps::EXCLUDED_PORTS.get_ptr(key).is_some()
+        maps::is_excluded_port(key)
     }
 
     #[inline(always)]
     fn network_excluded(&self, key: &NetworkKey) -> bool {
-        maps::EXCLUDED_NETWORKS.get(&Key::new(NetworkKey::NETNS_BITS + 128, *key)).is_some()
+        maps::is_excluded_network(key)
     }
 }

@@ -172,7 +172,7 @@ async fn open_source(
     }
 }
 
-fn log_format(format: LogFormat) -> observe::LogFormat {
+pub(super) fn log_format(format: LogFormat) -> observe::LogFormat {
     match format {
         LogFormat::Text => observe::LogFormat::Text,
         LogFormat::Json => observe::LogFormat::Json,

@@ -10,7 +10,7 @@ use super::signals::Signals;
 use crate::{
     admin::{Readiness, serve_plain},
     ca::server::{Placement, RootSource, Roots, Service, ServicePolicy, ServingCertificate, Tokens, serve},
-    config::{LogFormat, authority::AuthorityConfig},
+    config::authority::AuthorityConfig,
     identify::{Clock, TlsSettings, TrustDomains},
     objects,
     observe::{self, AuthorityMetrics},
@@ -24,10 +24,7 @@ const SERVING: &str = "serving certificate signed";
 /// Runs the authority until it is told to end and its requests have ended, or the drain timeout has passed.
 pub async fn run(config: AuthorityConfig) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let format = match config.log.format {
-        LogFormat::Text => observe::LogFormat::Text,
-        LogFormat::Json => observe::LogFormat::Json,
-    };
+    let format = super::agent::log_format(config.log.format);
     observe::init_audited_log(&config.log.level, format)?;
     super::agent::raise_descriptor_limit();
     let (stop, stopped) = watch::channel(false);

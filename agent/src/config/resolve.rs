@@ -138,9 +138,7 @@ fn mtls(root: &MapReader<'_>) -> Option<MtlsMode> {
 
 fn tls(root: &MapReader<'_>) -> Option<TlsConfig> {
     let tls = root.map_or_empty("tls")?;
-    let crl = tls.parsed("crl", "an absolute path of a PEM file, or \"\" for none", |text| {
-        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
-    });
+    let crl = tls.parsed("crl", "an absolute path of a PEM file, or \"\" for none", path_or_none);
     tls.finish();
     Some(TlsConfig { crl: crl.unwrap_or_default() })
 }
@@ -172,9 +170,7 @@ fn dns(root: &MapReader<'_>) -> Option<DnsConfig> {
 
 fn jwks(root: &MapReader<'_>) -> Option<JwksConfig> {
     let jwks = root.map_or_empty("jwks")?;
-    let roots = jwks.parsed("roots", "an absolute path, or \"\" for the machine's certificates", |text| {
-        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
-    });
+    let roots = jwks.parsed("roots", "an absolute path, or \"\" for the machine's certificates", path_or_none);
     jwks.finish();
     Some(JwksConfig { roots: roots.unwrap_or_default() })
 }
@@ -204,33 +200,36 @@ fn admin_config(admin: &MapReader<'_>) -> AdminConfig {
     let address = admin.parsed("address", &format!("{ADDRESS}, or \"\" for none"), |text| {
         if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
     });
-    let socket = admin.parsed("socket", "an absolute path, or \"\" for none", |text| {
-        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
-    });
+    let socket = admin.parsed("socket", "an absolute path, or \"\" for none", path_or_none);
     AdminConfig {
         address: address.unwrap_or(Some(defaults::ADMIN_ADDRESS)),
         socket: socket.unwrap_or_else(|| Some(defaults::ADMIN_SOCKET.into())),
     }
 }
 
-fn listen_address(map: &MapReader<'_>, default: SocketAddr) -> SocketAddr {
+pub(super) fn listen_address(map: &MapReader<'_>, default: SocketAddr) -> SocketAddr {
     map.parsed("address", ADDRESS, |text| text.parse().ok()).unwrap_or(default)
 }
 
 fn log(root: &MapReader<'_>) -> Option<LogConfig> {
     let log = root.map_or_empty("log")?;
     let level = log.parsed("level", level::ALLOWED, level::checked);
-    let format = log.parsed("format", "text or json", |text| match text {
-        "text" => Some(LogFormat::Text),
-        "json" => Some(LogFormat::Json),
-        _ => None,
-    });
+    let format = log_format(&log);
     let access = log.boolean("access");
     log.finish();
     Some(LogConfig {
         level: level.unwrap_or(defaults::LOG_LEVEL).to_owned(),
         format: format.unwrap_or(defaults::LOG_FORMAT),
         access: access.unwrap_or(defaults::ACCESS_LOG),
+    })
+}
+
+/// `format` of `log`.
+pub(super) fn log_format(log: &MapReader<'_>) -> Option<LogFormat> {
+    log.parsed("format", "text or json", |text| match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
     })
 }
 
@@ -285,6 +284,11 @@ pub(super) fn is_label(text: &str) -> bool {
 
 pub(super) fn non_empty_path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
+}
+
+/// An absolute path, or an empty text for none.
+pub(super) fn path_or_none(text: &str) -> Option<Option<PathBuf>> {
+    if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
 }
 
 pub(super) fn absolute_path(text: &str) -> Option<PathBuf> {

@@ -2,7 +2,7 @@
 
 use super::{
     KubernetesSource, Source, defaults,
-    resolve::{ABSOLUTE_PATH, absolute_path, non_empty_path, required},
+    resolve::{ABSOLUTE_PATH, absolute_path, non_empty_path, path_or_none, required},
     yaml::MapReader,
 };
 
@@ -57,9 +57,7 @@ fn from_kubernetes(kubernetes: MapReader<'_>) -> Option<Source> {
 /// The directory of the state on disk, `None` for none.
 pub(super) fn state(root: &MapReader<'_>, source: Option<&Source>) -> Option<Option<std::path::PathBuf>> {
     let state = root.map_or_empty("state")?;
-    let path = state.parsed("path", "an absolute path, or \"\" for none", |text| {
-        if text.is_empty() { Some(None) } else { absolute_path(text).map(Some) }
-    });
+    let path = state.parsed("path", "an absolute path, or \"\" for none", path_or_none);
     if matches!(source, Some(Source::Files { .. })) && matches!(path, Some(Some(_))) {
         state.complain("path", "has no effect with source.files, which is on disk already; remove it");
     }

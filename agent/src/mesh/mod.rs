@@ -33,7 +33,7 @@ pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
 pub use modes::{Level, Mode, Modes, Statement};
 pub use policies::Policy;
 pub use problem::{MeshProblem, ObjectRef};
-pub use publish::{MeshState, run};
+pub use publish::{FollowedRules, MeshState, run};
 pub(crate) use routes::call;
 pub use routes::{
     Condition, GrpcRank, HttpRank, ParentProblem, ParentRefusal, RouteKind, RouteMatch, RouteTable, Routes, Scope,

@@ -7,7 +7,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use super::{Compiler, DocumentState, DocumentStatus, MeshProblem, MeshSettings, Names, Snapshot, SnapshotHandle};
+use super::{
+    Compiler, DocumentState, DocumentStatus, MeshProblem, MeshSettings, Names, Rules, Snapshot, SnapshotHandle,
+};
 use crate::{
     config::Problem,
     objects::{Changes, Kind, ObjectStream},
@@ -42,6 +44,37 @@ impl MeshState {
         let of_mesh = self.mesh_problems.iter().map(ToString::to_string);
         let of_routes = self.snapshot.route_problems().into_iter().map(|problem| problem.to_string());
         of_source.chain(of_mesh).chain(of_routes).collect()
+    }
+}
+
+/// The rules in force, for a task that follows them and nothing else of the mesh.
+pub struct FollowedRules {
+    mesh: watch::Receiver<MeshState>,
+    rules: Rules,
+}
+
+impl FollowedRules {
+    /// Those of this mesh.
+    pub fn of(mut mesh: watch::Receiver<MeshState>) -> Self {
+        let rules = mesh.borrow_and_update().snapshot.rules().clone();
+        Self { mesh, rules }
+    }
+
+    /// Those that were in force at the last look.
+    pub fn get(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Waits until others are in force; `None` when the mesh has ended. None are missed when it is dropped meanwhile.
+    pub async fn changed(&mut self) -> Option<&Rules> {
+        loop {
+            self.mesh.changed().await.ok()?;
+            let now = self.mesh.borrow_and_update().snapshot.rules().clone();
+            if !now.ptr_eq(&self.rules) {
+                self.rules = now;
+                return Some(&self.rules);
+            }
+        }
     }
 }
 

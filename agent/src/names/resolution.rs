@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Answer, Lookup, LookupError, Question};
 use crate::{
-    mesh::{AddressFamily, MeshState, Names, names_to_resolve},
+    mesh::{AddressFamily, FollowedRules, MeshState, Names, names_to_resolve},
     observe::{LookupResult, Observer},
 };
 
@@ -61,22 +61,16 @@ impl Resolution {
     }
 
     /// Follows what the mesh wants, until the mesh ends.
-    pub async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
-        let mut rules = mesh.borrow_and_update().snapshot.rules().clone();
-        self.want(&names_to_resolve(&rules));
+    pub async fn run(mut self, mesh: watch::Receiver<MeshState>) {
+        let mut rules = FollowedRules::of(mesh);
+        self.want(&names_to_resolve(rules.get()));
         loop {
             let due = self.ask_what_is_due();
             tokio::select! {
-                changed = mesh.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let now = mesh.borrow_and_update().snapshot.rules().clone();
-                    if !now.ptr_eq(&rules) {
-                        self.want(&names_to_resolve(&now));
-                    }
-                    rules = now;
-                }
+                rules = rules.changed() => match rules {
+                    Some(rules) => self.want(&names_to_resolve(rules)),
+                    None => return,
+                },
                 Some((question, result)) = self.lookups.next() => self.settle(&question, result),
                 () = sleep_until(due) => {}
             }

@@ -4,11 +4,12 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
-use super::agents::NodeAgent;
+use super::agents::{Mark, NodeAgent};
 use super::app::Call;
 use crate::bed::{Bed, Pod, Process, Service};
 
@@ -18,6 +19,9 @@ pub(super) const NAMESPACE: &str = "demo";
 pub(super) const SERVICE_PORT: u16 = 80;
 /// The port of the server pods.
 pub(super) const POD_PORT: u16 = 8080;
+
+/// How long a document may take to be in force; what is promised is a second.
+pub(super) const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The players.
 pub(super) struct Cast<'a> {
@@ -74,6 +78,34 @@ impl<'a> Cast<'a> {
     /// One such GET.
     pub(super) fn call_once(&self, from: &Pod, to: SocketAddr, path: &str) -> Result<Call> {
         self.call(from, to, path, 1)?.pop().context("the client reported no call")
+    }
+
+    /// Puts mesh documents in force, as a ConfigMap of this name.
+    pub(super) fn put_documents(&self, name: &str, text: &str) -> Result<()> {
+        self.bed.objects().put(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"heddle.io/config": "true"}},
+            "data": {"mesh.yaml": text},
+        }))
+    }
+
+    /// Calls until one is refused; gives it with the line of the servers' agent about it, and how long it took.
+    pub(super) fn until_refused(
+        &self,
+        from: &Pod,
+        to: SocketAddr,
+        is_wanted: fn(&Value) -> bool,
+    ) -> Result<(Call, Value, Duration)> {
+        let begin = Instant::now();
+        loop {
+            let mark = Mark::now();
+            let call = self.call_once(from, to, "/")?;
+            let took = begin.elapsed();
+            if call.answer.is_none() {
+                return Ok((call, self.agent_b.logged_since(&mark, "refused connection", is_wanted)?, took));
+            }
+            ensure!(took < IN_FORCE_WITHIN, "{} is still served after {took:?}", from.name());
+        }
     }
 
     /// The server that answered a call.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName, header};
 use serde_json::{Map, Value};
 
-use crate::mesh::SpiffeId;
+use crate::{mesh::SpiffeId, rules::request_authentication::ALWAYS_SPACE_DELIMITED};
 
 /// What is known of a connection that reaches a workload. IPv4 addresses may be written as IPv6 ones (`::ffff:`).
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +47,6 @@ pub struct TokenFacts<'a> {
     /// Claims that are lists of words with spaces between, besides those that always are.
     pub space_delimited: &'a [String],
 }
-
-/// Istio takes these for lists of words in every token.
-const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 
 impl<'a> RequestFacts<'a> {
     /// The path alone.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value};
 
 use super::outcome::Reason;
-use crate::rules::request_authentication::JwtRule;
+use crate::rules::request_authentication::{ALWAYS_SPACE_DELIMITED, JwtRule};
 
 /// Claims with a meaning of their own. One that is there and not of its type makes a token malformed.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Registered {
 /// Claims as policies read them: those that are texts with blanks between become lists.
 pub(super) fn for_policies(mut claims: Map<String, Value>, rule: &JwtRule) -> Map<String, Value> {
     let named = rule.space_delimited_claims.iter().map(String::as_str);
-    for name in SPACE_DELIMITED.into_iter().chain(named) {
+    for name in ALWAYS_SPACE_DELIMITED.into_iter().chain(named) {
         if let Some(Value::String(text)) = claims.get(name) {
             let words = text.split(' ').filter(|word| !word.is_empty()).map(Value::from).collect();
             claims.insert(name.to_owned(), Value::Array(words));
@@ -99,6 +99,3 @@ fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Reason> 
 
 /// How much the clocks of the issuer and of this node may differ: what Envoy allows.
 pub(super) const SKEW: Duration = Duration::from_secs(60);
-
-/// Istio takes these two so, whatever a rule says.
-const SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];

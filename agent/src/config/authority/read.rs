@@ -13,10 +13,10 @@ use super::{
     root::root_config,
 };
 use crate::config::{
-    KubernetesSource, LogFormat, Problem, Problems, level,
+    KubernetesSource, Problem, Problems, level,
     resolve::{
-        ABSOLUTE_PATH, ADDRESS, DURATION, absolute_path, duration, is_label, is_subdomain, required, single_document,
-        trust_domain,
+        ABSOLUTE_PATH, ADDRESS, DURATION, absolute_path, duration, is_label, is_subdomain, listen_address, log_format,
+        required, single_document, trust_domain,
     },
     yaml::{MapReader, Node, Report},
 };
@@ -166,10 +166,8 @@ fn server_name(text: &str) -> Option<String> {
 
 fn addresses(root: &MapReader<'_>, report: &Report<'_>, listen: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
     let (metrics, health) = (root.map_or_empty("metrics")?, root.map_or_empty("health")?);
-    let address =
-        |map: &MapReader<'_>, default| map.parsed("address", ADDRESS, |text| text.parse().ok()).unwrap_or(default);
-    let (metrics_address, health_address) =
-        (address(&metrics, defaults::METRICS_ADDRESS), address(&health, defaults::HEALTH_ADDRESS));
+    let metrics_address = listen_address(&metrics, defaults::METRICS_ADDRESS);
+    let health_address = listen_address(&health, defaults::HEALTH_ADDRESS);
     crate::config::conflicts::report_overlaps(
         report,
         &[
@@ -186,11 +184,7 @@ fn addresses(root: &MapReader<'_>, report: &Report<'_>, listen: SocketAddr) -> O
 fn log(root: &MapReader<'_>) -> Option<AuthorityLog> {
     let log = root.map_or_empty("log")?;
     let level = log.parsed("level", level::ALLOWED, level::checked);
-    let format = log.parsed("format", "text or json", |text| match text {
-        "text" => Some(LogFormat::Text),
-        "json" => Some(LogFormat::Json),
-        _ => None,
-    });
+    let format = log_format(&log);
     log.finish();
     Some(AuthorityLog {
         level: level.unwrap_or(defaults::LOG_LEVEL).to_owned(),

@@ -13,7 +13,7 @@ use super::{
     derived::seconds_until,
     gauge_value,
     instrument::{ByLabel, GaugeGuard, Instrument, MetricSpec, unset},
-    process::Gauges,
+    process::{Gauges, process_gauges},
 };
 use crate::observe::ObserveError;
 
@@ -182,14 +182,6 @@ impl AuthorityTable {
                 None => unset(gauge),
             }
         }
-        let gauges = Gauges {
-            cpu: &self.process_cpu,
-            resident: &self.process_resident,
-            virtual_memory: &self.process_virtual,
-            fds: &self.process_fds,
-            max_fds: &self.process_max_fds,
-            start: &self.process_start,
-        };
-        gauges.refresh();
+        process_gauges!(self).refresh();
     }
 }

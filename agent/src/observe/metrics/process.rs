@@ -21,17 +21,25 @@ pub(super) struct Gauges<'a> {
     pub(super) start: &'a Gauge,
 }
 
+/// The rows about the process, which each table has under the same names.
+macro_rules! process_gauges {
+    ($table:expr) => {
+        Gauges {
+            cpu: &$table.process_cpu,
+            resident: &$table.process_resident,
+            virtual_memory: &$table.process_virtual,
+            fds: &$table.process_fds,
+            max_fds: &$table.process_max_fds,
+            start: &$table.process_start,
+        }
+    };
+}
+
+pub(super) use process_gauges;
+
 impl Metrics {
     pub(super) fn refresh_process(&self) {
-        let gauges = Gauges {
-            cpu: &self.process_cpu,
-            resident: &self.process_resident,
-            virtual_memory: &self.process_virtual,
-            fds: &self.process_fds,
-            max_fds: &self.process_max_fds,
-            start: &self.process_start,
-        };
-        gauges.refresh();
+        process_gauges!(self).refresh();
     }
 }
 

@@ -22,6 +22,9 @@ pub use key_set::{KeyFailure, KeySet};
 pub use public_key::PublicKey;
 pub use rule::{ClaimToHeader, JwtHeader, JwtRule, KeySource};
 
+/// Claims that Istio takes for lists of words with blanks between in every token, whatever a rule says.
+pub const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
+
 /// `security.istio.io/v1` RequestAuthentication. A request with a token that no rule can verify is refused; one without a
 /// token is not, unless an AuthorizationPolicy demands one.
 ///

@@ -1,24 +1,21 @@
 //! An AuthorizationPolicy comes into force while everything runs: the client is refused, and the log says by which rule.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::Value;
 
-use super::super::agents::Mark;
 use super::super::app::Call;
-use super::super::cast::{Cast, NAMESPACE, SERVICE_PORT};
+use super::super::cast::{Cast, IN_FORCE_WITHIN, NAMESPACE, SERVICE_PORT};
 use super::super::story::Story;
-
-/// What is promised is a second.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("policy", "An AuthorizationPolicy refuses the client, by name");
     let identity = cast.client.identity();
     let principal = identity.trim_start_matches("spiffe://");
-    cast.bed.objects().put(&policy(principal))?;
-    let (refused, line, took) = until_refused(cast)?;
+    cast.put_documents("access", &policy(principal))?;
+    let service = cast.service.at(SERVICE_PORT);
+    let (refused, line, took) = cast.until_refused(&cast.client, service, is_failed)?;
     cast.bed.objects().remove("ConfigMap", NAMESPACE, "access")?;
     let again = until_answered(cast)?;
 
@@ -39,8 +36,8 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     Ok(())
 }
 
-fn policy(principal: &str) -> Value {
-    let document = format!(
+fn policy(principal: &str) -> String {
+    format!(
         "apiVersion: security.istio.io/v1\n\
          kind: AuthorizationPolicy\n\
          metadata: {{name: no-client}}\n\
@@ -49,29 +46,11 @@ fn policy(principal: &str) -> Value {
          \x20 action: DENY\n\
          \x20 rules:\n\
          \x20 - from: [{{source: {{principals: [{principal}]}}}}]\n"
-    );
-    json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "access", "namespace": NAMESPACE, "labels": {"heddle.io/config": "true"}},
-        "data": {"access.yaml": document},
-    })
+    )
 }
 
-/// Calls until one is refused; gives it with the log line about it and how long it took.
-fn until_refused(cast: &Cast<'_>) -> Result<(Call, Value, Duration)> {
-    let begin = Instant::now();
-    loop {
-        let mark = Mark::now();
-        let call = cast.call_once(&cast.client, cast.service.at(SERVICE_PORT), "/")?;
-        let took = begin.elapsed();
-        if call.answer.is_none() {
-            let line = cast.agent_b.logged_since(&mark, "refused connection", |line| {
-                line["direction"] == "inbound" && line["flag"] != "-"
-            })?;
-            return Ok((call, line, took));
-        }
-        ensure!(took < IN_FORCE_WITHIN, "the policy is not in force after {took:?}");
-    }
+fn is_failed(line: &Value) -> bool {
+    line["direction"] == "inbound" && line["flag"] != "-"
 }
 
 fn until_answered(cast: &Cast<'_>) -> Result<Call> {

@@ -1,18 +1,15 @@
 //! A PeerAuthentication makes the namespace STRICT while everything runs: plaintext from outside the mesh is refused, the
 //! mesh goes on.
 
-use std::time::{Duration, Instant};
-
-use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::Value;
 
 use super::super::agents::Mark;
-use super::super::app::Call;
-use super::super::cast::{Cast, NAMESPACE, POD_PORT, SERVICE_PORT};
+use super::super::cast::{Cast, POD_PORT, SERVICE_PORT};
 use super::super::story::Story;
 
-/// What is promised is a second.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
+const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default}\n\
+                      spec: {mtls: {mode: STRICT}}\n";
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("strict", "STRICT: plaintext from outside is refused");
@@ -20,8 +17,8 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     let mark = Mark::now();
     let admitted = cast.call_once(&cast.outsider, pod, "/")?;
     let before = cast.agent_b.logged_since(&mark, "connection of the outsider", is_of_outsider)?;
-    cast.bed.objects().put(&strict())?;
-    let (refused, after, took) = until_refused(cast)?;
+    cast.put_documents("strict", STRICT)?;
+    let (refused, after, took) = cast.until_refused(&cast.outsider, pod, is_of_outsider)?;
     let calls = cast.call(&cast.client, cast.service.at(SERVICE_PORT), "/", 4)?;
 
     story.fact("PERMISSIVE", &format!("outsider: {}", admitted.outcome()));
@@ -50,31 +47,6 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
 
 fn is_of_outsider(line: &Value) -> bool {
     line["direction"] == "inbound" && line["source_identity"].is_null()
-}
-
-fn strict() -> Value {
-    let document = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default}\n\
-                    spec: {mtls: {mode: STRICT}}\n";
-    json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {"name": "strict", "namespace": NAMESPACE, "labels": {"heddle.io/config": "true"}},
-        "data": {"strict.yaml": document},
-    })
-}
-
-/// Calls until one is refused; gives it with the log line about it and how long it took.
-fn until_refused(cast: &Cast<'_>) -> Result<(Call, Value, Duration)> {
-    let begin = Instant::now();
-    loop {
-        let mark = Mark::now();
-        let call = cast.call_once(&cast.outsider, cast.servers[0].at(POD_PORT), "/")?;
-        let took = begin.elapsed();
-        if call.answer.is_none() {
-            let line = cast.agent_b.logged_since(&mark, "connection of the outsider", is_of_outsider)?;
-            return Ok((call, line, took));
-        }
-        ensure!(took < IN_FORCE_WITHIN, "the mode is not in force after {took:?}");
-    }
 }
 
 fn text(value: &Value) -> &str {

@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{FetchError, FetchKeys, KeyLocation, KeyStore, KnownKeys, PublishedKeys};
 use crate::{
-    mesh::{MeshState, Rules},
+    mesh::{FollowedRules, MeshState, Rules},
     observe::{KeyFetchResult, Observer},
     rules::{Spec, request_authentication::KeySet},
 };
@@ -60,22 +60,16 @@ impl KeyRefresh {
     }
 
     /// Follows the documents in force, until the mesh ends.
-    pub async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
-        let mut rules = mesh.borrow_and_update().snapshot.rules().clone();
-        self.want(&wanted(&rules));
+    pub async fn run(mut self, mesh: watch::Receiver<MeshState>) {
+        let mut rules = FollowedRules::of(mesh);
+        self.want(&wanted(rules.get()));
         loop {
             let due = self.fetch_what_is_due();
             tokio::select! {
-                changed = mesh.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let now = mesh.borrow_and_update().snapshot.rules().clone();
-                    if !now.ptr_eq(&rules) {
-                        self.want(&wanted(&now));
-                    }
-                    rules = now;
-                }
+                rules = rules.changed() => match rules {
+                    Some(rules) => self.want(&wanted(rules)),
+                    None => return,
+                },
                 Some((location, result)) = self.fetches.next() => self.settle(&location, result),
                 Some(location) = self.wished.recv() => self.hurry(&location),
                 () = sleep_until(due) => {}
