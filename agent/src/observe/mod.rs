@@ -10,6 +10,7 @@ mod open;
 mod outcome;
 mod process_log;
 mod record;
+mod request;
 mod root_name;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub use metrics::{
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
 pub use record::ConnectionRecord;
+pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual

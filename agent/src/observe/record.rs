@@ -89,6 +89,13 @@ impl ConnectionRecord {
         Arc::clone(&open.counts)
     }
 
+    /// It carries requests, each of which is told by itself: the connection is not.
+    pub fn is_http(mut self) {
+        if self.story.take().is_some() {
+            self.observer.inner.metrics.open_connections.dec();
+        }
+    }
+
     /// The connection ended.
     pub fn finish(mut self, result: Result<(), Failure>) {
         self.conclude(result.err());
