@@ -84,7 +84,7 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
     let mut words = Words::new(Wire::Tcp(stream));
     let result = match Box::pin(connection.begin(&mut words, &mut record)).await {
         Ok(Carries::Requests(version)) => {
-            record.is_http();
+            let _open = record.is_http();
             return connection.requests(words.into_wire(), version).await;
         }
         Ok(Carries::Bytes(opened)) => {

@@ -129,7 +129,7 @@ impl Inbound<'_> {
         let client = words.into_wire();
         let result = match spoken {
             Ok(Spoken::Http(version)) => {
-                record.is_http();
+                let _open = record.is_http();
                 return self.requests(client, application, version, approach, admission).await;
             }
             Ok(Spoken::Tls(_) | Spoken::Bytes) => {

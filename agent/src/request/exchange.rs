@@ -147,8 +147,8 @@ pub(super) fn with_version(mut response: Response<AnswerBody>, version: Version)
 }
 
 /// The host that a request is for, as it says.
-pub(super) fn host(parts: &Parts) -> String {
+pub(super) fn host(parts: &Parts) -> &str {
     let of_header = || parts.headers.get(header::HOST)?.to_str().ok();
     let host = parts.uri.authority().map(http::uri::Authority::as_str).or_else(of_header);
-    host.unwrap_or_default().to_owned()
+    host.unwrap_or_default()
 }

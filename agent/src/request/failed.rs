@@ -69,9 +69,9 @@ impl RequestFailed {
     pub fn flag(&self) -> ResponseFlag {
         use ResponseFlag as Flag;
         match self {
-            Self::Head(_) | Self::Target(_) => Flag::DownstreamClosed,
+            Self::Head(_) | Self::Target(_) => Flag::DownstreamProtocolError,
             Self::Port(_) | Self::Rule(_) => Flag::NoRoute,
-            Self::Token(_) | Self::Denied(_) => Flag::Denied,
+            Self::Token(_) | Self::Denied(_) => Flag::RequestDenied,
             Self::Balance(_) => Flag::NoHealthyUpstream,
             Self::Connect(error) => match error.as_ref() {
                 PoolError::Connect(error) => connect_flag(error),

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{
     body::AnswerBody,
-    exchange::{ending, grpc_status_in, is_grpc, passed_on, protocol, refuse, switched, with_version},
+    exchange::{ending, grpc_status_in, host, is_grpc, passed_on, protocol, refuse, switched, with_version},
     failed::RequestFailed,
     upgrade,
 };
@@ -114,8 +114,8 @@ impl Inbound {
             original_dst: *to,
             protocol: protocol(parts, is_grpc),
             method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
-            host: super::exchange::host(parts),
+            path: parts.uri.path(),
+            host: host(parts),
         });
         let identity = Some(workload.identity.clone());
         record.set_server(Party { address: *to, workload: Some(Arc::clone(workload)), identity });

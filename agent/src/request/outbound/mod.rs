@@ -93,7 +93,7 @@ impl Outbound {
             original_dst: self.original_dst,
             protocol: protocol(parts, is_grpc),
             method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
+            path: parts.uri.path(),
             host: host(parts),
         })
     }
@@ -131,7 +131,7 @@ impl Outbound {
             route::http::Decision::NoRule => return Err(route::http::Failure::NoRule.into()),
             route::http::Decision::Rule(matched) => matched,
         };
-        record.set_route(format!("{} rules[{}]", matched.route(), matched.rule()));
+        record.set_route(format_args!("{} rules[{}]", matched.route(), matched.rule()));
         let scene = route::http::Scene { snapshot, dialled: port, draw: Draw(fastrand::u64(..)) };
         match matched.outcome(&scene, &request) {
             route::http::Outcome::Forward(forward) => Ok(Planned::Forward(Plan::of_rule(&matched, forward, &target))),
