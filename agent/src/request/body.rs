@@ -41,7 +41,7 @@ pub enum BodyEnd {
 }
 
 /// What is done once an answer has ended.
-pub type Ending = Box<dyn FnOnce(BodyEnd) + Send>;
+pub(super) type Ending = Box<dyn FnOnce(BodyEnd) + Send>;
 
 /// The body of an answer.
 pub struct AnswerBody(Kind);
@@ -66,7 +66,7 @@ impl AnswerBody {
     }
 
     /// A server's body. It breaks off at the deadline. `ending` is called exactly once.
-    pub fn streamed(source: Incoming, bytes: Arc<ByteCounts>, deadline: Option<Instant>, ending: Ending) -> Self {
+    pub(super) fn streamed(source: Incoming, bytes: Arc<ByteCounts>, deadline: Option<Instant>, ending: Ending) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         Self(Kind::Streamed(Box::new(Streamed { source, bytes, deadline, ending: Some(ending) })))
     }

@@ -39,7 +39,7 @@ pub(super) async fn pass(client: OnUpgrade, server: OnUpgrade, bytes: &Arc<ByteC
 
 /// Why bytes stopped to pass.
 #[derive(Debug, thiserror::Error)]
-pub enum PassError {
+pub(super) enum PassError {
     /// A side ended before it had switched.
     #[error("switch protocols: {0}")]
     Upgrade(hyper::Error),

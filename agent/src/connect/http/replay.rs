@@ -93,6 +93,7 @@ impl Replay {
         let empty = shared.ended && shared.state == BodyState::Untouched;
         RequestBody {
             shared: Some(Arc::clone(&self.shared)).filter(|_| !empty),
+            whole: None,
             bytes: Arc::clone(&self.bytes),
             // A body that is not kept cannot be had again: no turn is the first.
             turn: if shared.state == BodyState::TooLong { 0 } else { shared.turn },
@@ -122,6 +123,8 @@ impl Replay {
 #[derive(Debug)]
 pub struct RequestBody {
     shared: Option<Arc<Mutex<Shared>>>,
+    /// All of it, where it is no client's.
+    whole: Option<Bytes>,
     bytes: Arc<ByteCounts>,
     turn: u32,
     place: Place,
@@ -138,9 +141,11 @@ struct Place {
 }
 
 impl RequestBody {
-    /// Of a request without one.
-    pub fn empty() -> Self {
-        Self { shared: None, bytes: Arc::default(), turn: 0, place: Place::default(), size: SizeHint::with_exact(0) }
+    /// Of a copy.
+    pub fn copy(body: Bytes) -> Self {
+        let size = SizeHint::with_exact(body.len() as u64);
+        let whole = Some(body).filter(|body| !body.is_empty());
+        Self { shared: None, whole, bytes: Arc::default(), turn: 0, place: Place::default(), size }
     }
 }
 
@@ -205,7 +210,7 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(shared) = &this.shared else { return Poll::Ready(None) };
+        let Some(shared) = &this.shared else { return Poll::Ready(this.whole.take().map(|body| Ok(Frame::data(body)))) };
         let mut shared = shared.lock();
         if shared.turn != this.turn {
             return Poll::Ready(Some(Err(BodyError::GivenUp)));
@@ -222,7 +227,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        let Some(shared) = &self.shared else { return true };
+        let Some(shared) = &self.shared else { return self.whole.is_none() };
         let shared = shared.lock();
         shared.turn == self.turn && shared.is_over(self.place)
     }

@@ -51,6 +51,8 @@ where
         HttpVersion::Http1 => {
             let mut builder = http1::Builder::new();
             // hyper takes nothing below 8 KiB for its buffer.
+            // Heads are the server's as it wrote them.
+            builder.auto_date_header(false);
             builder.half_close(true).max_buf_size(head.max(8 * 1024)).max_header_size(head).max_headers(MAX_HEADERS);
             let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
             tokio::pin!(connection);
@@ -64,6 +66,7 @@ where
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder
                 .timer(TokioTimer::new())
+                .auto_date_header(false)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_concurrent_streams(limits.max_streams)

@@ -3,6 +3,7 @@
 //! Each request reads one snapshot. The address that was dialled chooses the routes, never the `Host`; what a rule changes
 //! is changed once, and every try of the request gets the same.
 
+mod mirrors;
 mod plan;
 mod tries;
 
@@ -42,6 +43,7 @@ pub struct Outbound {
 }
 
 /// A request as it is forwarded: what it is, apart from its body.
+#[derive(Clone)]
 struct Asked {
     parts: http::request::Parts,
     /// The host, with a port where it has one; empty for HTTP/1.0 without.
@@ -61,6 +63,8 @@ impl Outbound {
         let (version, is_grpc) = (parts.version, is_grpc(&parts));
         let mut record = self.record(&source, &parts, is_grpc);
         let authority = match head::normalize_request(&mut parts) {
+            // HTTP/1.0 needs no host, and the server is spoken to in a version that does.
+            Ok(authority) if authority.is_empty() => self.original_dst.to_string(),
             Ok(authority) => authority,
             Err(bad) => return with_version(refuse(&bad.into(), is_grpc, record), version),
         };

@@ -6,7 +6,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Asked, Outbound, plan::Plan};
+use super::{Asked, Outbound, mirrors::Copies, plan::Plan};
 use crate::{
     balance::{self, Answered, Ask, Candidate, Lease as EndpointLease, TryResult, Way},
     connect::{
@@ -23,15 +23,13 @@ use crate::{
         failed::RequestFailed,
         upgrade,
     },
-    route::Route,
+    route::{Route, http::RequestEdits},
 };
 
 /// More tries than this are no help to anyone.
 const MOST_TRIES: u32 = 10;
 /// Pause before another try, where nobody says another.
 const BACKOFF: Duration = Duration::from_millis(25);
-/// Bytes of a body that are kept for another try.
-const REPLAY_LIMIT: usize = 64 * 1024;
 
 /// Sends one request on.
 pub(super) struct Forwarding<'a> {
@@ -68,8 +66,13 @@ impl Forwarding<'_> {
         let (is_grpc, is_connect) = (asked.is_grpc, asked.parts.method == Method::CONNECT);
         let client_half = upgrade::client_half(&mut asked.parts).filter(|_| head::is_upgrade(&asked.parts));
         let deadline = plan.request_timeout().map(|timeout| (Instant::now() + timeout, timeout));
-        let replay = Replay::new(body, REPLAY_LIMIT, record.bytes());
-        let mut response = match self.tries(asked, &plan, &replay, deadline, &mut record).await {
+        let is_kept = plan.retry.is_some() || !plan.mirrors.is_empty();
+        let keep = if is_kept { self.at.thread.node.http.replay_bytes } else { 0 };
+        let replay = Replay::new(body, keep, record.bytes());
+        let copies = Copies::prepare(self, &asked, &plan.mirrors, &plan.target);
+        let result = self.tries(asked, &plan, &replay, deadline, &mut record).await;
+        copies.send(|| replay.whole());
+        let mut response = match result {
             Ok(answer) => match client_half.filter(|_| upgrade::is_agreed(is_connect, &answer.response)) {
                 Some(client_half) => {
                     let Answer { response, connection, endpoint } = answer;
@@ -92,7 +95,7 @@ impl Forwarding<'_> {
         record: &mut RequestRecord,
     ) -> Result<Answer, RequestFailed> {
         let version = version(&asked);
-        self.prepare(&mut asked, plan, version);
+        asked.prepare(&plan.request, &plan.target, version);
         let give_up = Instant::now() + ABSENT_AGENT;
         let mut excluded = Vec::new();
         let mut tries = 0;
@@ -144,19 +147,6 @@ impl Forwarding<'_> {
                 tokio::time::sleep(pause).await;
                 Ok(())
             }
-        }
-    }
-
-    /// Makes the head that every endpoint gets.
-    fn prepare(&self, asked: &mut Asked, plan: &Plan<'_>, version: HttpVersion) {
-        let is_upgrade = head::is_upgrade(&asked.parts);
-        head::remove_hop_by_hop(&mut asked.parts.headers, is_upgrade);
-        asked.parts.headers.remove(http::header::EXPECT);
-        plan.request.apply(&mut asked.parts.headers);
-        let authority = plan.request.authority().unwrap_or(&asked.authority).to_owned();
-        match version {
-            HttpVersion::Http1 => head::to_http1(&mut asked.parts, &authority, &plan.target),
-            HttpVersion::Http2 => head::to_http2(&mut asked.parts, &authority, &plan.target),
         }
     }
 
@@ -243,7 +233,7 @@ impl Forwarding<'_> {
         }
     }
 
-    fn key(&self, candidate: &Candidate, version: HttpVersion) -> PoolKey {
+    pub(super) fn key(&self, candidate: &Candidate, version: HttpVersion) -> PoolKey {
         let expected = match &candidate.way {
             Way::Tunnel(identity) => Some(identity.clone()),
             Way::Plain(_) => None,
@@ -253,7 +243,7 @@ impl Forwarding<'_> {
     }
 
     /// Opens the way, by itself: others may wait for it too.
-    fn open(&self, candidate: Candidate) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
+    pub(super) fn open(&self, candidate: Candidate) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
         let (thread, pod) = (Arc::clone(&self.at.thread), Arc::clone(&self.at.pod));
         let source = Arc::clone(self.source);
         let headers = ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
@@ -268,8 +258,23 @@ impl Forwarding<'_> {
     }
 }
 
+impl Asked {
+    /// Makes the head that an endpoint gets.
+    pub(super) fn prepare(&mut self, edits: &RequestEdits<'_>, target: &str, version: HttpVersion) {
+        let is_upgrade = head::is_upgrade(&self.parts);
+        head::remove_hop_by_hop(&mut self.parts.headers, is_upgrade);
+        self.parts.headers.remove(http::header::EXPECT);
+        edits.apply(&mut self.parts.headers);
+        let authority = edits.authority().unwrap_or(&self.authority).to_owned();
+        match version {
+            HttpVersion::Http1 => head::to_http1(&mut self.parts, &authority, target),
+            HttpVersion::Http2 => head::to_http2(&mut self.parts, &authority, target),
+        }
+    }
+}
+
 /// The version in which the server is spoken to.
-fn version(asked: &Asked) -> HttpVersion {
+pub(super) fn version(asked: &Asked) -> HttpVersion {
     match asked.version {
         Version::HTTP_2 => HttpVersion::Http2,
         _ => HttpVersion::Http1,
