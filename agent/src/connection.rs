@@ -29,7 +29,7 @@ use crate::{
     failure::Failed,
     mesh::{Snapshot, SpiffeId, Workload},
     node::{DataThread, OpenConnection},
-    observe::{BypassReason, ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter},
+    observe::{BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter},
     request,
     route::{self, Route, streams},
 };
@@ -122,31 +122,36 @@ impl Outbound<'_> {
     /// way is being opened while the client is silent, and whoever speaks first decides.
     async fn begin(&self, words: &mut Words, record: &mut ConnectionRecord) -> Result<Carries, Failed> {
         let node = &self.thread.node;
+        let began = Instant::now();
         let (expected, key) = Expected::of(&self.snapshot, &self.source, self.original_dst, &node.learned);
-        let spoken = match expected {
-            Expected::Bytes => Spoken::Bytes,
-            Expected::ServerName | Expected::Http => words.heard().await.map_err(silent)?,
-            Expected::HttpAsBefore => words.heard_or_silence(node.http.detection_timeout).await.map_err(silent)?,
+        let (spoken, how) = match expected {
+            Expected::Bytes => (Spoken::Bytes, DetectedBy::Declared),
+            Expected::ServerName | Expected::Http => (words.heard().await.map_err(silent)?, DetectedBy::Declared),
+            Expected::HttpAsBefore => {
+                let spoken = words.heard_or_silence(node.http.detection_timeout).await.map_err(silent)?;
+                (spoken, DetectedBy::Learned)
+            }
             Expected::Unknown => {
                 let mut opening = Box::pin(self.open_patiently(record, None));
                 let spoken = tokio::select! {
                     biased;
                     spoken = words.heard() => spoken.map_err(silent)?,
-                    opened = &mut opening => return self.first_to_speak(words, opened?, key).await,
+                    opened = &mut opening => return self.first_to_speak(words, opened?, key, began).await,
                 };
-                match spoken {
-                    Spoken::Http(version) => return Ok(self.requests_found(version, key)),
-                    Spoken::Tls(_) | Spoken::Bytes => return Ok(Carries::Bytes(Box::new(opening.await?))),
-                }
+                self.detected(DetectedBy::Sniffed, &spoken, began);
+                return match spoken {
+                    Spoken::Http(version) => Ok(self.requests_found(version, key)),
+                    Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(opening.await?))),
+                };
             }
         };
+        self.detected(how, &spoken, began);
         let server_name = match spoken {
             Spoken::Http(version) => return Ok(self.requests_found(version, key)),
             Spoken::Tls(name) => name,
             Spoken::Bytes => None,
         };
-        let opened = self.open_patiently(record, server_name.as_deref()).await?;
-        Ok(Carries::Bytes(Box::new(opened)))
+        Ok(Carries::Bytes(Box::new(self.open_patiently(record, server_name.as_deref()).await?)))
     }
 
     /// The way is open and the client silent: it speaks, the server does, or neither for so long that it is no HTTP.
@@ -155,16 +160,27 @@ impl Outbound<'_> {
         words: &mut Words,
         mut opened: Opened,
         key: Option<speech::Key>,
+        began: Instant,
     ) -> Result<Carries, Failed> {
-        tokio::select! {
+        let (spoken, how) = tokio::select! {
             biased;
-            spoken = words.heard() => if let Spoken::Http(version) = spoken.map_err(silent)? {
-                return Ok(self.requests_found(version, key));
-            },
-            first = opened.wire.first_bytes() => first.map_err(|source| RelayError::Broken { side: Side::Server, source })?,
-            () = sleep(self.thread.node.http.detection_timeout) => {}
+            spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
+            first = opened.wire.first_bytes() => {
+                first.map_err(|source| RelayError::Broken { side: Side::Server, source })?;
+                (Spoken::Bytes, DetectedBy::ServerFirst)
+            }
+            () = sleep(self.thread.node.http.detection_timeout) => (Spoken::Bytes, DetectedBy::Timeout),
+        };
+        self.detected(how, &spoken, began);
+        match spoken {
+            Spoken::Http(version) => Ok(self.requests_found(version, key)),
+            Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(opened))),
         }
-        Ok(Carries::Bytes(Box::new(opened)))
+    }
+
+    fn detected(&self, how: DetectedBy, spoken: &Spoken, began: Instant) {
+        let metrics = self.thread.node.observer.metrics();
+        metrics.protocol_detected(Reporter::Source, how, spoken.protocol(), began.elapsed());
     }
 
     fn requests_found(&self, version: HttpVersion, key: Option<speech::Key>) -> Carries {
@@ -178,7 +194,8 @@ impl Outbound<'_> {
     async fn requests(self, stream: Wire, version: HttpVersion) {
         let node = &self.thread.node;
         let (thread, pod) = (Arc::clone(self.thread), Arc::clone(self.pod));
-        let requests = Arc::new(request::Outbound { thread, pod, client: self.client, original_dst: self.original_dst });
+        let requests =
+            Arc::new(request::Outbound { thread, pod, client: self.client, original_dst: self.original_dst });
         let answer = move |request| Arc::clone(&requests).answer(request);
         if let Err(error) = http::serve(stream, version, node.http, node.draining.clone(), answer).await {
             debug!(client = %self.client, %error, "a connection with requests ended");

@@ -13,11 +13,7 @@ use crate::{
     },
     identify::HandshakeError,
     observe::{Failure, Observer, PolicyEffect, ResponseFlag},
-    route::{
-        NoRoute,
-        backend::Unresolved,
-        streams::StreamFailure,
-    },
+    route::{NoRoute, backend::Unresolved, streams::StreamFailure},
 };
 
 /// Why a connection did not come to a good end: one variant for each step.

@@ -1,8 +1,15 @@
 //! Stand-in until the branch `balance` lands.
 #![expect(missing_docs, reason = "stand-in")]
 use super::{Answered, NoEndpoint, random};
-use crate::{mesh::ServicePort, rules::destination_rule::{LoadBalancer, OutlierDetection}};
-use std::{net::{IpAddr, SocketAddr}, sync::Arc, time::Instant};
+use crate::{
+    mesh::ServicePort,
+    rules::destination_rule::{LoadBalancer, OutlierDetection},
+};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 #[derive(Default)]
 pub struct Balancer;
 pub struct Ask<'a> {
@@ -24,6 +31,8 @@ impl Balancer {
     }
 }
 impl Lease {
-    pub fn address(&self) -> SocketAddr { self.0 }
+    pub fn address(&self) -> SocketAddr {
+        self.0
+    }
     pub fn responded(&self, _: Answered) {}
 }

@@ -4,8 +4,8 @@ mod application;
 pub mod http;
 mod open;
 mod relay;
-mod wire;
 pub mod tunnel;
+mod wire;
 
 pub use application::{ApplicationError, dial_application};
 pub use open::{ConnectError, Opened, Opener};

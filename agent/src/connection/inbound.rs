@@ -9,7 +9,7 @@ use std::{
 };
 
 use heddle_common::HBONE_PORT;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tracing::debug;
 
 use super::{
@@ -30,18 +30,14 @@ use crate::{
     mesh::{Mode, Snapshot, Workload},
     node::{DataThread, Node},
     observe::{
-        BypassReason, ConnectionRecord, ConnectionStart, Failure, Party, RefusedReason, Reporter, Side, Transport,
+        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter, Side,
+        Transport,
     },
     request,
 };
 
 /// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
-pub(super) async fn plaintext(
-    stream: TcpStream,
-    client: SocketAddr,
-    pod: &Arc<EnrolledPod>,
-    thread: &Arc<DataThread>,
-) {
+pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
     let node = &thread.node;
     let Some(original_dst) = dialled(&stream).filter(|address| !address.ip().is_loopback()) else {
         node.observer.metrics().refused(RefusedReason::UnknownDestination);
@@ -140,9 +136,8 @@ impl Inbound<'_> {
                 match node.authorize(&snapshot, &workload, self.facts(), &mut record) {
                     Ok(permitted) => {
                         let bytes = record.opened();
-                        let relayed = async {
-                            relay(client, Wire::Tcp(application), &bytes).await.map_err(Failed::from)
-                        };
+                        let relayed =
+                            async { relay(client, Wire::Tcp(application), &bytes).await.map_err(Failed::from) };
                         let result = admission.unless_withdrawn(relayed).await;
                         drop(permitted);
                         result
@@ -163,17 +158,21 @@ impl Inbound<'_> {
 
     /// What the client speaks, once it does; bytes where the application speaks first.
     async fn first_to_speak(&self, words: &mut Words, application: &TcpStream) -> Result<Spoken, Failed> {
-        if self.pod.workload.is_opaque(self.to.port()) {
-            return Ok(Spoken::Bytes);
-        }
-        tokio::select! {
-            biased;
-            spoken = words.heard() => spoken.map_err(silent),
-            readable = application.readable() => match readable {
-                Ok(()) => Ok(Spoken::Bytes),
-                Err(source) => Err(RelayError::Broken { side: End::Server, source }.into()),
+        let began = Instant::now();
+        let (spoken, how) = match self.pod.workload.is_opaque(self.to.port()) {
+            true => (Spoken::Bytes, DetectedBy::Declared),
+            false => tokio::select! {
+                biased;
+                spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
+                readable = application.readable() => {
+                    readable.map_err(|source| RelayError::Broken { side: End::Server, source })?;
+                    (Spoken::Bytes, DetectedBy::ServerFirst)
+                }
             },
-        }
+        };
+        let metrics = self.thread.node.observer.metrics();
+        metrics.protocol_detected(Reporter::Destination, how, spoken.protocol(), began.elapsed());
+        Ok(spoken)
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -190,15 +189,19 @@ impl Inbound<'_> {
         mut admission: Admission,
     ) {
         let node = &self.thread.node;
-        let requests = request::Inbound::new(request::InboundFacts {
-            thread: Arc::clone(self.thread),
-            pod: Arc::clone(self.pod),
-            peer: self.peer.cloned(),
-            client: self.client,
-            to: self.to,
-            transport: self.transport,
-            approach,
-        }, application, version);
+        let requests = request::Inbound::new(
+            request::InboundFacts {
+                thread: Arc::clone(self.thread),
+                pod: Arc::clone(self.pod),
+                peer: self.peer.cloned(),
+                client: self.client,
+                to: self.to,
+                transport: self.transport,
+                approach,
+            },
+            application,
+            version,
+        );
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = async {
             let served = http::serve(client, version, node.http, node.draining.clone(), answer).await;
@@ -347,4 +350,3 @@ fn server(workload: &Arc<Workload>, address: SocketAddr) -> Party {
     // This node runs the pod, and the kernel delivered the connection inside its namespace.
     Party { address, workload: Some(Arc::clone(workload)), identity: Some(workload.identity.clone()) }
 }
-

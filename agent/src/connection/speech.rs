@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     connect::{Wire, http::HttpVersion},
     mesh::{Destination, RouteKind, ServiceName, Snapshot, Workload},
+    observe::DetectedProtocol,
     route::protocol::{Declared, Learned, Sniffed, sniff},
 };
 
@@ -84,6 +85,18 @@ pub(super) enum Spoken {
     Tls(Option<String>),
     /// Something else, or nothing at all.
     Bytes,
+}
+
+impl Spoken {
+    /// As metrics have it.
+    pub(super) fn protocol(&self) -> DetectedProtocol {
+        match self {
+            Self::Http(HttpVersion::Http1) => DetectedProtocol::Http1,
+            Self::Http(HttpVersion::Http2) => DetectedProtocol::Http2,
+            Self::Tls(_) => DetectedProtocol::Tls,
+            Self::Bytes => DetectedProtocol::Tcp,
+        }
+    }
 }
 
 /// A client's stream, of which nothing is read yet.

@@ -66,7 +66,12 @@ impl AnswerBody {
     }
 
     /// A server's body. It breaks off at the deadline. `ending` is called exactly once.
-    pub(super) fn streamed(source: Incoming, bytes: Arc<ByteCounts>, deadline: Option<Instant>, ending: Ending) -> Self {
+    pub(super) fn streamed(
+        source: Incoming,
+        bytes: Arc<ByteCounts>,
+        deadline: Option<Instant>,
+        ending: Ending,
+    ) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         Self(Kind::Streamed(Box::new(Streamed { source, bytes, deadline, ending: Some(ending) })))
     }

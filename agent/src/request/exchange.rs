@@ -33,8 +33,12 @@ pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
 
 /// The answer to a request that failed, which is also its end.
 pub(super) fn refuse(failed: &RequestFailed, is_grpc: bool, mut record: RequestRecord) -> Response<AnswerBody> {
-    let response = own_answer(failed.status(), &failed.advice(), is_grpc.then(|| grpc_status(failed)));
+    let grpc = is_grpc.then(|| grpc_status(failed));
+    let response = own_answer(failed.status(), &failed.advice(), grpc);
     record.responded(response.status());
+    if let Some(grpc) = grpc {
+        record.grpc_status(grpc.code().into());
+    }
     record.finish(Err(failed.failure()));
     response
 }

@@ -75,7 +75,9 @@ impl RequestFailed {
             Self::Balance(_) => Flag::NoHealthyUpstream,
             Self::Connect(error) => match error.as_ref() {
                 PoolError::Connect(error) => connect_flag(error),
-                PoolError::Application(ApplicationError::Connect { .. }) | PoolError::Http { .. } => Flag::ConnectFailure,
+                PoolError::Application(ApplicationError::Connect { .. }) | PoolError::Http { .. } => {
+                    Flag::ConnectFailure
+                }
                 PoolError::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
             },
             Self::Send(_) => Flag::UpstreamReset,
@@ -89,7 +91,9 @@ impl RequestFailed {
         match self {
             Self::Head(_) | Self::Target(_) => self.to_string(),
             Self::Rule(route::http::Failure::NoRule) => "no route matches this request".to_owned(),
-            Self::Rule(_) | Self::Port(_) => "the route leads nowhere; its owner finds the reason in the access log".to_owned(),
+            Self::Rule(_) | Self::Port(_) => {
+                "the route leads nowhere; its owner finds the reason in the access log".to_owned()
+            }
             Self::Token(_) => "the token is not accepted".to_owned(),
             Self::Denied(_) => "access denied by policy".to_owned(),
             Self::Balance(_) => "no endpoint is ready".to_owned(),

@@ -13,6 +13,13 @@ pub struct HttpLimits {
 }
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { request_header_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(90), max_header_bytes: 65536, max_streams: 100, replay_bytes: 65536, detection_timeout: Duration::from_millis(100) }
+        Self {
+            request_header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(90),
+            max_header_bytes: 65536,
+            max_streams: 100,
+            replay_bytes: 65536,
+            detection_timeout: Duration::from_millis(100),
+        }
     }
 }

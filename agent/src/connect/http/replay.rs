@@ -210,7 +210,9 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(shared) = &this.shared else { return Poll::Ready(this.whole.take().map(|body| Ok(Frame::data(body)))) };
+        let Some(shared) = &this.shared else {
+            return Poll::Ready(this.whole.take().map(|body| Ok(Frame::data(body))));
+        };
         let mut shared = shared.lock();
         if shared.turn != this.turn {
             return Poll::Ready(Some(Err(BodyError::GivenUp)));

@@ -12,10 +12,19 @@ use crate::{
         token::{self, Outcome},
     },
     mesh::{Snapshot, Workload},
-    observe::{PolicyEffect, RequestRecord},
+    observe::{PolicyEffect, RequestRecord, TokenResult},
     request::failed::RequestFailed,
     target::RequestTarget,
 };
+
+/// What looking for a token came to, as metrics have it.
+fn result(outcome: &Outcome) -> TokenResult {
+    match outcome {
+        Outcome::NoToken => TokenResult::None,
+        Outcome::Verified(_) => TokenResult::Verified,
+        Outcome::Refused(refusal) => refusal.reason().into(),
+    }
+}
 
 impl Inbound {
     /// Decides over a request, and makes of its headers what the application may believe.
@@ -35,6 +44,7 @@ impl Inbound {
                 let carrier = token::Request { headers: &parts.headers, target: &parts.uri, at: SystemTime::now() };
                 let outcome = token::authenticate(&rules, &carrier, &node.token_keys.load());
                 node.token_keys.learn_from(&outcome);
+                node.observer.metrics().token_looked_at(result(&outcome));
                 outcome
             }
         };

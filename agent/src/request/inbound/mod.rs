@@ -23,7 +23,9 @@ use crate::{
     capture::EnrolledPod,
     connect::{
         Wire, dial_application,
-        http::{BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, WayFacts, head},
+        http::{
+            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, WayFacts, head,
+        },
     },
     identify::VerifiedPeer,
     mesh::{Snapshot, Workload},

@@ -125,7 +125,9 @@ impl Outbound {
         };
         let port = match &route {
             route::Route::Service(port) => port,
-            route::Route::Workload(..) | route::Route::External(..) => return Ok(Planned::Forward(Plan::to(route, &target))),
+            route::Route::Workload(..) | route::Route::External(..) => {
+                return Ok(Planned::Forward(Plan::to(route, &target)));
+            }
         };
         let table = snapshot.routes().table(&port.service, port.port, &source.namespace);
         let matched = match route::http::decide(table.map(AsRef::as_ref), &request) {

@@ -151,7 +151,11 @@ impl Forwarding<'_> {
     }
 
     /// The endpoint that this try goes to.
-    fn pick(&self, plan: &Plan<'_>, excluded: &[SocketAddr]) -> Result<(Candidate, Option<EndpointLease>), RequestFailed> {
+    fn pick(
+        &self,
+        plan: &Plan<'_>,
+        excluded: &[SocketAddr],
+    ) -> Result<(Candidate, Option<EndpointLease>), RequestFailed> {
         let port = match &plan.to {
             Route::Service(port) => port,
             Route::Workload(workload, address) => {
@@ -214,7 +218,8 @@ impl Forwarding<'_> {
     ) -> Result<(Response<Incoming>, Lease), Untold> {
         let key = self.key(candidate, version);
         loop {
-            let unreached = |error: Arc<PoolError>| Untold { why: error.into(), may_be_processed: false, is_endpoint: true };
+            let unreached =
+                |error: Arc<PoolError>| Untold { why: error.into(), may_be_processed: false, is_endpoint: true };
             let mut lease = self.at.thread.http.get(&key, || self.open(candidate.clone())).await.map_err(unreached)?;
             record.set_transport(lease.facts().transport);
             if let Some(peer) = lease.facts().peer.clone() {
@@ -243,10 +248,14 @@ impl Forwarding<'_> {
     }
 
     /// Opens the way, by itself: others may wait for it too.
-    pub(super) fn open(&self, candidate: Candidate) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
+    pub(super) fn open(
+        &self,
+        candidate: Candidate,
+    ) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
         let (thread, pod) = (Arc::clone(&self.at.thread), Arc::clone(&self.at.pod));
         let source = Arc::clone(self.source);
-        let headers = ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
+        let headers =
+            ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
         async move {
             if let Some(reason) = bypass(&candidate.way) {
                 thread.node.observer.metrics().bypassed(reason, 1);
@@ -304,7 +313,13 @@ fn again_after_answer(plan: &Plan<'_>, answer: &Answer, tries: u32, replay: &Rep
 }
 
 /// The same where there was none.
-fn again_after_failure(plan: &Plan<'_>, failed: &Untold, method: &Method, tries: u32, replay: &Replay) -> Option<Duration> {
+fn again_after_failure(
+    plan: &Plan<'_>,
+    failed: &Untold,
+    method: &Method,
+    tries: u32,
+    replay: &Replay,
+) -> Option<Duration> {
     let attempts = plan.retry.map_or(1, |retry| retry.attempts.unwrap_or(1).min(MOST_TRIES));
     let is_safe = !failed.may_be_processed || method.is_idempotent();
     let can = matches!(failed.why, RequestFailed::Connect(_) | RequestFailed::Send(_))
@@ -313,7 +328,12 @@ fn again_after_failure(plan: &Plan<'_>, failed: &Untold, method: &Method, tries:
 }
 
 /// A server's answer for the client.
-fn answered(answer: Answer, replay: Replay, deadline: Option<Instant>, mut record: RequestRecord) -> Response<AnswerBody> {
+fn answered(
+    answer: Answer,
+    replay: Replay,
+    deadline: Option<Instant>,
+    mut record: RequestRecord,
+) -> Response<AnswerBody> {
     let Answer { mut response, connection, endpoint } = answer;
     head::remove_hop_by_hop(response.headers_mut(), false);
     record.responded(response.status());
