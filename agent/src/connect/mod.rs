@@ -1,6 +1,7 @@
 //! Step 6: open the way and move the bytes.
 
 mod application;
+pub mod http;
 mod open;
 mod relay;
 pub mod tunnel;

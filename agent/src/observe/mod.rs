@@ -13,6 +13,7 @@ mod record;
 mod root_name;
 #[cfg(test)]
 mod tests;
+pub mod trace_context;
 
 use std::{
     fmt, io,
