@@ -40,8 +40,8 @@ pub fn sniff(prefix: &[u8]) -> Sniffed {
         // A handshake record of TLS 1.x with a ClientHello in it.
         [0x16] | [0x16, 3] | [0x16, 3, _] | [0x16, 3, _, _] | [0x16, 3, _, _, _] => Sniffed::More,
         [0x16, 3, 0..=4, _, _, 1, ..] => Sniffed::Tls,
-        prefix if PREFACE.starts_with(prefix) => Sniffed::More,
         prefix if prefix.starts_with(PREFACE) => Sniffed::Http2,
+        prefix if PREFACE.starts_with(prefix) => Sniffed::More,
         prefix => http1(prefix),
     }
 }
