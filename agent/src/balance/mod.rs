@@ -4,7 +4,11 @@
 //! balancing that looks at load comes later.
 
 mod affinity;
+pub mod answered;
+pub mod breaker;
+pub mod health;
 mod random;
+pub mod retry_after;
 #[cfg(test)]
 mod tests;
 
