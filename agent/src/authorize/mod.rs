@@ -7,6 +7,7 @@
 //! changes.
 
 mod admissions;
+pub mod limits;
 mod mode;
 pub mod policy;
 mod remark;
