@@ -4,9 +4,12 @@
 //! balancing that looks at load comes later.
 
 mod affinity;
-mod answered;
+pub mod answered;
 mod balancer;
+pub mod breaker;
+pub mod health;
 mod random;
+pub mod retry_after;
 #[cfg(test)]
 mod tests;
 
