@@ -52,8 +52,17 @@ pub struct Workload {
     pub canonical_revision: Arc<str>,
     /// The pod's labels, which documents select it by. Shared by the pods of one owner.
     pub labels: Arc<Map>,
+    /// Its TCP ports that are never parsed as HTTP, sorted; by its annotation and by Capture documents.
+    pub opaque_ports: Arc<[u16]>,
     /// What enrolment needs, for enrolled pods of this node only.
     pub local: Option<Box<LocalPod>>,
+}
+
+impl Workload {
+    /// Whether what comes to this port is carried as it is.
+    pub fn is_opaque(&self, port: u16) -> bool {
+        self.opaque_ports.binary_search(&port).is_ok()
+    }
 }
 
 /// What capture needs of a pod that runs on this node.
@@ -83,6 +92,4 @@ pub struct CaptureRules {
     pub exclude_outbound_ports: Vec<u16>,
     /// Remote networks that the pod reaches without the agent.
     pub exclude_outbound_cidrs: Vec<IpNet>,
-    /// Local TCP ports that are never parsed as HTTP. Nothing is, today.
-    pub opaque_ports: Vec<u16>,
 }
