@@ -522,8 +522,7 @@ fn snapshot_shows_as_json() {
         "namespace": "shop", "name": "web", "uid": "shop/web", "node": "node-a", "serviceAccount": "default",
         "identity": "spiffe://cluster.local/ns/shop/sa/default", "addresses": ["10.0.0.1"], "membership": "enrolled",
         "owner": "web", "app": "", "version": "", "canonicalService": "web", "canonicalRevision": "latest",
-        "local": {"netns": "/run/netns/web", "excludeInboundPorts": [], "excludeOutboundPorts": [], "excludeOutboundCidrs": [],
-                  "opaquePorts": []},
+        "local": {"netns": "/run/netns/web", "excludeInboundPorts": [], "excludeOutboundPorts": [], "excludeOutboundCidrs": []},
     });
     assert_eq!(shown["workloads"], serde_json::json!([expected]));
     let port = &shown["services"][0]["ports"][0];
