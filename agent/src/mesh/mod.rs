@@ -28,7 +28,9 @@ mod workload;
 pub(crate) use compile::compile_enforcing;
 pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
 pub use documents::{DocumentState, DocumentStatus, Rules};
-pub use endpoints::{Choice, Endpoint, Endpoints};
+#[cfg(test)]
+pub(crate) use endpoints::reads;
+pub use endpoints::{Choice, Endpoint, Endpoints, Locality, Reach};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
 pub use modes::{Level, Mode, Modes, Statement};
 pub use policies::Policy;
