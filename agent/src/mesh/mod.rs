@@ -36,7 +36,9 @@ pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
 pub use destinations::DestinationSettings;
 pub(crate) use destinations::means;
 pub use documents::{DocumentState, DocumentStatus, Rules};
-pub use endpoints::{Choice, Endpoint, Endpoints};
+#[cfg(test)]
+pub(crate) use endpoints::reads;
+pub use endpoints::{Choice, Endpoint, Endpoints, Locality, Reach};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
 pub use modes::{Level, Mode, Modes, Statement};
 pub use overlaps::Overlap;

@@ -65,6 +65,11 @@ impl AnswerBody {
         Self(Kind::Own(Some(text.into()).filter(|text| !text.is_empty())))
     }
 
+    /// The same, of one that is made already.
+    pub fn whole(text: Full<Bytes>) -> Self {
+        Self(Kind::Own(text.into_inner()))
+    }
+
     /// A server's body. It breaks off at the deadline. `ending` is called exactly once.
     pub(super) fn streamed(
         source: Incoming,

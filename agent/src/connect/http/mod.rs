@@ -9,12 +9,11 @@ mod flight;
 pub mod forwarded;
 pub mod guard;
 pub mod head;
-pub mod limits;
 mod pool;
 mod replay;
 mod server;
 
 pub use client::{HttpVersion, SendError};
-pub use pool::{HttpPool, Lease, OpenWay, PoolError, PoolKey, WayFacts};
+pub use pool::{HttpPool, Lease, OpenWay, PoolError, PoolKey, Terms, WayFacts};
 pub use replay::{BodyError, BodyState, Replay, RequestBody};
-pub use server::serve;
+pub use server::{Served, serve};

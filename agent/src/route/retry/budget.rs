@@ -4,17 +4,51 @@
 //! Times are counted in [`BUCKETS`] parts of the interval, the oldest of which is dropped whole: a window therefore reaches
 //! back by nine to ten tenths of its interval.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
-use crate::rules::backend_traffic_policy::RetryConstraint;
+use crate::{
+    mesh::ServiceName,
+    rules::backend_traffic_policy::{RequestRate, RetryBudget, RetryConstraint},
+};
 
 /// What is known of one destination.
 #[derive(Debug)]
 pub struct Budget {
     began: Instant,
     state: Mutex<State>,
+}
+
+/// The budgets of this node, one for each Service that was asked; [`Budgets::retain`] bounds them.
+#[derive(Debug, Default)]
+pub struct Budgets {
+    all: Mutex<HashMap<ServiceName, Arc<Budget>>>,
+}
+
+impl Budgets {
+    /// That of a Service, under what a policy says of it now.
+    pub fn of(&self, service: &ServiceName, constraint: Option<RetryConstraint>) -> Arc<Budget> {
+        let constraint = constraint.unwrap_or_else(|| RetryConstraint {
+            budget: RetryBudget::default(),
+            min_retry_rate: RequestRate::default(),
+        });
+        let mut all = self.all.lock();
+        if let Some(budget) = all.get(service) {
+            budget.set(constraint);
+            return Arc::clone(budget);
+        }
+        Arc::clone(all.entry(service.clone()).or_insert_with(|| Arc::new(Budget::new(constraint, Instant::now()))))
+    }
+
+    /// Forgets those of Services that are not there.
+    pub fn retain(&self, there: impl Fn(&ServiceName) -> bool) {
+        self.all.lock().retain(|service, _| there(service));
+    }
 }
 
 #[derive(Debug)]
