@@ -30,7 +30,7 @@ pub enum HealthEvent {
 
 /// What is known of one endpoint.
 #[derive(Debug, Default)]
-pub struct EndpointHealth;
+pub struct EndpointHealth {}
 
 /// What is known of all endpoints of a Service port together.
 #[derive(Debug, Default)]

@@ -6,8 +6,6 @@
 mod affinity;
 pub mod answered;
 mod balancer;
-#[cfg(test)]
-mod balancer_tests;
 mod cookies;
 mod endpoint;
 pub mod ewma;
