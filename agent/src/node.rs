@@ -16,10 +16,7 @@ use crate::{
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     capture::{AgentSockets, EnrolledPod},
     config::{HttpLimits, Limits},
-    connect::{
-        http::HttpPool,
-        tunnel::TunnelPool,
-    },
+    connect::{http::HttpPool, tunnel::TunnelPool},
     identify::Certificates,
     mesh::{ServiceName, Snapshot, SnapshotHandle, Workload},
     observe::{ConnectionRecord, Observer},

@@ -1,6 +1,13 @@
 //! The endpoint that was picked, for as long as the request goes on.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
 
 use super::{answered::Answered, endpoint::EndpointState, group::Group, health::HealthEvent};
 use crate::{mesh::Locality, rules::destination_rule::OutlierDetection};
@@ -14,6 +21,8 @@ pub struct Lease {
     outliers: Option<OutlierDetection>,
     locality: Locality,
     is_probe: bool,
+    /// Whether it was told how the try ended.
+    is_told: AtomicBool,
 }
 
 impl Lease {
@@ -25,7 +34,7 @@ impl Lease {
         is_probe: bool,
     ) -> Self {
         endpoint.begin();
-        Self { endpoint, group, outliers, locality, is_probe }
+        Self { endpoint, group, outliers, locality, is_probe, is_told: AtomicBool::new(false) }
     }
 
     /// Where to send the request.
@@ -49,6 +58,7 @@ impl Lease {
     }
 
     pub(super) fn responded_at(&self, answered: &Answered, now: Instant) -> Option<HealthEvent> {
+        self.is_told.store(true, Relaxed);
         self.endpoint.observe(answered, now);
         self.endpoint.health.record(answered, self.outliers.as_ref(), &self.group.health, now)
     }
@@ -57,5 +67,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.endpoint.end();
+        if self.is_probe && !self.is_told.load(Relaxed) {
+            // Nothing was found out: the next request may.
+            self.endpoint.health.give_back_probe();
+        }
     }
 }

@@ -7,8 +7,6 @@ mod affinity;
 pub mod answered;
 mod balancer;
 pub mod breaker;
-#[cfg(test)]
-mod balancer_tests;
 mod cookies;
 mod endpoint;
 pub mod ewma;

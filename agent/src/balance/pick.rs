@@ -186,7 +186,7 @@ impl<'a> Pick<'a> {
         let mut refuge = self.group.refuge.try_lock()?;
         if !refuge.is_fresh(self.set(), self.ask.now) {
             let mut found = Vec::new();
-            for (address, locality) in self.set().from_random_place(usize::MAX) {
+            for (address, locality) in self.set().all_from_random_place() {
                 // Others may use what this request tried: it is told apart below.
                 match self.look_whether_tried_or_not(address, locality) {
                     // The look is not over, and the next one begins elsewhere.

@@ -106,9 +106,9 @@ impl Set {
         found
     }
 
-    /// So many endpoints from a random place on, each once.
-    pub(super) fn from_random_place(&self, most: usize) -> impl Iterator<Item = (SocketAddr, Locality)> {
-        from_random_place(self.endpoints(), Reach::All, most)
+    /// All endpoints from a random place on, each once.
+    pub(super) fn all_from_random_place(&self) -> impl Iterator<Item = (SocketAddr, Locality)> {
+        from_random_place(self.endpoints(), Reach::All, usize::MAX)
     }
 }
 

@@ -50,7 +50,9 @@ impl Expected {
                 match Declared::of(&port) {
                     Declared::Http1 | Declared::Http2 | Declared::Http | Declared::Grpc => (Self::Http, None),
                     Declared::Tls | Declared::Tcp | Declared::ServerFirst => (Self::Bytes, None),
-                    Declared::Unknown => Self::as_before(learned, SpokenAt { service: port.service.clone(), port: port.port }),
+                    Declared::Unknown => {
+                        Self::as_before(learned, SpokenAt { service: port.service.clone(), port: port.port })
+                    }
                 }
             }
             Destination::Workload(workload) if workload.is_opaque(dialled.port()) => (Self::Bytes, None),

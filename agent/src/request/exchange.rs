@@ -81,7 +81,7 @@ pub(super) fn ending(
 }
 
 /// `grpc-status` in headers or trailers.
-pub(super) fn grpc_status_in(headers: &http::HeaderMap) -> Option<u32> {
+pub(super) fn grpc_status_in(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 

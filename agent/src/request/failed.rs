@@ -18,10 +18,7 @@ use crate::{
     failure::connect_flag,
     observe::{Failure, ResponseFlag},
     route::{self, NoRoute, timeouts::BadGrpcTimeout},
-    rules::{
-        fault_injection::AbortStatus,
-        gateway::ExtensionKind,
-    },
+    rules::{fault_injection::AbortStatus, gateway::ExtensionKind},
     target::BadTarget,
 };
 
@@ -158,7 +155,9 @@ impl RequestFailed {
             Self::Overflow(_) => Flag::Overflow,
             Self::Connect(error) => match error.as_ref() {
                 PoolError::Connect(error) => connect_flag(error),
-                PoolError::Application(ApplicationError::Connect { .. }) | PoolError::Http { .. } => Flag::ConnectFailure,
+                PoolError::Application(ApplicationError::Connect { .. }) | PoolError::Http { .. } => {
+                    Flag::ConnectFailure
+                }
                 PoolError::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
                 PoolError::Full(_) => Flag::Overflow,
             },

@@ -26,7 +26,9 @@ use crate::{
     connect::{
         Wire, dial_application,
         http::{
-            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, WayFacts, head,
+            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms, WayFacts,
+            forwarded::{self, Proven},
+            head,
         },
     },
     identify::VerifiedPeer,

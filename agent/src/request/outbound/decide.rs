@@ -7,7 +7,10 @@ use std::{
 
 use http::Response;
 
-use super::{Asked, Outbound, plan::{self, Plan}};
+use super::{
+    Asked, Outbound,
+    plan::{self, Plan},
+};
 use crate::{
     authorize::limits::LimitSource,
     balance::{

@@ -47,7 +47,8 @@ impl Forwarding<'_> {
         sticky: Option<SocketAddr>,
         excluded: &[SocketAddr],
     ) -> Result<(Candidate, Lease), NoEndpoint> {
-        let in_mesh_only = settings.and_then(|settings| settings.tls).is_some_and(|tls| tls.mode == ClientTlsMode::IstioMutual);
+        let in_mesh_only =
+            settings.and_then(|settings| settings.tls).is_some_and(|tls| tls.mode == ClientTlsMode::IstioMutual);
         let mut excluded = excluded.to_vec();
         for _ in 0..PASSED_OVER {
             let lease = self.at.thread.node.balancer.pick(&Ask {

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    balance::{hash_key::NewCookie, session::{Session, Sessions}},
+    balance::{
+        hash_key::NewCookie,
+        session::{Session, Sessions},
+    },
     mesh::{ServicePort, Snapshot},
     route::{
         Route,

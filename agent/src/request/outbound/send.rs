@@ -74,19 +74,11 @@ impl Forwarding<'_> {
 
     /// A connection to an endpoint. Where as many are open as a document allows, the request waits for one to come free,
     /// if not too many wait already.
-    async fn connection(
-        &self,
-        version: HttpVersion,
-        plan: &Plan<'_>,
-        candidate: &Candidate,
-    ) -> Result<Lease, Untold> {
+    async fn connection(&self, version: HttpVersion, plan: &Plan<'_>, candidate: &Candidate) -> Result<Lease, Untold> {
         let thread = &self.at.thread;
         let metrics = thread.node.observer.metrics();
-        let failed = |error: Arc<PoolError>| Untold {
-            why: error.into(),
-            end: TryEnd::ConnectFailed,
-            is_endpoint: true,
-        };
+        let failed =
+            |error: Arc<PoolError>| Untold { why: error.into(), end: TryEnd::ConnectFailed, is_endpoint: true };
         let key = self.key(candidate, version);
         let pool = pool_settings(plan);
         let breaker = plan.port().map(|port| thread.node.breakers.of(&port.service, port.port));
@@ -152,7 +144,8 @@ impl Forwarding<'_> {
     ) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
         let (thread, pod) = (Arc::clone(&self.at.thread), Arc::clone(&self.at.pod));
         let source = Arc::clone(self.source);
-        let headers = ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
+        let headers =
+            ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
         let after = self.connect_timeout(plan);
         let breaker = plan.port().map(|port| thread.node.breakers.of(&port.service, port.port));
         let underway = breaker.map(|breaker| breaker.begin(LimitName::Connections, pool_settings(plan)));

@@ -97,12 +97,14 @@ impl Forwarding<'_> {
                 if let Some((sessions, came_with)) = &plan.session {
                     let scope = CookieScope { path: "/", secure: false };
                     let said = sessions.write(endpoint, *came_with, scope, SystemTime::now());
-                    said.into_iter().for_each(|(name, value)| drop(response.headers_mut().append(name, value)));
+                    for (name, value) in said {
+                        response.headers_mut().append(name, value);
+                    }
                 }
                 let cookie = plan.hash_cookie.take().map(|cookie| cookie.header);
-                cookie.into_iter().for_each(|cookie| {
+                if let Some(cookie) = cookie {
                     response.headers_mut().append(http::header::SET_COOKIE, cookie);
-                });
+                }
                 response
             }
             Err(failed) => refuse(&failed, is_grpc, record),

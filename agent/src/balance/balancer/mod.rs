@@ -3,6 +3,9 @@
 //! In: a Service port with its endpoints, and what documents and the request say about which one. Out: a [`Lease`]. What it
 //! knows survives a change of the endpoints for those that stay. It neither waits nor knows connections.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
@@ -76,7 +79,7 @@ impl Balancer {
         }
     }
 
-    pub(super) fn group(&self, port: &ServicePort) -> Arc<Group> {
+    fn group(&self, port: &ServicePort) -> Arc<Group> {
         let key = Key { service: port.service.clone(), port: port.port, family: port.family };
         if let Some(group) = self.groups.read().get(&key) {
             return Arc::clone(group);

@@ -11,8 +11,9 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Answered, Ask, Balancer, Lease, TryResult, affinity, health::Use};
+use super::{Ask, Balancer};
 use crate::{
+    balance::{Answered, Lease, TryResult, affinity, health::Use},
     mesh::{AddressFamily, Endpoints, Locality, ServiceName, ServicePort, reads, testing},
     rules::destination_rule::{
         Algorithm, ConsistentHash, HashAlgorithm, HashKey, LoadBalancer, LocalityLb, OutlierDetection, SimpleAlgorithm,
@@ -520,7 +521,7 @@ fn a_pick_costs_the_same_among_ten_and_a_hundred_thousand() {
     let mut most = HashMap::new();
     for count in [10, 1_000, 100_000] {
         let numbers: Vec<u32> = (0..count).collect();
-        let zoned = |number: u32| number % 3 == 0;
+        let zoned = |number: u32| number.is_multiple_of(3);
         let ready = Endpoints::in_slices(&numbers, 100, zoned);
         let free = port_of(ready.clone());
         let bound = Arc::new(ServicePort { client_affinity: Some(Duration::from_secs(1)), ..(*free).clone() });
