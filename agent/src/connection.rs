@@ -17,7 +17,10 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    balance::{self, Candidate, Way, WhyPlain},
+    balance::{
+        Answered, Candidate, Chooser, Lease, TryResult, Way, WhyPlain,
+        breaker::{LimitName, PoolSettings, Underway},
+    },
     capture::{Accepted, Arrival, EnrolledPod},
     connect::{
         Opened, Opener, RelayError, Side, Wire,
@@ -28,7 +31,10 @@ use crate::{
     failure::Failed,
     mesh::{Snapshot, SpiffeId, Workload},
     node::{DataThread, OpenConnection},
-    observe::{BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter},
+    observe::{
+        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, OverflowLimit, Party, RefusedReason,
+        Reporter,
+    },
     request,
     route::{self, Route, protocol::SpokenAt, streams},
 };
@@ -86,8 +92,9 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
             let _open = record.is_http();
             return connection.requests(words.into_wire(), version).await;
         }
-        Ok(Carries::Bytes(opened)) => {
+        Ok(Carries::Bytes(ready)) => {
             let bytes = record.opened();
+            let Ready { opened, _lease, _underway } = *ready;
             relay(words.into_wire(), opened.wire, &bytes).await.map_err(Failed::from)
         }
         Err(failed) => {
@@ -113,7 +120,14 @@ enum Carries {
     /// HTTP.
     Requests(HttpVersion),
     /// Anything else, by this way, on which the server may have spoken already.
-    Bytes(Box<Opened>),
+    Bytes(Box<Ready>),
+}
+
+/// An open way, and what counts the connection for as long as it is there.
+struct Ready {
+    opened: Opened,
+    _lease: Option<Lease>,
+    _underway: Option<Underway>,
 }
 
 impl Outbound<'_> {
@@ -157,14 +171,14 @@ impl Outbound<'_> {
     async fn first_to_speak(
         &self,
         words: &mut Words,
-        mut opened: Opened,
+        mut ready: Ready,
         key: Option<SpokenAt>,
         began: Instant,
     ) -> Result<Carries, Failed> {
         let (spoken, how) = tokio::select! {
             biased;
             spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
-            first = opened.wire.first_bytes() => {
+            first = ready.opened.wire.first_bytes() => {
                 first.map_err(|source| RelayError::Broken { side: Side::Server, source })?;
                 (Spoken::Bytes, DetectedBy::ServerFirst)
             }
@@ -173,7 +187,7 @@ impl Outbound<'_> {
         self.detected(how, &spoken, began);
         match spoken {
             Spoken::Http(version) => Ok(self.requests_found(version, key)),
-            Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(opened))),
+            Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(ready))),
         }
     }
 
@@ -202,7 +216,7 @@ impl Outbound<'_> {
 
     /// Opens the way, again and again for a while if no agent answers there: it is just being started anew, or the pod
     /// is being released and its peers do not know yet.
-    async fn open_patiently(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Opened, Failed> {
+    async fn open_patiently(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Ready, Failed> {
         let give_up = Instant::now() + ABSENT_AGENT;
         let mut snapshot = Arc::clone(&self.snapshot);
         loop {
@@ -221,7 +235,7 @@ impl Outbound<'_> {
         snapshot: &Snapshot,
         record: &mut ConnectionRecord,
         server_name: Option<&str>,
-    ) -> Result<Opened, Failed> {
+    ) -> Result<Ready, Failed> {
         let mut route = route::route(snapshot, self.original_dst)?;
         if let Some(service) = route.service() {
             record.set_service(service.clone());
@@ -232,20 +246,41 @@ impl Outbound<'_> {
                 route = Route::Service(backend);
             }
         }
-        let candidates = balance::candidates(snapshot, &route, &self.source, self.client.ip())?;
+        let node = &self.thread.node;
+        let settings = match &route {
+            Route::Service(port) => snapshot.destination_settings(&port.service, port.port, &self.source.namespace),
+            Route::Workload(..) | Route::External(..) => None,
+        };
+        let client = self.client.ip();
+        let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client };
+        let (candidates, lease) = chooser.candidates(&route, settings.map(AsRef::as_ref))?;
         record.set_server(Self::party(&candidates.first, None));
         let headers = self.headers(&route);
-        let node = &self.thread.node;
+        let pool = PoolSettings(settings.and_then(|settings| settings.connection_pool.as_ref()));
+        let underway = self.underway(&route, pool)?;
         let opener =
             Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
-        let opened = opener.open(candidates).await?;
+        let after = pool.own_connect_timeout().unwrap_or(node.limits.connect_timeout);
+        let opened = opener.open(candidates, after).await.inspect_err(|_| told(lease.as_ref(), after))?;
         record.set_server(Self::party(&opened.candidate, opened.peer.clone()));
         record.set_transport(opened.transport);
         record.set_tries(opened.tries);
         if let Some(reason) = bypass(&opened.candidate.way) {
             node.observer.metrics().bypassed(reason, 1);
         }
-        Ok(opened)
+        Ok(Ready { opened, _lease: lease, _underway: underway })
+    }
+
+    /// Counts the connection among those to its destination.
+    fn underway(&self, route: &Route, pool: PoolSettings<'_>) -> Result<Option<Underway>, Failed> {
+        let Route::Service(port) = route else { return Ok(None) };
+        let node = &self.thread.node;
+        let breaker = node.breakers.of(&port.service, port.port);
+        let underway = breaker.begin(LimitName::Connections, pool);
+        underway.map(Some).map_err(|overflow| {
+            node.observer.metrics().overflowed(OverflowLimit::Connections);
+            overflow.into()
+        })
     }
 
     fn party(candidate: &Candidate, identity: Option<SpiffeId>) -> Party {
@@ -258,6 +293,13 @@ impl Outbound<'_> {
             None => self.original_dst.ip().to_string(),
         };
         ConnectHeaders::new(&self.thread.node.cluster, &self.source, self.client, &host)
+    }
+}
+
+/// Tells an endpoint's health that it could not be reached.
+fn told(lease: Option<&Lease>, after: Duration) {
+    if let Some(lease) = lease {
+        lease.responded(Answered { latency: after, result: TryResult::ConnectFailed });
     }
 }
 

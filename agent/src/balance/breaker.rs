@@ -69,7 +69,6 @@ pub struct PoolSettings<'a>(pub Option<&'a ConnectionPool>);
 const LIMIT: u32 = 1024;
 const RETRIES: u32 = 3;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Breakers {
@@ -133,14 +132,9 @@ impl PoolSettings<'_> {
         Some(set.map_or(default, NonZeroU32::get))
     }
 
-    /// How long opening a connection may take.
-    pub fn connect_timeout(self) -> Duration {
-        self.tcp().and_then(|tcp| tcp.connect_timeout).unwrap_or(CONNECT_TIMEOUT)
-    }
-
-    /// After how long without a byte a TCP connection is closed; `None` for never.
-    pub fn tcp_idle_timeout(self) -> Option<Duration> {
-        self.tcp().and_then(|tcp| tcp.idle_timeout).filter(|idle| !idle.is_zero())
+    /// How long opening a connection may take, where a document says it.
+    pub fn own_connect_timeout(self) -> Option<Duration> {
+        self.tcp().and_then(|tcp| tcp.connect_timeout)
     }
 
     /// After how long without a request a connection is closed; `None` for never.
@@ -238,7 +232,7 @@ mod tests {
         let pool = ConnectionPool { tcp: None, http: Some(never) };
         assert_eq!(PoolSettings(Some(&pool)).http_idle_timeout(), None);
         let none = PoolSettings(None);
-        assert_eq!((none.http_idle_timeout(), none.tcp_idle_timeout()), (Some(HTTP_IDLE_TIMEOUT), None));
-        assert_eq!((none.connect_timeout(), none.max_requests_per_connection()), (CONNECT_TIMEOUT, None));
+        assert_eq!((none.http_idle_timeout(), none.own_connect_timeout()), (Some(HTTP_IDLE_TIMEOUT), None));
+        assert_eq!(none.max_requests_per_connection(), None);
     }
 }

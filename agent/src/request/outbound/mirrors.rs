@@ -19,6 +19,7 @@ use super::{
     tries::Forwarding,
 };
 use crate::{
+    balance::Wanted,
     connect::http::{HttpPool, OpenWay, PoolError, PoolKey, RequestBody, Terms},
     observe::MirrorResult,
     route::{Route, http::Mirror},
@@ -55,7 +56,8 @@ impl<'a> Copies<'a> {
             // The lease ends here: a copy does not count for anything.
             let picked = mirror.port.as_ref().ok().and_then(|port| {
                 let settings = plan::settings(forwarding.snapshot, port, &forwarding.source.namespace);
-                let (candidate, _) = forwarding.one_of(port, settings.as_deref(), None, None, &[]).ok()?;
+                let wanted = Wanted { settings: settings.as_deref(), ..Wanted::default() };
+                let (candidate, _) = forwarding.chooser().one_of(port, &wanted).ok()?;
                 Some((port, settings, candidate))
             });
             let Some((port, settings, candidate)) = picked else {

@@ -1,19 +1,15 @@
 //! Which endpoint the next try goes to.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{plan::Plan, tries::Forwarding};
 use crate::{
-    balance::{self, Ask, Candidate, Lease, NoEndpoint, Way, WhyPlain, session::Session},
-    mesh::{Locality, ServicePort},
+    balance::{self, Candidate, Chooser, Lease, Wanted, session::Session},
+    mesh::Locality,
     observe::PickLocality,
     request::failed::RequestFailed,
     route::Route,
-    rules::destination_rule::{ClientTlsMode, PortSettings},
 };
-
-/// Endpoints outside the mesh that are passed over where only those in it may be used.
-const PASSED_OVER: usize = 8;
 
 impl Forwarding<'_> {
     /// The endpoint that this try goes to, with its lease where there was a choice.
@@ -33,42 +29,15 @@ impl Forwarding<'_> {
             }
         };
         let sticky = plan.session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
-        let (candidate, lease) = self.one_of(port, plan.settings.as_deref(), plan.hash, sticky, excluded)?;
+        let wanted = Wanted { settings: plan.settings.as_deref(), hash: plan.hash, sticky, excluded };
+        let (candidate, lease) = self.chooser().one_of(port, &wanted)?;
         self.at.thread.node.observer.metrics().endpoint_picked(locality(&candidate, &lease, &self.source.node));
         Ok((candidate, Some(lease)))
     }
 
-    /// One of a Service port's endpoints.
-    pub(super) fn one_of(
-        &self,
-        port: &Arc<ServicePort>,
-        settings: Option<&PortSettings>,
-        hash: Option<u64>,
-        sticky: Option<SocketAddr>,
-        excluded: &[SocketAddr],
-    ) -> Result<(Candidate, Lease), NoEndpoint> {
-        let in_mesh_only =
-            settings.and_then(|settings| settings.tls).is_some_and(|tls| tls.mode == ClientTlsMode::IstioMutual);
-        let mut excluded = excluded.to_vec();
-        for _ in 0..PASSED_OVER {
-            let lease = self.at.thread.node.balancer.pick(&Ask {
-                port,
-                load_balancer: settings.and_then(|settings| settings.load_balancer.as_ref()),
-                outliers: settings.and_then(|settings| settings.outlier_detection.as_ref()),
-                hash,
-                client: self.at.client.ip(),
-                sticky,
-                excluded: &excluded,
-                now: Instant::now(),
-            })?;
-            let workload = self.snapshot.workload(lease.address().ip()).cloned();
-            let candidate = balance::candidate(self.snapshot, lease.address(), workload, self.source);
-            if !in_mesh_only || candidate.way != Way::Plain(WhyPlain::OutsideMesh) {
-                return Ok((candidate, lease));
-            }
-            excluded.push(candidate.address);
-        }
-        Err(NoEndpoint { service: port.service.clone(), port: port.port })
+    pub(super) fn chooser(&self) -> Chooser<'_> {
+        let balancer = &self.at.thread.node.balancer;
+        Chooser { balancer, snapshot: self.snapshot, source: self.source, client: self.at.client.ip() }
     }
 }
 

@@ -128,12 +128,7 @@ impl Forwarding<'_> {
     }
 
     fn connect_timeout(&self, plan: &Plan<'_>) -> Duration {
-        match pool_settings(plan) {
-            pool if pool.0.is_some_and(|pool| pool.tcp.is_some_and(|tcp| tcp.connect_timeout.is_some())) => {
-                pool.connect_timeout()
-            }
-            _ => self.at.thread.node.limits.connect_timeout,
-        }
+        pool_settings(plan).own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
     }
 
     /// Opens the way, by itself: others may wait for it too.

@@ -97,7 +97,7 @@ impl Forwarding<'_> {
                 if let Some((sessions, came_with)) = &plan.session {
                     let scope = CookieScope { path: "/", secure: false };
                     let said = sessions.write(endpoint, *came_with, scope, SystemTime::now());
-                    for (name, value) in said {
+                    if let Some((name, value)) = said {
                         response.headers_mut().append(name, value);
                     }
                 }
