@@ -13,7 +13,7 @@ use crate::{
     },
     identify::HandshakeError,
     observe::{Failure, Observer, PolicyEffect, ResponseFlag},
-    route::NoRoute,
+    route::{NoRoute, backend::Unresolved, streams::StreamFailure},
 };
 
 /// Why a connection did not come to a good end: one variant for each step.
@@ -31,6 +31,9 @@ pub enum Failed {
     /// Route.
     #[error(transparent)]
     Route(#[from] NoRoute),
+    /// Route, by TLSRoutes and TCPRoutes.
+    #[error(transparent)]
+    Streams(#[from] StreamFailure),
     /// Balance.
     #[error(transparent)]
     Balance(#[from] NoEndpoint),
@@ -75,7 +78,6 @@ impl Failed {
     pub fn flag(&self) -> ResponseFlag {
         use ResponseFlag as Flag;
         match self {
-            Self::Connect(ConnectError::Identity { .. }) => Flag::IdentityError,
             Self::Authorize(_) | Self::Withdrawn(_) => Flag::Denied,
             Self::Request(BadRequest::Answer(_)) => Flag::DownstreamClosed,
             Self::Request(
@@ -85,10 +87,11 @@ impl Failed {
                 | BadRequest::AgentPort(_),
             )
             | Self::Route(_) => Flag::NoRoute,
-            Self::Balance(_) => Flag::NoHealthyUpstream,
-            Self::Connect(ConnectError::Plain { .. }) => Flag::ConnectFailure,
-            Self::Connect(ConnectError::Timeout { .. }) => Flag::ConnectTimeout,
-            Self::Connect(ConnectError::Tunnel(error)) => tunnel_flag(error),
+            Self::Balance(_) | Self::Streams(StreamFailure::Unresolved(Unresolved::NoEndpoint { .. })) => {
+                Flag::NoHealthyUpstream
+            }
+            Self::Streams(_) => Flag::NoRoute,
+            Self::Connect(error) => connect_flag(error),
             Self::Application(ApplicationError::Connect { .. }) => Flag::ConnectFailure,
             Self::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
             Self::Relay(RelayError::Broken { side: Side::Client, .. }) => Flag::DownstreamClosed,
@@ -102,7 +105,7 @@ impl Failed {
         match self {
             Self::Authorize(_) | Self::Withdrawn(_) => StatusCode::UNAUTHORIZED,
             Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Request(_) | Self::Route(_) => StatusCode::BAD_REQUEST,
+            Self::Request(_) | Self::Route(_) | Self::Streams(_) => StatusCode::BAD_REQUEST,
             Self::Balance(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -124,6 +127,7 @@ impl Failed {
             }
             Self::Request(_)
             | Self::Route(_)
+            | Self::Streams(_)
             | Self::Balance(_)
             | Self::Connect(_)
             | Self::Application(_)
@@ -137,11 +141,22 @@ impl Failed {
             Self::Authorize(denied) | Self::Withdrawn(Withdrawn(denied)) => Some(denied.decided_by()),
             Self::Request(_)
             | Self::Route(_)
+            | Self::Streams(_)
             | Self::Balance(_)
             | Self::Connect(_)
             | Self::Application(_)
             | Self::Relay(_) => None,
         }
+    }
+}
+
+/// The flag of a way that could not be opened.
+pub(crate) fn connect_flag(error: &ConnectError) -> ResponseFlag {
+    match error {
+        ConnectError::Identity { .. } => ResponseFlag::IdentityError,
+        ConnectError::Plain { .. } => ResponseFlag::ConnectFailure,
+        ConnectError::Timeout { .. } => ResponseFlag::ConnectTimeout,
+        ConnectError::Tunnel(error) => tunnel_flag(error),
     }
 }
 

@@ -12,13 +12,18 @@ use tokio::sync::watch;
 
 use crate::{
     authorize::token::keys::KeyStore,
-    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted},
+    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted, Remark},
+    balance::Balancer,
     capture::{AgentSockets, EnrolledPod},
     config::Limits,
-    connect::tunnel::TunnelPool,
+    connect::{
+        http::{HttpPool, limits::HttpLimits},
+        tunnel::TunnelPool,
+    },
     identify::Certificates,
     mesh::{Snapshot, SnapshotHandle, Workload},
     observe::{ConnectionRecord, Observer},
+    route::protocol::Learned,
 };
 
 /// Shared by all data threads; read only, or with its own synchronisation.
@@ -33,14 +38,20 @@ pub struct Node {
     pub sockets: Arc<AgentSockets>,
     /// What happened.
     pub observer: Observer,
-    /// The keys of issuers of tokens, for requests once HTTP is parsed.
+    /// The keys of issuers of tokens, which requests show.
     pub token_keys: KeyStore,
     /// What agent.yaml says about access.
     pub access: AccessSettings,
     /// Open connections to pods of this node.
     pub admissions: Arc<Admissions>,
+    /// Which endpoint of a Service is the best now.
+    pub balancer: Arc<Balancer>,
+    /// Which ports were found to speak HTTP.
+    pub learned: Arc<Learned>,
     /// Bounds.
     pub limits: Limits,
+    /// Bounds of HTTP.
+    pub http: HttpLimits,
     /// True from the moment that the agent is to end.
     pub draining: watch::Receiver<bool>,
 }
@@ -52,6 +63,8 @@ pub struct DataThread {
     pub node: Arc<Node>,
     /// Tunnels that this thread opened.
     pub tunnels: Arc<TunnelPool>,
+    /// HTTP connections that it opened.
+    pub http: Arc<HttpPool>,
     open: AtomicUsize,
 }
 
@@ -62,7 +75,7 @@ impl DataThread {
     /// State of a new data thread.
     pub fn new(node: Arc<Node>) -> Arc<Self> {
         let tunnels = TunnelPool::new(node.limits.streams_per_tunnel as usize);
-        Arc::new(Self { node, tunnels, open: AtomicUsize::new(0) })
+        Arc::new(Self { node, tunnels, http: Arc::default(), open: AtomicUsize::new(0) })
     }
 
     /// Connections that it serves now.
@@ -80,13 +93,15 @@ impl DataThread {
     pub async fn keep_house(self: Arc<Self>) {
         loop {
             tokio::time::sleep(TUNNEL_CHECK).await;
+            self.http.close_idle(self.node.http.idle_timeout);
             self.tunnels.close_idle();
         }
     }
 }
 
 impl Node {
-    /// Decides over a connection to a pod of this node; what else documents have to say of it is counted and recorded.
+    /// Decides over the bytes of a connection to a pod of this node; what else documents have to say of it is counted and
+    /// recorded.
     pub fn authorize(
         &self,
         snapshot: &Snapshot,
@@ -96,10 +111,15 @@ impl Node {
     ) -> Result<Permitted, Denied> {
         let Answer { leave, remarks } = authorize::inbound(snapshot, &self.access, workload, facts);
         if !remarks.is_empty() {
-            remarks.iter().for_each(|remark| self.observer.policy_hit(&remark.of(), remark.effect));
-            record.set_remarks(remarks.iter().map(ToString::to_string).collect());
+            record.set_remarks(self.told(&remarks));
         }
         leave
+    }
+
+    /// Counts what documents have to say without deciding; for the log.
+    pub fn told(&self, remarks: &[Remark]) -> Vec<String> {
+        remarks.iter().for_each(|remark| self.observer.policy_hit(&remark.of(), remark.effect));
+        remarks.iter().map(ToString::to_string).collect()
     }
 
     /// The pod as the snapshot has it now; as it was enrolled, where the snapshot has lost it.

@@ -116,7 +116,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         token_keys,
         access,
         admissions: Arc::clone(&admissions),
+        balancer: Arc::default(),
+        learned: Arc::default(),
         limits: config.limits,
+        http: crate::connect::http::limits::HttpLimits::default(),
         draining,
     });
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);

@@ -1,10 +1,12 @@
 //! Step 3: may they? Evaluated at the server's node, on proven identities only.
 //!
-//! [`inbound`] is the one decision, of every connection that comes to a pod of this node, by a tunnel or without. A
-//! [`Permitted`] can only be made here, and the application is dialled only with one: a path that forgets to authorize
-//! does not compile. The mode of the port comes first (PeerAuthentication, else agent.yaml), then the policies
-//! (AuthorizationPolicy). [`Admissions`] keeps what an open connection was decided on, and decides again when access
-//! changes.
+//! Every connection that comes to a pod of this node, by a tunnel or without, is decided in two steps. [`approach`] decides
+//! whether it may reach the pod at all: whether any bytes or requests of it could be let through. What it carries is then
+//! decided as what it turned out to be: all its bytes by [`inbound`], or each of its requests by [`request`]. The results
+//! can only be made here; the application is dialled only with the first, and gets bytes or a request only with the second:
+//! a path that forgets to authorize does not compile. The mode of the port comes first (PeerAuthentication, else
+//! agent.yaml), then the policies (AuthorizationPolicy). [`Admissions`] keeps what an open connection was decided on, and
+//! decides again when access changes.
 
 mod admissions;
 mod mode;
@@ -51,20 +53,28 @@ pub struct Facts<'a> {
 
 /// An answer, and what else there is to tell.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Answer<T> {
     /// The answer.
-    pub leave: Result<Permitted, Denied>,
+    pub leave: Result<T, Denied>,
     /// What documents have to say that do not decide. Empty as a rule.
     pub remarks: Vec<Remark>,
 }
 
-/// Leave to connect to the application.
-#[derive(Debug)]
-pub struct Permitted {
+/// Leave to connect to the application, and to look at what the client sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Approach {
     mode: Mode,
 }
 
-/// Why a connection may not reach the application.
+/// Leave for all bytes of a connection to reach the application.
+#[derive(Debug)]
+pub struct Permitted(());
+
+/// Leave for one request to reach the application.
+#[derive(Debug)]
+pub struct PermittedRequest(());
+
+/// Why a connection or request may not reach the application.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// It came without a tunnel and the mode is STRICT.
@@ -86,28 +96,91 @@ pub enum Denied {
     },
 }
 
-/// Decides over a connection to a workload of this node. It reads nothing but its arguments.
-pub fn inbound(snapshot: &Snapshot, settings: &AccessSettings, workload: &Workload, facts: Facts<'_>) -> Answer {
-    let decided = mode(snapshot, settings.mtls, workload, facts.to.port());
-    if !takes(decided.mode, facts.peer.is_some()) {
-        return Answer { leave: Err(Denied::Plaintext(decided.source())), remarks: Vec::new() };
+/// Decides whether a connection may come to a workload of this node, before anything of it was read: in plaintext, and for
+/// whichever requests it may carry. It reads nothing but its arguments, like the others.
+pub fn approach(
+    snapshot: &Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    facts: Facts<'_>,
+) -> Result<Approach, Denied> {
+    let mode = taken(snapshot, settings, workload, facts)?;
+    let known = policy::Facts { requests_follow: true, ..known(&facts) };
+    let policies = snapshot.policies_of(workload);
+    permission(policy::decide(&policies, &settings.domains, &known).ruling)?;
+    Ok(Approach { mode })
+}
+
+/// Decides over all bytes of a connection that carries no requests.
+pub fn inbound(
+    snapshot: &Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    facts: Facts<'_>,
+) -> Answer<Permitted> {
+    decide(snapshot, settings, workload, facts, None, Permitted(()))
+}
+
+/// Decides over one request of a connection.
+pub fn request(
+    snapshot: &Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    facts: Facts<'_>,
+    request: &policy::RequestFacts<'_>,
+) -> Answer<PermittedRequest> {
+    decide(snapshot, settings, workload, facts, Some(request), PermittedRequest(()))
+}
+
+fn decide<T>(
+    snapshot: &Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    facts: Facts<'_>,
+    request: Option<&policy::RequestFacts<'_>>,
+    leave: T,
+) -> Answer<T> {
+    // Again for each request: the mode may have changed since the connection came.
+    if let Err(denied) = taken(snapshot, settings, workload, facts) {
+        return Answer { leave: Err(denied), remarks: Vec::new() };
     }
     let policies = snapshot.policies_of(workload);
-    let known = policy::Facts {
+    let decision = policy::decide(&policies, &settings.domains, &policy::Facts { request, ..known(&facts) });
+    Answer { leave: permission(decision.ruling).map(|()| leave), remarks: remark::remarks(&decision) }
+}
+
+/// The mode of the port, if it takes the connection.
+fn taken(
+    snapshot: &Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    facts: Facts<'_>,
+) -> Result<Mode, Denied> {
+    let decided = mode(snapshot, settings.mtls, workload, facts.to.port());
+    match takes(decided.mode, facts.peer.is_some()) {
+        true => Ok(decided.mode),
+        false => Err(Denied::Plaintext(decided.source())),
+    }
+}
+
+fn known<'a>(facts: &Facts<'a>) -> policy::Facts<'a> {
+    policy::Facts {
         identity: facts.peer.map(VerifiedPeer::id),
         source: facts.client,
         remote: facts.client,
         destination: facts.to,
         sni: None,
         request: None,
-    };
-    let decision = policy::decide(&policies, &settings.domains, &known);
-    let leave = match decision.ruling {
-        Ruling::Unrestricted | Ruling::AllowedBy(_) => Ok(Permitted { mode: decided.mode }),
+        requests_follow: false,
+    }
+}
+
+fn permission(ruling: Ruling<'_>) -> Result<(), Denied> {
+    match ruling {
+        Ruling::Unrestricted | Ruling::AllowedBy(_) => Ok(()),
         Ruling::DeniedBy(by) => Err(Denied::Policy { policy: by.policy.clone(), rule: by.rule }),
         Ruling::NothingAllows(first) => Err(Denied::NothingAllows { first: first.clone() }),
-    };
-    Answer { leave, remarks: remark::remarks(&decision) }
+    }
 }
 
 /// Whether a mode takes a connection whose client has proved who it is, or has not. Under DISABLE, tunnels still come from
@@ -119,7 +192,7 @@ fn takes(mode: Mode, is_proven: bool) -> bool {
     }
 }
 
-impl Permitted {
+impl Approach {
     /// The mode of the port.
     pub fn mode(&self) -> Mode {
         self.mode

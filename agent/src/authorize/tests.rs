@@ -28,7 +28,7 @@ fn plaintext(documents: &str, default: MtlsMode, port: u16) -> Result<Mode, Deni
     let to = SocketAddr::from(([10, 0, 0, 1], port));
     let workload = snapshot.workload(to.ip()).unwrap();
     let facts = Facts { peer: None, client: [192, 0, 2, 1].into(), to };
-    inbound(&snapshot, &access(default), workload, facts).leave.map(|permitted| permitted.mode())
+    approach(&snapshot, &access(default), workload, facts).map(|approach| approach.mode())
 }
 
 #[test]

@@ -4,9 +4,14 @@
 //! balancing that looks at load comes later.
 
 mod affinity;
+mod answered;
+mod balancer;
 mod random;
 #[cfg(test)]
 mod tests;
+
+pub use answered::{Answered, TryResult};
+pub use balancer::{Ask, Balancer, Lease};
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -104,7 +109,8 @@ fn pick(port: &ServicePort, client: IpAddr) -> Vec<SocketAddr> {
     }
 }
 
-fn candidate(
+/// An endpoint at this address, with the way to reach it.
+pub(crate) fn candidate(
     snapshot: &Snapshot,
     address: SocketAddr,
     workload: Option<Arc<Workload>>,

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{authorize::Permitted, capture::EnrolledPod, node::Node};
+use crate::{authorize::Approach, capture::EnrolledPod, node::Node};
 
 /// Why the application could not be reached.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub async fn dial_application(
     pod: &EnrolledPod,
     client: IpAddr,
     to: SocketAddr,
-    _permitted: Permitted,
+    _approach: Approach,
 ) -> Result<TcpStream, ApplicationError> {
     let after = node.limits.local_connect_timeout;
     match timeout(after, node.sockets.dial_application(&pod.netns, client, to)).await {

@@ -23,8 +23,8 @@ use crate::{
 };
 
 use super::{
-    relay::Upstream,
-    tunnel::{ConnectHeaders, Tunnel, TunnelError, TunnelKey, TunnelPool},
+    Wire,
+    tunnel::{ConnectHeaders, Tunnel, TunnelError, TunnelIo, TunnelKey, TunnelPool},
 };
 
 /// Silence after which the next candidate is tried beside the first. Well above a connection within a region, well
@@ -75,13 +75,15 @@ pub struct Opened {
     /// The endpoint that it leads to.
     pub candidate: Candidate,
     /// The way itself.
-    pub upstream: Upstream,
+    pub wire: Wire,
     /// How it is protected.
     pub transport: Transport,
     /// The identity that the other end proved.
     pub peer: Option<SpiffeId>,
     /// Candidates that were tried.
     pub tries: u32,
+    /// The tunnel that it is in.
+    pub tunnel: Option<Arc<Tunnel>>,
 }
 
 /// Opens ways from one pod.
@@ -104,6 +106,11 @@ impl Opener<'_> {
         let after = self.node.limits.connect_timeout;
         let late = ConnectError::Timeout { to: candidates.first.address, after };
         timeout(after, self.race(candidates)).await.unwrap_or(Err(late))
+    }
+
+    /// Opens a way to this one, within the connect timeout.
+    pub async fn open_only(&self, candidate: Candidate) -> Result<Opened, ConnectError> {
+        self.open(Candidates { first: candidate, rest: Vec::new() }).await
     }
 
     async fn race(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
@@ -133,15 +140,16 @@ impl Opener<'_> {
                 let to = candidate.address;
                 let dialled = self.node.sockets.dial(&self.pod.netns, to).await;
                 let stream = dialled.map_err(|source| ConnectError::Plain { to, source })?;
-                let upstream = Upstream::Tcp(stream);
-                Ok(Opened { candidate, upstream, transport: Transport::Plain, peer: None, tries: 0 })
+                let wire = Wire::Tcp(stream);
+                Ok(Opened { candidate, wire, transport: Transport::Plain, peer: None, tries: 0, tunnel: None })
             }
             Way::Tunnel(expected) => {
                 let (stream, tunnel) = self.tunnel(&candidate, expected).await?;
                 let TlsFacts { version, group, root } = tunnel.tls;
                 let transport = Transport::Hbone { tls_version: version, group, root };
                 let peer = Some(tunnel.peer.id().clone());
-                Ok(Opened { candidate, upstream: Upstream::Tunnel(stream), transport, peer, tries: 0 })
+                let wire = Wire::Tunnel(TunnelIo::new(stream));
+                Ok(Opened { candidate, wire, transport, peer, tries: 0, tunnel: Some(tunnel) })
             }
         }
     }

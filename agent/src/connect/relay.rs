@@ -14,7 +14,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
+    io::{AsyncReadExt, AsyncWriteExt, Interest, copy_bidirectional},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -23,7 +23,10 @@ use tokio::{
 
 use crate::{identify::Revoked, observe::ByteCounts};
 
-use super::tunnel::TunnelStream;
+use super::{
+    Wire,
+    tunnel::{TunnelIo, TunnelStream},
+};
 
 /// First size of a direction's buffer: a request or a response of the common kind.
 const SMALL: usize = 4 * 1024;
@@ -70,46 +73,50 @@ impl RelayError {
     }
 }
 
-/// The way to the server.
-pub enum Upstream {
-    /// Plain TCP.
-    Tcp(TcpStream),
-    /// A stream of a tunnel.
-    Tunnel(TunnelStream),
+/// Relays between the client and the server until both directions have ended.
+pub async fn relay(client: Wire, server: Wire, bytes: &ByteCounts) -> Result<(), RelayError> {
+    match (client, server) {
+        (Wire::Tcp(client), Wire::Tcp(server)) => two_sockets(client, server, bytes).await,
+        (Wire::Tcp(client), Wire::Tunnel(server)) => to_tunnel(client, server, bytes).await,
+        (Wire::Tunnel(client), Wire::Tcp(server)) => from_tunnel(client, server, bytes).await,
+        (Wire::Tunnel(client), Wire::Tunnel(server)) => two_tunnels(client, server, bytes).await,
+    }
 }
 
-/// Relays between the client and the server until both directions have ended.
-pub async fn relay(mut client: TcpStream, server: Upstream, bytes: &ByteCounts) -> Result<(), RelayError> {
+async fn two_sockets(mut client: TcpStream, mut server: TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
     // Armed first: whatever ends the relay early, the end of the agent too, must not look like an orderly end.
     reset_on_close(&client);
-    match server {
-        Upstream::Tcp(mut server) => {
-            reset_on_close(&server);
-            between_sockets(&mut client, &mut server, bytes).await?;
-            close_orderly(&server);
-        }
-        Upstream::Tunnel(mut server) => {
-            with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received)
-                .await
-                .map_err(|error| error.in_tunnel(&server))
-                .inspect_err(|_| server.reset())?;
-        }
-    }
+    reset_on_close(&server);
+    between_sockets(&mut client, &mut server, bytes).await?;
+    close_orderly(&server);
     close_orderly(&client);
     Ok(())
 }
 
-/// Relays between a tunnel's stream, which is the client, and an application.
-pub async fn relay_inbound(
-    mut client: TunnelStream,
-    mut application: TcpStream,
-    bytes: &ByteCounts,
-) -> Result<(), RelayError> {
-    reset_on_close(&application);
-    let result = with_tunnel(&mut application, &mut client, &bytes.received, &bytes.sent).await;
-    match result {
+async fn to_tunnel(mut client: TcpStream, server: TunnelIo, bytes: &ByteCounts) -> Result<(), RelayError> {
+    reset_on_close(&client);
+    let (mut server, first) = server.into_parts();
+    client.write_all(&first).await.map_err(at(Side::Client))?;
+    bytes.add_received(first.len() as u64);
+    drop(first);
+    with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received)
+        .await
+        .map_err(|error| error.in_tunnel(&server))
+        .inspect_err(|_| server.reset())?;
+    close_orderly(&client);
+    Ok(())
+}
+
+/// The client is a stream of a tunnel, and the server an application.
+async fn from_tunnel(client: TunnelIo, mut server: TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
+    reset_on_close(&server);
+    let (mut client, first) = client.into_parts();
+    server.write_all(&first).await.map_err(at(Side::Server))?;
+    bytes.add_sent(first.len() as u64);
+    drop(first);
+    match with_tunnel(&mut server, &mut client, &bytes.received, &bytes.sent).await {
         Ok(()) => {
-            close_orderly(&application);
+            close_orderly(&server);
             Ok(())
         }
         Err(error) => {
@@ -118,6 +125,14 @@ pub async fn relay_inbound(
             Err(error.in_tunnel(&client).turned_round())
         }
     }
+}
+
+/// No agent connects one tunnel with another today; bytes would pass all the same.
+async fn two_tunnels(mut client: TunnelIo, mut server: TunnelIo, bytes: &ByteCounts) -> Result<(), RelayError> {
+    let (sent, received) = copy_bidirectional(&mut client, &mut server).await.map_err(at(Side::Server))?;
+    bytes.add_sent(sent);
+    bytes.add_received(received);
+    Ok(())
 }
 
 /// Makes the socket's end a reset, so that its peer does not take it for an orderly one.

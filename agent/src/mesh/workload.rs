@@ -56,6 +56,13 @@ pub struct Workload {
     pub local: Option<Box<LocalPod>>,
 }
 
+impl Workload {
+    /// Whether a port of it is never to be read.
+    pub fn is_opaque(&self, port: u16) -> bool {
+        self.local.as_ref().is_some_and(|local| local.rules.opaque_ports.contains(&port))
+    }
+}
+
 /// What capture needs of a pod that runs on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPod {

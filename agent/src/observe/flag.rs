@@ -1,11 +1,11 @@
-//! Response flags: the closed list of ways in which a connection can fail, each with its meaning and the remedy.
+//! Response flags: the closed list of ways in which a connection or request can fail, each with its meaning and the remedy.
 //!
 //! A flag is what the metric label `response_flags` and the access log's `flag` carry. Names are Envoy's where they mean
 //! the same, and Istio's for L4. What a peer sees on the wire is decided where the connection is refused, not here.
 
 use std::fmt;
 
-/// Why a connection failed.
+/// Why a connection or request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResponseFlag {
     /// `UH`
@@ -22,6 +22,20 @@ pub enum ResponseFlag {
     NoRoute,
     /// `DC`
     DownstreamClosed,
+    /// `DPE`
+    DownstreamProtocolError,
+    /// `URX`
+    RetriesExhausted,
+    /// `SI`
+    StreamIdle,
+    /// `RL`
+    RateLimited,
+    /// `DI`
+    DelayInjected,
+    /// `FI`
+    FaultInjected,
+    /// `UAEX`
+    RequestDenied,
     /// `DENY`
     Denied,
     /// `TLS_FAILURE`
@@ -38,7 +52,7 @@ pub enum ResponseFlag {
     Aborted,
 }
 
-/// The label and log value of a connection that ended well.
+/// The label and log value of a connection or request that ended well.
 pub const NO_FLAG: &str = "-";
 
 struct Facts {
@@ -49,7 +63,7 @@ struct Facts {
 
 impl ResponseFlag {
     /// Every flag, in the order of the reference.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 21] = [
         Self::NoHealthyUpstream,
         Self::ConnectFailure,
         Self::ConnectTimeout,
@@ -57,6 +71,13 @@ impl ResponseFlag {
         Self::Overflow,
         Self::NoRoute,
         Self::DownstreamClosed,
+        Self::DownstreamProtocolError,
+        Self::RetriesExhausted,
+        Self::StreamIdle,
+        Self::RateLimited,
+        Self::DelayInjected,
+        Self::FaultInjected,
+        Self::RequestDenied,
         Self::Denied,
         Self::TlsFailure,
         Self::ConnectRefused,
@@ -86,7 +107,7 @@ impl ResponseFlag {
             Self::NoHealthyUpstream => (
                 "UH",
                 "the service has no ready endpoint",
-                "check the readiness of the pods that the service selects, and its EndpointSlices",
+                "check the readiness of the pods that the service selects, and its EndpointSlices; heddle_ejected_endpoints tells whether some are left out for their failures",
             ),
             Self::ConnectFailure => (
                 "UF",
@@ -95,28 +116,63 @@ impl ResponseFlag {
             ),
             Self::ConnectTimeout => (
                 "UT",
-                "the server or its node did not answer within the connect timeout",
-                "check that the peer is alive and no firewall drops packets; raise limits.connectTimeout for slow links",
+                "the server or its node did not answer in time: within the connect timeout, or the timeout of the route or of a try",
+                "error says which time was over: check that the peer is alive and no firewall drops packets, or why its answers are slow; raise limits.connectTimeout for slow links, or timeouts of the route",
             ),
             Self::UpstreamReset => (
                 "UC",
-                "the server's side broke an open connection",
+                "the server's side broke an open connection, before or within its answer",
                 "look at the server's own log at this time, and at the other node's access log line for the same connection",
             ),
             Self::Overflow => (
                 "UO",
-                "a limit of the agent was reached",
-                "see which bound heddle_refused_connections_total names, then spread the load or raise that limit",
+                "a limit of the agent or of a DestinationRule's connectionPool was reached",
+                "see which bound heddle_refused_connections_total or heddle_overflows_total names, then spread the load or raise that limit",
             ),
             Self::NoRoute => (
                 "NR",
-                "the destination is known, but nothing serves the dialled port",
-                "compare the dialled port with the ports of the service",
+                "the destination is known, but nothing serves the dialled port, or no rule of its routes matches the request",
+                "compare the dialled port with the ports of the service, and host, path and method with the routes attached to it",
             ),
             Self::DownstreamClosed => (
                 "DC",
-                "the client gave up before the connection was opened, or broke it",
+                "the client gave up before the connection was opened or the answer was complete, or broke it",
                 "look at the client's own log and timeouts",
+            ),
+            Self::DownstreamProtocolError => (
+                "DPE",
+                "the client sent something that is not valid HTTP, or that two readers could understand in two ways",
+                "error says what; heddle_http_refused_total counts the reasons; correct the client, or declare the port's protocol if it is not HTTP",
+            ),
+            Self::RetriesExhausted => (
+                "URX",
+                "every try that the route allows failed, or the budget of retries is spent",
+                "look at the log of the servers that were tried (tries, endpoint); heddle_retries_total tells why it was not tried again",
+            ),
+            Self::StreamIdle => (
+                "SI",
+                "neither side sent anything on the request's stream for as long as is allowed",
+                "send something within the idle timeout, as gRPC and WebSocket pings do, or raise that timeout",
+            ),
+            Self::RateLimited => (
+                "RL",
+                "a RateLimit was exceeded",
+                "policy names the document: have the client slow down as Retry-After asks, or raise the limit",
+            ),
+            Self::DelayInjected => (
+                "DI",
+                "the request ended while a FaultInjection delayed it: its client gave up, or its time was over",
+                "that is what was asked for; remove the FaultInjection that policy names if it is not wanted any more",
+            ),
+            Self::FaultInjected => (
+                "FI",
+                "a FaultInjection answered in place of the server",
+                "that is what was asked for; remove the FaultInjection that policy names if it is not wanted any more",
+            ),
+            Self::RequestDenied => (
+                "UAEX",
+                "the server's node does not permit this request, or does not believe its token",
+                "see policy and error in the access log of the server's node",
             ),
             Self::Denied => (
                 "DENY",

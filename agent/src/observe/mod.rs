@@ -1,6 +1,7 @@
-//! Step 7, what happened: one outcome per connection, as metrics and as one access log line; and the agent's own log.
+//! Step 7, what happened: one outcome per connection and per HTTP request, as metrics and as one access log line; and the
+//! agent's own log.
 //!
-//! In: a [`ConnectionRecord`] that the steps fill, and the typed handles of [`Metrics`]. Out: text for Prometheus, lines on
+//! In: a [`ConnectionRecord`] or [`RequestRecord`] that the steps fill, and the typed handles of [`Metrics`]. Out: text for Prometheus, lines on
 //! standard output. Nothing here decides anything, and recording never waits: not for a scrape, nor for a slow log reader.
 
 mod access_log;
@@ -10,6 +11,7 @@ mod open;
 mod outcome;
 mod process_log;
 mod record;
+mod request;
 mod root_name;
 #[cfg(test)]
 mod tests;
@@ -32,9 +34,14 @@ pub use metrics::{
     EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, PolicyEffect,
     RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
+pub use metrics::{
+    DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
+    PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+};
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
 pub use record::ConnectionRecord;
+pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
@@ -51,6 +58,7 @@ struct Inner {
     metrics: Metrics,
     registry: Registry,
     traffic: metrics::Traffic,
+    requests: metrics::Requests,
     policy_hits: metrics::PolicyHits,
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
@@ -81,7 +89,8 @@ impl Observer {
         let inner = Inner {
             metrics,
             registry,
-            traffic: metrics::Traffic::new(cluster),
+            traffic: metrics::Traffic::new(Arc::clone(&cluster)),
+            requests: metrics::Requests::new(cluster),
             policy_hits: metrics::PolicyHits::default(),
             open: open::OpenConnections::default(),
             access_log,
@@ -93,6 +102,11 @@ impl Observer {
     /// A connection was accepted.
     pub fn connection(&self, start: ConnectionStart) -> ConnectionRecord {
         ConnectionRecord::new(self.clone(), start)
+    }
+
+    /// The head of a request was read.
+    pub fn request(&self, start: RequestStart<'_>) -> RequestRecord {
+        RequestRecord::new(self.clone(), start)
     }
 
     /// A document, by the name that logs give it, decided over a connection.
@@ -140,6 +154,7 @@ impl Observer {
     fn tick(&self, now: Instant) {
         self.inner.open.count_bytes();
         self.inner.traffic.expire(&self.inner.metrics, now);
+        self.inner.requests.expire(&self.inner.metrics, now);
         self.inner.metrics.expire_roots(now);
         self.inner.policy_hits.expire(&self.inner.metrics, now);
     }

@@ -1,4 +1,4 @@
-//! The words in which a connection's story is told: who, in which direction, how protected, how many bytes, how it ended.
+//! The words in which the story of a connection or request is told: who, in which direction, how protected, how many bytes, how it ended.
 //!
 //! Every step fills its part into a [`ConnectionRecord`](super::ConnectionRecord) with these types. Nothing here counts or
 //! writes; that is `record.rs`.
@@ -90,18 +90,18 @@ pub struct ConnectionStart {
     pub original_dst: SocketAddr,
 }
 
-/// Why a connection did not end well.
+/// Why a connection or request did not end well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The reason out of the closed list.
     pub flag: ResponseFlag,
     /// The error in words, for the access log only: never a label.
     pub error: String,
-    /// What denied the connection, where anything did, for the access log.
+    /// What denied it, where anything did, for the access log.
     pub denied_by: Option<String>,
 }
 
-/// Bytes of one connection, added up by the relay while it runs and read by whoever counts them.
+/// Bytes of one connection, or of the bodies of one request, added up by the relay while it runs and read by whoever counts them.
 #[derive(Debug, Default)]
 pub struct ByteCounts {
     /// From the client to the server.

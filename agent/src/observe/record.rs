@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, Observer, Party, ResponseFlag, Transport, access_log::Story,
+    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport, access_log::Story,
     metrics::LabelSet, open::OpenConnection,
 };
 use crate::mesh::ServiceName;
@@ -89,6 +89,19 @@ impl ConnectionRecord {
         Arc::clone(&open.counts)
     }
 
+    /// The connection carries HTTP: its requests are recorded one by one, and the connection itself is neither counted as TCP
+    /// nor logged. It stays in `heddle_open_connections` while the returned guard lives.
+    pub fn is_http(mut self) -> GaugeGuard {
+        let open = GaugeGuard::raise(&self.observer.inner.metrics.open_connections);
+        // What was joined is counted already, and has to be counted to its end.
+        if self.story.as_ref().is_some_and(|story| story.open.is_some()) {
+            self.conclude(None);
+        } else if self.story.take().is_some() {
+            self.observer.inner.metrics.open_connections.dec();
+        }
+        open
+    }
+
     /// The connection ended.
     pub fn finish(mut self, result: Result<(), Failure>) {
         self.conclude(result.err());
@@ -158,6 +171,7 @@ impl Unfinished {
             sent,
             received,
             failure,
+            request: None,
         }
     }
 }

@@ -58,11 +58,11 @@ fn server_of(record: &mut ConnectionRecord) {
     record.set_tries(2);
 }
 
-fn failure(flag: ResponseFlag, error: &str) -> Result<(), Failure> {
+pub(super) fn failure(flag: ResponseFlag, error: &str) -> Result<(), Failure> {
     Err(Failure { flag, error: error.to_owned(), denied_by: None })
 }
 
-fn silent() -> Observer {
+pub(super) fn silent() -> Observer {
     Observer::new("prod".into(), None).unwrap()
 }
 
@@ -79,7 +79,7 @@ pub(super) fn value(observer: &Observer, metric: &str, labels: &[&str]) -> Optio
 }
 
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Output(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -92,13 +92,13 @@ impl Write for Output {
     }
 }
 
-fn logging(format: LogFormat) -> (Observer, Output) {
+pub(super) fn logging(format: LogFormat) -> (Observer, Output) {
     let output = Output::default();
     let log = AccessLogOutput { format, output: Box::new(output.clone()) };
     (Observer::new("prod".into(), Some(log)).unwrap(), output)
 }
 
-fn logged(observer: &Observer, output: &Output) -> String {
+pub(super) fn logged(observer: &Observer, output: &Output) -> String {
     assert!(observer.flush_access_log(Duration::from_secs(10)), "the writer did not flush");
     String::from_utf8(output.0.lock().clone()).unwrap()
 }
@@ -247,6 +247,7 @@ fn story() -> access_log::Story {
             error: "reset\nby \"peer\"".to_owned(),
             denied_by: None,
         }),
+        request: None,
     }
 }
 
@@ -258,8 +259,8 @@ fn the_text_line_is_as_documented() {
         source_address=[2001:db8::1]:40000 source_workload=client-1 source_namespace=default \
         source_identity=spiffe://cluster.local/ns/default/sa/client destination_address=10.96.0.10:80 \
         destination_workload=- destination_namespace=- destination_identity=- service=web.shop.svc.cluster.local \
-        endpoint=10.2.0.2:8080 protocol=tcp flag=UC sent_bytes=5 received_bytes=6 duration_ms=1234 tries=1 \
-        tls_version=TLSv1_3 tls_group=X25519 tls_root=50b312f5cbc71675 policy=- remarks=- error=\"reset\\nby \\\"peer\\\"\"\n";
+        endpoint=10.2.0.2:8080 protocol=tcp method=- host=- path=- status=- grpc_status=- route=- user_agent=- flag=UC sent_bytes=5 received_bytes=6 duration_ms=1234 tries=1 \
+        tls_version=TLSv1_3 tls_group=X25519 tls_root=50b312f5cbc71675 request_id=- trace_id=- policy=- remarks=- error=\"reset\\nby \\\"peer\\\"\"\n";
     assert_eq!(logged(&observer, &output), expected);
 }
 
@@ -272,8 +273,9 @@ fn the_json_line_has_the_same_fields() {
         \"source_namespace\":\"default\",\"source_identity\":\"spiffe://cluster.local/ns/default/sa/client\",\
         \"destination_address\":\"10.96.0.10:80\",\"destination_workload\":null,\"destination_namespace\":null,\
         \"destination_identity\":null,\"service\":\"web.shop.svc.cluster.local\",\"endpoint\":\"10.2.0.2:8080\",\
-        \"protocol\":\"tcp\",\"flag\":\"UC\",\"sent_bytes\":5,\"received_bytes\":6,\"duration_ms\":1234,\"tries\":1,\
-        \"tls_version\":\"TLSv1_3\",\"tls_group\":\"X25519\",\"tls_root\":\"50b312f5cbc71675\",\"policy\":null,\"remarks\":null,\"error\":\"reset\\nby \\\"peer\\\"\"}\n";
+        \"protocol\":\"tcp\",\"method\":null,\"host\":null,\"path\":null,\"status\":null,\"grpc_status\":null,\
+        \"route\":null,\"user_agent\":null,\"flag\":\"UC\",\"sent_bytes\":5,\"received_bytes\":6,\"duration_ms\":1234,\"tries\":1,\
+        \"tls_version\":\"TLSv1_3\",\"tls_group\":\"X25519\",\"tls_root\":\"50b312f5cbc71675\",\"request_id\":null,\"trace_id\":null,\"policy\":null,\"remarks\":null,\"error\":\"reset\\nby \\\"peer\\\"\"}\n";
     let line = logged(&observer, &output);
     assert_eq!(line, expected);
     let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();

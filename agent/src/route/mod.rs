@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod http;
+pub mod protocol;
 pub mod streams;
 
 use std::{net::SocketAddr, sync::Arc};

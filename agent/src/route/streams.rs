@@ -35,6 +35,15 @@ pub struct StreamMatch<'t> {
 /// Why there is no backend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamFailure {
+    /// The routes of the port are about HTTP.
+    #[error("the routes of this port are about HTTP requests, and the client does not speak HTTP; use a TCPRoute")]
+    OfRequests,
+    /// There are routes, and none is for this connection.
+    #[error("no TLSRoute of this port has the server name {}", server_name.as_deref().unwrap_or("of a client that gives none"))]
+    NoRule {
+        /// The name that the client asks for.
+        server_name: Option<String>,
+    },
     /// The weights of all its backends are 0.
     #[error("all backendRefs of the rule have weight 0; give one of them a weight")]
     NoWeight,
@@ -53,6 +62,24 @@ pub fn decide<'t>(table: Option<&'t RouteTable>, server_name: Option<&str>) -> S
         RouteKind::Tls => server_name.and_then(|name| by_name(table, name)),
     };
     rule.map_or(StreamDecision::NoRule, StreamDecision::Rule)
+}
+
+/// The backend that a connection to a port goes to; `None` where no route says so and the port's own endpoints serve.
+///
+/// # Errors
+/// The connection is refused.
+pub fn backend(
+    snapshot: &Snapshot,
+    dialled: &ServicePort,
+    table: Option<&RouteTable>,
+    server_name: Option<&str>,
+) -> Result<Option<Arc<ServicePort>>, StreamFailure> {
+    match decide(table, server_name) {
+        StreamDecision::Implicit => Ok(None),
+        StreamDecision::OfRequests => Err(StreamFailure::OfRequests),
+        StreamDecision::NoRule => Err(StreamFailure::NoRule { server_name: server_name.map(ToOwned::to_owned) }),
+        StreamDecision::Rule(rule) => rule.backend(snapshot, dialled, Draw(fastrand::u64(..))).map(Some),
+    }
 }
 
 fn by_name<'t>(table: &'t RouteTable, name: &str) -> Option<StreamMatch<'t>> {

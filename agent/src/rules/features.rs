@@ -20,15 +20,15 @@ const fn feature(kind: RuleKind, enforced: bool, effect: &'static str) -> Featur
 
 /// Every kind of document, and whether this build enforces it.
 pub const FEATURES: [Feature; 15] = [
-    feature(RuleKind::HttpRoute, false, "routes of HTTP requests to Services"),
-    feature(RuleKind::GrpcRoute, false, "routes of gRPC calls to Services"),
-    feature(RuleKind::TlsRoute, false, "routes of TLS connections by server name"),
-    feature(RuleKind::TcpRoute, false, "routes of TCP connections to Services"),
+    feature(RuleKind::HttpRoute, true, "routes of HTTP requests to Services"),
+    feature(RuleKind::GrpcRoute, true, "routes of gRPC calls to Services"),
+    feature(RuleKind::TlsRoute, true, "routes of TLS connections by server name"),
+    feature(RuleKind::TcpRoute, true, "routes of TCP connections to Services"),
     feature(RuleKind::ReferenceGrant, true, "nothing: mesh routes refer across namespaces without it"),
     feature(RuleKind::BackendTrafficPolicy, false, "retry budgets and session persistence"),
     feature(RuleKind::AuthorizationPolicy, true, "who may do what"),
     feature(RuleKind::PeerAuthentication, true, "who may come in plaintext"),
-    feature(RuleKind::RequestAuthentication, false, "JSON Web Tokens"),
+    feature(RuleKind::RequestAuthentication, true, "JSON Web Tokens"),
     feature(RuleKind::DestinationRule, false, "balancing, connection limits, ejection of bad endpoints"),
     feature(RuleKind::ServiceEntry, true, "destinations outside the cluster"),
     feature(RuleKind::RateLimit, false, "limits of requests"),

@@ -4,6 +4,9 @@
 //! [`Admission`]. So a change finds every connection that was decided without it. What changed is told from one snapshot to
 //! the next: the documents about access, or the labels of a pod. Other changes cost nothing here, and bytes never do.
 //!
+//! A connection that carries requests ends when none of them could be let through any more; a single request that is under
+//! way is not looked at again.
+//!
 //! Only connections to pods of this node are decided; whoever opened them is told by the end that they come to.
 
 use std::{
@@ -12,7 +15,10 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
@@ -23,7 +29,7 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{AccessSettings, Denied, Facts, inbound};
+use super::{AccessSettings, Denied, Facts, approach, inbound};
 use crate::{
     identify::VerifiedPeer,
     mesh::{MeshState, Rules, Snapshot, SnapshotHandle, Workload, WorkloadUid},
@@ -54,6 +60,8 @@ struct Kept {
     peer: Option<VerifiedPeer>,
     client: IpAddr,
     to: SocketAddr,
+    /// Whether it was found to carry no requests, so that all its bytes are decided at once.
+    is_opaque: AtomicBool,
 }
 
 /// A connection's place among the open ones, for as long as it is open.
@@ -62,6 +70,7 @@ struct Kept {
 pub struct Admission {
     all: Arc<Admissions>,
     id: u64,
+    kept: Arc<Kept>,
     withdrawn: oneshot::Receiver<Denied>,
 }
 
@@ -87,11 +96,12 @@ impl Admissions {
     /// Enters a connection to a pod. The snapshot that decides over it has to be read after this.
     pub fn enter(self: &Arc<Self>, workload: &Arc<Workload>, facts: Facts<'_>) -> Admission {
         let Facts { peer, client, to } = facts;
-        let kept = Arc::new(Kept { workload: Arc::clone(workload), peer: peer.cloned(), client, to });
+        let (workload, is_opaque) = (Arc::clone(workload), AtomicBool::new(false));
+        let kept = Arc::new(Kept { workload, peer: peer.cloned(), client, to, is_opaque });
         let (withdraw, withdrawn) = oneshot::channel();
         let id = self.next.fetch_add(1, Relaxed);
-        self.shard(id).lock().insert(id, Entry { kept, withdraw });
-        Admission { all: Arc::clone(self), id, withdrawn }
+        self.shard(id).lock().insert(id, Entry { kept: Arc::clone(&kept), withdraw });
+        Admission { all: Arc::clone(self), id, kept, withdrawn }
     }
 
     /// Connections that are open now.
@@ -132,11 +142,21 @@ impl Admissions {
 impl Kept {
     fn decide(&self, snapshot: &Snapshot, settings: &AccessSettings) -> Result<(), Denied> {
         let facts = Facts { peer: self.peer.as_ref(), client: self.client, to: self.to };
-        inbound(snapshot, settings, &snapshot.current(&self.workload), facts).leave.map(drop)
+        let workload = snapshot.current(&self.workload);
+        match self.is_opaque.load(SeqCst) {
+            true => inbound(snapshot, settings, &workload, facts).leave.map(drop),
+            // Each request is decided by itself; what counts is whether any could be let through.
+            false => approach(snapshot, settings, &workload, facts).map(drop),
+        }
     }
 }
 
 impl Admission {
+    /// The connection carries no requests. The snapshot that decides over its bytes has to be read after this.
+    pub fn is_opaque(&self) {
+        self.kept.is_opaque.store(true, SeqCst);
+    }
+
     /// Takes a step of the connection; breaks it off when the connection is not permitted any more. Not to be called
     /// again after that.
     pub async fn unless_withdrawn<T, E: From<Withdrawn>>(

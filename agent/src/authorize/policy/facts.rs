@@ -20,8 +20,10 @@ pub struct Facts<'a> {
     pub destination: SocketAddr,
     /// The server name that the client asks for in TLS of its own.
     pub sni: Option<&'a str>,
-    /// The request; `None` where the connection is not parsed as HTTP.
+    /// The request; `None` where the connection is not parsed as HTTP, or none has come yet.
     pub request: Option<&'a RequestFacts<'a>>,
+    /// No request has come yet, and each will be decided by itself: the question is whether any of them could be allowed.
+    pub requests_follow: bool,
 }
 
 /// What is known of a request.

@@ -10,6 +10,8 @@
 //! A connection that is not parsed as HTTP has no request to look at. A DENY rule then takes what it asks of requests for
 //! met, and so refuses what it cannot inspect where the rest of it matches; an ALLOW or AUDIT rule that asks anything of
 //! requests, a negation too, does not match. Istio's sidecars do the same but for AUDIT, which there is taken for met.
+//! Before the first request of a connection that is parsed as HTTP it is the other way round, since the question is whether
+//! any request could be allowed: an ALLOW rule takes what it asks of requests for met, a DENY or AUDIT rule does not match.
 //! Remote addresses are not asked of requests: without a trusted proxy they are those of the connection.
 
 mod address;

@@ -30,12 +30,14 @@ impl Question<'_> {
             && rule.when.iter().all(|condition| self.unmet_of_condition(condition).is_none())
     }
 
-    /// Whether a rule can match at all: only DENY matches what it cannot inspect.
+    /// Whether a rule can match at all: only DENY matches what it cannot inspect, only ALLOW what it will be able to.
     pub(super) fn may_match(&self, rule: &AccessRule) -> bool {
-        self.facts.request.is_some() || self.policy.spec.action == Action::Deny || !rule.asks_of_requests()
+        let blind = if self.facts.requests_follow { Action::Allow } else { Action::Deny };
+        self.facts.request.is_some() || self.policy.spec.action == blind || !rule.asks_of_requests()
     }
 
-    /// Whether what is asked of a request is taken for met, because there is none to look at. Only DENY gets there.
+    /// Whether what is asked of a request is taken for met, because there is none to look at. Only rules that may match
+    /// without one get there.
     pub(super) fn is_out_of_sight(&self, is_of_requests: bool) -> bool {
         is_of_requests && self.facts.request.is_none()
     }

@@ -52,6 +52,7 @@ impl OwnedFacts {
             destination: self.destination,
             sni: self.sni.as_deref(),
             request: request.as_ref(),
+            requests_follow: false,
         })
     }
 }

@@ -4,6 +4,7 @@
 mod authority;
 mod client;
 mod headers;
+mod io;
 mod peer_watch;
 mod pool;
 mod server;
@@ -15,6 +16,7 @@ use h2::{Reason, RecvStream, SendStream};
 pub use authority::{Authority, AuthorityError};
 pub use client::{Tunnel, TunnelError};
 pub use headers::ConnectHeaders;
+pub use io::TunnelIo;
 pub use pool::{TunnelKey, TunnelPool};
 pub use server::{AcceptError, Broken, IncomingStream, IncomingTunnel, accept};
 

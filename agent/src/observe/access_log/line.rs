@@ -1,4 +1,4 @@
-//! From a connection's story to its line. [`FIELDS`] is the one list of fields; text and JSON both walk it.
+//! From the story of a connection or request to its line. [`FIELDS`] is the one list of fields; text and JSON both walk it.
 
 use std::{
     io::Write as _,
@@ -6,13 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::LogFormat;
+use super::{LogFormat, RequestStory};
 use crate::{
     mesh::ServiceName,
     observe::{ConnectionStart, Failure, NO_FLAG, Party, Transport},
 };
 
-/// What the access log tells about one connection.
+/// What the access log tells about one connection, or one request in it.
 #[derive(Debug)]
 pub(in crate::observe) struct Story {
     pub(in crate::observe) started: SystemTime,
@@ -26,6 +26,8 @@ pub(in crate::observe) struct Story {
     pub(in crate::observe) sent: u64,
     pub(in crate::observe) received: u64,
     pub(in crate::observe) failure: Option<Failure>,
+    /// What only requests have.
+    pub(in crate::observe) request: Option<Box<RequestStory>>,
 }
 
 /// One field of the access log.
@@ -51,8 +53,8 @@ const fn field(name: &'static str, meaning: &'static str, value: fn(&Story) -> V
 
 /// Every field, in the order of the line.
 pub const FIELDS: &[Field] = &[
-    field("time", "when the connection ended, RFC 3339 in UTC", |s| time(s.started + s.duration)),
-    field("start", "when it was accepted", |s| time(s.started)),
+    field("time", "when the connection or request ended, RFC 3339 in UTC", |s| time(s.started + s.duration)),
+    field("start", "when the connection was accepted, or the request's head was read", |s| time(s.started)),
     field("direction", "`outbound` (a pod of this node dialled) or `inbound` (a pod of this node was dialled)", |s| {
         Value::Word(s.start.reporter.direction())
     }),
@@ -70,22 +72,47 @@ pub const FIELDS: &[Field] = &[
     field("endpoint", "the address that was chosen to serve it", |s| {
         s.server.as_ref().map_or(Value::None, |server| address(server.address))
     }),
-    field("protocol", "`tcp`", |_| Value::Word("tcp")),
+    field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| {
+        Value::Word(s.request.as_ref().map_or("tcp", |request| request.protocol))
+    }),
+    field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.clone()))),
+    field("host", "its Host or `:authority`, cut after 256 bytes as every text of a client but the path", |s| {
+        asked(s, |r| text(r.host.as_ref()))
+    }),
+    field("path", "its path without the query, cut after 512 bytes", |s| asked(s, |r| Value::Text(r.path.clone()))),
+    field("status", "the status that the client was answered; none where it got no answer", |s| {
+        asked(s, |r| r.status.map_or(Value::None, |status| Value::Number(u64::from(status.as_u16()))))
+    }),
+    field("grpc_status", "the status of a gRPC call", |s| {
+        asked(s, |r| r.grpc_status.map_or(Value::None, |status| Value::Number(u64::from(status))))
+    }),
+    field("route", "the rule that matched, `HTTPRoute shop/web rules[1]`", |s| asked(s, |r| text(r.route.as_ref()))),
+    field("user_agent", "what the client says it is", |s| asked(s, |r| text(r.user_agent.as_ref()))),
     field("flag", "how it failed (response flags, above), `-` if it did not", |s| {
         Value::Word(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
     }),
-    field("sent_bytes", "application bytes from client to server", |s| Value::Number(s.sent)),
-    field("received_bytes", "application bytes from server to client", |s| Value::Number(s.received)),
-    field("duration_ms", "from accept to end", |s| {
+    field("sent_bytes", "application bytes from client to server; of a request, those of its body", |s| {
+        Value::Number(s.sent)
+    }),
+    field(
+        "received_bytes",
+        "application bytes from server to client; of a request, those of the response's body",
+        |s| Value::Number(s.received),
+    ),
+    field("duration_ms", "from accept to end; of a request, from its head to the end of the response", |s| {
         Value::Number(u64::try_from(s.duration.as_millis()).unwrap_or(u64::MAX))
     }),
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
     field("tls_version", "TLS version between the nodes", |s| tls(s.transport).0),
     field("tls_group", "key exchange group between the nodes", |s| tls(s.transport).1),
     field("tls_root", "short name of the root that vouches for the other node's certificate", |s| root(s.transport)),
-    field("policy", "what denied the connection: a document, or `mtls.mode of agent.yaml`", |s| {
-        s.failure.as_ref().and_then(|failure| failure.denied_by.clone()).map_or(Value::None, Value::Text)
-    }),
+    field("request_id", "the request's id, header `x-request-id`", |s| asked(s, |r| text(r.request_id.as_ref()))),
+    field("trace_id", "the trace that the request belongs to", |s| asked(s, |r| text(r.trace_id.as_ref()))),
+    field(
+        "policy",
+        "what denied or limited the connection or request, or injected its fault: a document, or `mtls.mode of agent.yaml`",
+        |s| s.failure.as_ref().and_then(|failure| failure.denied_by.clone()).map_or(Value::None, Value::Text),
+    ),
     field("remarks", "AUDIT policies that match, and what would be decided with the policies on trial", |s| {
         if s.remarks.is_empty() { Value::None } else { Value::Text(s.remarks.join("; ")) }
     }),
@@ -132,6 +159,15 @@ impl Story {
         }
         line.push(b'}');
     }
+}
+
+/// A field that only requests have.
+fn asked(story: &Story, value: fn(&RequestStory) -> Value) -> Value {
+    story.request.as_deref().map_or(Value::None, value)
+}
+
+fn text(text: Option<&String>) -> Value {
+    text.map_or(Value::None, |text| Value::Text(text.clone()))
 }
 
 fn address(address: SocketAddr) -> Value {

@@ -1,13 +1,15 @@
-//! The access log: one line per connection at its end.
+//! The access log: one line per connection or HTTP request at its end.
 //!
 //! Data threads hand finished stories over without waiting; one writer thread makes lines of them and writes in batches. A full
 //! queue or a failing output costs lines, which are counted, and never a connection.
 
 mod line;
+mod request;
 mod writer;
 
 pub(super) use line::Story;
 pub use line::{FIELDS, Field};
+pub(super) use request::RequestStory;
 pub(super) use writer::AccessLog;
 
 use std::io::Write;

@@ -12,7 +12,8 @@ use prometheus::IntCounter;
 
 use super::{AccessLogOutput, LogFormat, Story};
 
-/// Stories that wait for the writer: a burst of this many connections ends without a lost line, at about 5 MB.
+/// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
+/// 5 MB, and 15 MB where clients send the longest texts that are kept.
 const QUEUE: usize = 8192;
 
 /// Lines written at once.

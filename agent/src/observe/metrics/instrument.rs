@@ -6,7 +6,8 @@
 use std::{fmt, marker::PhantomData};
 
 use prometheus::{
-    Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
     core::{Atomic, Collector, GenericCounter, GenericCounterVec, GenericGauge, GenericGaugeVec},
 };
 
@@ -19,6 +20,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Values sorted into ranges, and their sum.
+    Histogram,
 }
 
 impl fmt::Display for Kind {
@@ -26,6 +29,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         })
     }
 }
@@ -35,7 +39,7 @@ impl fmt::Display for Kind {
 pub struct MetricSpec {
     /// Full name as scraped.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// What one unit of the value is.
     pub unit: &'static str,
@@ -48,6 +52,10 @@ pub struct MetricSpec {
 impl MetricSpec {
     fn opts(&self) -> Opts {
         Opts::new(self.name, self.help)
+    }
+
+    fn histogram_opts(&self, bounds: &[f64]) -> HistogramOpts {
+        HistogramOpts::new(self.name, self.help).buckets(bounds.to_vec())
     }
 }
 
@@ -91,6 +99,51 @@ impl<P: Atomic + 'static> Instrument for GenericGaugeVec<P> {
 
     fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         registered(Self::new(spec.opts(), spec.labels)?, registry)
+    }
+}
+
+/// The ranges of Istio's histograms, of milliseconds and of bytes alike: dashboards add series of several meshes up, which
+/// needs equal ranges.
+pub(super) const ISTIO_BOUNDS: &[f64] = &[
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
+/// The ranges of short waits in seconds: up to the 100 ms that a silent client is waited for, and what goes wrong beyond.
+pub(super) const WAIT_BOUNDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 1.0];
+
+/// With labels: one of Istio's.
+impl Instrument for HistogramVec {
+    const KIND: Kind = Kind::Histogram;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        registered(Self::new(spec.histogram_opts(ISTIO_BOUNDS), spec.labels)?, registry)
+    }
+}
+
+/// Without labels: short waits.
+impl Instrument for Histogram {
+    const KIND: Kind = Kind::Histogram;
+
+    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        registered(Self::with_opts(spec.histogram_opts(WAIT_BOUNDS))?, registry)
     }
 }
 
@@ -153,7 +206,7 @@ pub(super) fn advance_seconds(counter: &Counter, total: f64) {
 pub struct GaugeGuard(IntGauge);
 
 impl GaugeGuard {
-    pub(super) fn raise(gauge: &IntGauge) -> Self {
+    pub(in crate::observe) fn raise(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }

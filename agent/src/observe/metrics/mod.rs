@@ -1,17 +1,24 @@
 //! Metrics: one declared table, typed handles for the steps, and the text that Prometheus scrapes.
 //!
 //! Counters that somebody else keeps (the kernel, `/proc`, the clock) are read at the scrape. Bounds: label values come from
-//! closed lists or from workloads, and those are capped and expire (`traffic.rs`).
+//! closed lists or from workloads, and those are capped and expire (`traffic.rs`,
+//! `requests.rs`).
 
 mod authority;
 mod authority_labels;
 mod declare;
 mod derived;
+mod http_labels;
+mod http_steps;
 mod instrument;
 mod labels;
 mod policy_hits;
 mod process;
 mod reference;
+mod request_labels;
+#[cfg(test)]
+mod request_tests;
+mod requests;
 mod root_labels;
 mod table;
 #[cfg(test)]
@@ -21,6 +28,10 @@ mod traffic_labels;
 
 pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
 pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
+pub use http_labels::{
+    DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
+    PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+};
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
@@ -28,6 +39,8 @@ pub use labels::{
 };
 pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;
+pub(super) use request_labels::{RequestEnd, RequestLabels};
+pub(super) use requests::{Measured, Requests};
 pub use table::{Metrics, TABLE};
 pub(super) use traffic::{Series, Traffic};
 pub(super) use traffic_labels::LabelSet;

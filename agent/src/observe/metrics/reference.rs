@@ -5,15 +5,22 @@ use std::fmt::Write as _;
 use super::{
     authority::AUTHORITY_TABLE,
     authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
+    http_labels::{
+        DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
+        PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+    },
+    instrument::{ISTIO_BOUNDS, WAIT_BOUNDS},
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, HandshakeResult,
         KeyFetchResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
     },
+    request_labels::REQUEST_LABELS,
+    requests::MAX_REQUEST_SETS,
     root_labels::MAX_ROOTS,
     table::TABLE,
     traffic::{MAX_LABEL_SETS, TCP_LABELS, UNUSED},
 };
-use crate::observe::{ResponseFlag, access_log::FIELDS};
+use crate::observe::{Reporter, ResponseFlag, access_log::FIELDS};
 
 /// The text of `deploy/METRICS.md`.
 pub fn metrics_reference() -> String {
@@ -25,11 +32,16 @@ pub fn metrics_reference() -> String {
          | name | type | unit | labels | what it says |\n|---|---|---|---|---|\n",
     );
     for row in TABLE {
-        let labels = if row.labels == TCP_LABELS { "TCP labels, below".to_owned() } else { code_list(row.labels) };
+        let labels = match row.labels {
+            TCP_LABELS => "TCP labels, below".to_owned(),
+            REQUEST_LABELS => "request labels, below".to_owned(),
+            labels => code_list(labels),
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(page, "| `{}` | {} | {} | {} | {} |", row.name, row.kind, row.unit, labels, row.help);
     }
     tcp_labels(&mut page);
+    request_labels(&mut page);
     root_label(&mut page);
     label_values(&mut page);
     flags(&mut page);
@@ -67,6 +79,27 @@ fn tcp_labels(page: &mut String) {
     );
 }
 
+fn request_labels(page: &mut String) {
+    let added: Vec<_> = REQUEST_LABELS.iter().filter(|label| !TCP_LABELS.contains(label)).copied().collect();
+    let _ = write!(
+        page,
+        "\n### Request labels\n\nThe TCP labels, and {}. `request_protocol` is `http` or `grpc`.\n\n\
+         `response_code` is that of the answer that the client got: `0` where it got none, `other` where it is not from 100 to 599.\n\
+         `grpc_response_status` is empty but for gRPC, and `other` above 16. A label set that no request has ended with for \
+         {} minutes\nis removed; beyond {MAX_REQUEST_SETS} label sets requests are counted under `other`, by the class of their \
+         code (`5xx`).\n\nThe upper bounds of histograms with these labels are Istio's: {}.\n\
+         Those of `heddle_detection_seconds`: {}.\n",
+        code_list(&added),
+        UNUSED.as_secs() / 60,
+        bounds(ISTIO_BOUNDS),
+        bounds(WAIT_BOUNDS)
+    );
+}
+
+fn bounds(bounds: &[f64]) -> String {
+    bounds.iter().map(f64::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn root_label(page: &mut String) {
     let _ = write!(
         page,
@@ -88,6 +121,21 @@ fn label_values(page: &mut String) {
     values::<HandshakeResult>(page, "heddle_handshakes_total", "result");
     values::<TunnelEndReason>(page, "heddle_tunnels_ended_total", "reason");
     values::<DialResult>(page, "heddle_tunnel_dials_total", "result");
+    let directions = [Reporter::Destination, Reporter::Source].map(Reporter::direction);
+    let _ = writeln!(page, "| heddle_protocol_detections_total | direction | {} |", code_list(&directions));
+    values::<DetectedBy>(page, "heddle_protocol_detections_total", "how");
+    values::<DetectedProtocol>(page, "heddle_protocol_detections_total", "protocol");
+    values::<HttpRefusal>(page, "heddle_http_refused_total", "reason");
+    values::<TokenResult>(page, "heddle_token_results_total", "result");
+    values::<LimitedAt>(page, "heddle_rate_limited_total", "scope");
+    values::<FaultKind>(page, "heddle_faults_total", "kind");
+    values::<MirrorResult>(page, "heddle_mirrors_total", "result");
+    values::<PickLocality>(page, "heddle_balancer_picks_total", "locality");
+    values::<RetryResult>(page, "heddle_retries_total", "result");
+    values::<OverflowLimit>(page, "heddle_overflows_total", "limit");
+    values::<EjectionReason>(page, "heddle_ejections_total", "reason");
+    values::<PoolResult>(page, "heddle_http_pool_requests_total", "result");
+    values::<UpgradeKind>(page, "heddle_upgrades_total", "kind");
     values::<CertificateState>(page, "heddle_certificates", "state");
     values::<CrlLoad>(page, "heddle_crl_loads_total", "result");
     values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
@@ -108,7 +156,7 @@ fn flags(page: &mut String) {
 
 fn access_log(page: &mut String) {
     page.push_str(
-        "\n## Access log\n\nOne line per connection at its end, on standard output, with the same fields in text (`name=value`, \
+        "\n## Access log\n\nOne line per connection at its end, or per HTTP request in it, on standard output, with the same fields in text (`name=value`, \
          `-` where there is none)\nand JSON (`null` where there is none).\n\n| field | meaning |\n|---|---|\n",
     );
     for field in FIELDS {

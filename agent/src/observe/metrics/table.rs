@@ -3,16 +3,23 @@
 //! `deploy/METRICS.md` is generated from it. Values are recorded through the fields and the methods in `mod.rs`; what is not
 //! a row here does not exist.
 
-use prometheus::{Counter, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{
+    Counter, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+};
 
 use super::{
     declare::declare_metrics,
     derived::Derived,
+    http_labels::{
+        EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit, PickLocality, PoolResult,
+        RetryResult, TokenResult, UpgradeKind,
+    },
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
         BypassReason, CertificateState, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult, KeyFetchResult,
         LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
     },
+    request_labels::REQUEST_LABELS,
     traffic::TCP_LABELS,
 };
 
@@ -29,6 +36,14 @@ declare_metrics! {
         "Application bytes from client to server.";
     pub(super) tcp_received: IntCounterVec = "istio_tcp_received_bytes_total" ["bytes"] TCP_LABELS,
         "Application bytes from server to client.";
+    pub(super) requests: IntCounterVec = "istio_requests_total" ["requests"] REQUEST_LABELS,
+        "HTTP requests that ended, those without a response too.";
+    pub(super) request_duration: HistogramVec = "istio_request_duration_milliseconds" ["milliseconds"] REQUEST_LABELS,
+        "Time from a request's head to the end of its response.";
+    pub(super) request_bytes: HistogramVec = "istio_request_bytes" ["bytes"] REQUEST_LABELS,
+        "Bytes of request bodies.";
+    pub(super) response_bytes: HistogramVec = "istio_response_bytes" ["bytes"] REQUEST_LABELS,
+        "Bytes of response bodies.";
     pub(in crate::observe) open_connections: IntGauge = "heddle_open_connections" ["connections"] &[],
         "Accepted connections that have not ended.";
     pub(super) bypassed: ByLabel<BypassReason, IntCounter> = "heddle_bypassed_connections_total" ["connections"] &["reason"],
@@ -51,6 +66,38 @@ declare_metrics! {
         "Connections inside HBONE tunnels, both sides of this node together.";
     pub(super) tunnel_dials: ByLabel<DialResult, IntCounter> = "heddle_tunnel_dials_total" ["requests"] &["result"],
         "Requests for a tunnel to another agent, by what came of them.";
+    pub(super) detections: IntCounterVec = "heddle_protocol_detections_total" ["connections"] &["direction", "how", "protocol"],
+        "Connections by what they carry, and how that was found out.";
+    pub(super) detection_time: Histogram = "heddle_detection_seconds" ["seconds"] &[],
+        "Time that the first bytes of connections waited until it was known what they carry.";
+    pub(in crate::observe) http_requests_open: IntGauge = "heddle_http_requests_open" ["requests"] &[],
+        "HTTP requests whose head was read and that have not ended.";
+    pub(super) http_refused: ByLabel<HttpRefusal, IntCounter> = "heddle_http_refused_total" ["requests"] &["reason"],
+        "Requests of clients that were refused before anything was decided over them, by reason.";
+    pub(super) token_results: ByLabel<TokenResult, IntCounter> = "heddle_token_results_total" ["requests"] &["result"],
+        "Requests by what looking for their JSON Web Token came to.";
+    pub(super) rate_limited: ByLabel<LimitedAt, IntCounter> = "heddle_rate_limited_total" ["refusals"] &["scope"],
+        "Requests and connections that a RateLimit refused, by what it is attached to.";
+    pub(super) faults: ByLabel<FaultKind, IntCounter> = "heddle_faults_total" ["requests"] &["kind"],
+        "Faults that FaultInjections asked for.";
+    pub(super) mirrors: ByLabel<MirrorResult, IntCounter> = "heddle_mirrors_total" ["requests"] &["result"],
+        "Copies of requests that routes mirror, by what became of them.";
+    pub(super) picks: ByLabel<PickLocality, IntCounter> = "heddle_balancer_picks_total" ["picks"] &["locality"],
+        "Endpoints that were picked, by where they are as seen from the client's node.";
+    pub(super) retries: ByLabel<RetryResult, IntCounter> = "heddle_retries_total" ["tries"] &["result"],
+        "Failed tries that the route would try again, by whether that was done or why not.";
+    pub(super) overflows: ByLabel<OverflowLimit, IntCounter> = "heddle_overflows_total" ["refusals"] &["limit"],
+        "Requests and retries that a circuit breaker refused, by the limit that was reached.";
+    pub(super) ejections: ByLabel<EjectionReason, IntCounter> = "heddle_ejections_total" ["ejections"] &["reason"],
+        "Times that an endpoint was left out because of its failures, by reason.";
+    pub(super) ejected_endpoints: IntGauge = "heddle_ejected_endpoints" ["endpoints"] &[],
+        "Endpoints that are left out now because of their failures.";
+    pub(super) pool_connections: IntGauge = "heddle_http_pool_connections" ["connections"] &[],
+        "Connections to servers that are kept for requests.";
+    pub(super) pool_requests: ByLabel<PoolResult, IntCounter> = "heddle_http_pool_requests_total" ["requests"] &["result"],
+        "Requests sent to servers, by whether a connection was there or had to be opened.";
+    pub(super) upgrades: ByLabel<UpgradeKind, IntCounter> = "heddle_upgrades_total" ["requests"] &["kind"],
+        "Requests after which client and server went on with something else than HTTP.";
     pub enrolled_pods: IntGauge = "heddle_enrolled_pods" ["pods"] &[],
         "Pods of this node whose traffic is captured.";
     pub enrolment_failures: IntCounter = "heddle_enrolment_failures_total" ["attempts"] &[],
@@ -114,9 +161,9 @@ declare_metrics! {
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],
-        "Label sets of the traffic metrics in memory.";
-    pub(super) label_sets_folded: IntCounter = "heddle_metric_label_sets_folded_total" ["connections"] &[],
-        "Connections counted under the label value \"other\" because the cap of label sets was reached.";
+        "Label sets of the traffic metrics in memory, those of connections and of requests together.";
+    pub(super) label_sets_folded: IntCounter = "heddle_metric_label_sets_folded_total" ["connections and requests"] &[],
+        "Connections and requests counted under the label value \"other\" because the cap of label sets was reached.";
     pub(super) draining: IntGauge = "heddle_draining" ["0 or 1"] &[],
         "Whether the agent is waiting for connections to end before it stops.";
     pub(super) build_info: IntGaugeVec = "heddle_build_info" ["1"] &["version"],

@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::{
-    Metrics,
+    Metrics, gauge_value,
     traffic_labels::{LabelSet, with_flag},
 };
 use crate::observe::{NO_FLAG, ResponseFlag};
@@ -77,14 +77,13 @@ impl Traffic {
             metrics.label_sets_folded.inc();
             labels.folded()
         };
-        let entry = sets.entry(labels).or_insert_with_key(|labels| Entry {
-            series: Arc::new(Series::new(metrics, labels.values(&self.cluster))),
-            last_used: Instant::now(),
+        let entry = sets.entry(labels).or_insert_with_key(|labels| {
+            metrics.label_sets.inc();
+            let series = Arc::new(Series::new(metrics, labels.values(&self.cluster, "tcp")));
+            Entry { series, last_used: Instant::now() }
         });
         entry.series.used.store(true, Relaxed);
-        let series = Arc::clone(&entry.series);
-        metrics.label_sets.set(i64::try_from(sets.len()).unwrap_or(i64::MAX));
-        series
+        Arc::clone(&entry.series)
     }
 
     fn find(&self, labels: &LabelSet) -> Option<Arc<Series>> {
@@ -97,6 +96,7 @@ impl Traffic {
     /// Removes the sets that were unused for [`UNUSED`] as of `now`. A set with an open connection is in use.
     pub(in crate::observe) fn expire(&self, metrics: &Metrics, now: Instant) {
         let mut sets = self.sets.write();
+        let before = sets.len();
         sets.retain(|_, entry| {
             // Nobody can take a new reference while we hold the write lock.
             if entry.series.used.swap(false, Relaxed) || Arc::strong_count(&entry.series) > 1 {
@@ -108,7 +108,7 @@ impl Traffic {
             }
             keep
         });
-        metrics.label_sets.set(i64::try_from(sets.len()).unwrap_or(i64::MAX));
+        metrics.label_sets.sub(gauge_value(before - sets.len()));
     }
 }
 

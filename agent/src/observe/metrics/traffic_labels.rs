@@ -1,4 +1,4 @@
-//! Istio's standard labels for TCP, worked out from the two parties of a connection.
+//! Istio's standard labels, worked out from the two parties of a connection.
 //!
 //! What is not known is `unknown`, as Istio says it. A principal is given only where it was proven.
 
@@ -92,8 +92,8 @@ impl LabelSet {
         Self { who: None, ..self }
     }
 
-    /// The values of all labels but the response flag.
-    pub(super) fn values(&self, cluster: &str) -> Box<[String]> {
+    /// The values of all labels but the response flag. `protocol` is the label `request_protocol`.
+    pub(super) fn values(&self, cluster: &str, protocol: &str) -> Box<[String]> {
         let mut values = vec![self.reporter.as_str().to_owned()];
         match &self.who {
             Some(Who { source, destination, service }) => {
@@ -103,7 +103,7 @@ impl LabelSet {
             }
             None => values.extend((0..8 + 8 + 3).map(|_| OTHER.to_owned())),
         }
-        values.push("tcp".to_owned());
+        values.push(protocol.to_owned());
         values.push(self.security.to_owned());
         values.into_boxed_slice()
     }

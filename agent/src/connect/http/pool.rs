@@ -1,0 +1,291 @@
+//! HTTP connections that are kept for further requests, by who talks to whom: those of one data thread to endpoints, and those
+//! of one client's connection to an application.
+//!
+//! They are never shared between pods: the server's node sees each pod by itself. An HTTP/1.1 connection is lent to one request and comes back with the end of its answer; an HTTP/2 connection takes as many requests
+//! as its server takes streams, and then another is opened.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+
+use crate::{
+    connect::{ApplicationError, ConnectError, Opened, Wire, tunnel::Tunnel},
+    mesh::{SpiffeId, WorkloadUid},
+    observe::Transport,
+};
+
+use super::{
+    client::{Http1Client, Http2Client, HttpVersion, SendError, StreamPlace},
+    flight::Flight,
+    replay::RequestBody,
+};
+
+/// Idle connections to one endpoint of one pod: more than that were a burst.
+const MOST_IDLE: usize = 64;
+/// Requests on one HTTP/2 connection at which another is opened, as long as there are few.
+const HOT: usize = 64;
+/// HTTP/2 connections that [`HOT`] alone can ask for.
+const SPREAD: usize = 4;
+
+/// Who talks to whom, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PoolKey {
+    /// The pod that the connections start from.
+    pub source: WorkloadUid,
+    /// The identity that it shows.
+    pub identity: SpiffeId,
+    /// The endpoint.
+    pub to: SocketAddr,
+    /// Who must answer there; `None` for plain TCP.
+    pub expected: Option<SpiffeId>,
+    /// The version of HTTP.
+    pub version: HttpVersion,
+}
+
+/// What is known of a way that was opened.
+#[derive(Clone)]
+pub struct WayFacts {
+    /// How it is protected.
+    pub transport: Transport,
+    /// The identity that the other end proved.
+    pub peer: Option<SpiffeId>,
+    /// The tunnel that it is in.
+    tunnel: Option<Arc<Tunnel>>,
+}
+
+impl WayFacts {
+    /// Of plain TCP.
+    pub fn plain() -> Self {
+        Self { transport: Transport::Plain, peer: None, tunnel: None }
+    }
+
+    /// Whether requests may still start on it: not when the tunnel's peer or own certificate does not hold any more.
+    fn is_usable(&self) -> bool {
+        self.tunnel.as_ref().is_none_or(|tunnel| !tunnel.is_closed())
+    }
+}
+
+/// A way that was opened, on which HTTP can start.
+pub struct OpenWay {
+    /// The byte stream.
+    pub wire: Wire,
+    /// What is known of it.
+    pub facts: WayFacts,
+}
+
+impl From<Opened> for OpenWay {
+    fn from(opened: Opened) -> Self {
+        let Opened { wire, transport, peer, tunnel, .. } = opened;
+        Self { wire, facts: WayFacts { transport, peer, tunnel } }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The way could not be opened.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Nor that to the application.
+    #[error(transparent)]
+    Application(#[from] ApplicationError),
+    /// It is open, but nobody speaks HTTP there.
+    #[error("start HTTP with {to}: {source}")]
+    Http {
+        /// The endpoint.
+        to: SocketAddr,
+        /// What happened.
+        source: hyper::Error,
+    },
+}
+
+#[derive(Default)]
+struct Pair {
+    idle: Vec<(Http1Client, WayFacts)>,
+    shared: Vec<(Http2Client, WayFacts)>,
+    opening: Arc<Flight<(Http2Client, WayFacts), PoolError>>,
+    used: Option<Instant>,
+}
+
+/// The HTTP connections of one data thread.
+#[derive(Default)]
+pub struct HttpPool {
+    pairs: Mutex<HashMap<PoolKey, Pair>>,
+}
+
+/// A connection for one request.
+pub struct Lease {
+    leased: Leased,
+    facts: WayFacts,
+    /// Whether others had it before: then the server may have closed it meanwhile.
+    pub is_used: bool,
+    pool: Arc<HttpPool>,
+    key: PoolKey,
+}
+
+enum Leased {
+    Http1(Http1Client),
+    /// Counts as open for as long as the lease is there.
+    Http2(Http2Client, #[expect(dead_code, reason = "counts the stream until it is dropped")] StreamPlace),
+}
+
+impl Lease {
+    /// Sends a request, and waits for the head of its answer.
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        match &mut self.leased {
+            Leased::Http1(client) => client.send(request).await,
+            Leased::Http2(client, _) => client.send(request).await,
+        }
+    }
+
+    /// What is known of the way.
+    pub fn facts(&self) -> &WayFacts {
+        &self.facts
+    }
+
+    /// Requests that the connection has served, this one too once it was sent.
+    pub fn served(&self) -> usize {
+        match &self.leased {
+            Leased::Http1(client) => client.served as usize,
+            Leased::Http2(client, _) => client.served(),
+        }
+    }
+
+    /// Gives the connection back: request and answer have ended. A lease that is dropped closes what was its own.
+    pub fn give_back(self) {
+        if let Leased::Http1(client) = self.leased {
+            self.pool.put(&self.key, client, self.facts);
+        }
+    }
+}
+
+impl HttpPool {
+    /// A connection, one that is there or a new one, for which `open` opens the way.
+    pub async fn get<F>(self: &Arc<Self>, key: &PoolKey, open: impl FnOnce() -> F) -> Result<Lease, Arc<PoolError>>
+    where
+        F: Future<Output = Result<OpenWay, PoolError>> + Send + 'static,
+    {
+        match key.version {
+            HttpVersion::Http1 => {
+                if let Some((client, facts)) = self.idle(key) {
+                    return Ok(self.lease(key, Leased::Http1(client), facts, true));
+                }
+                let OpenWay { wire, facts } = open().await?;
+                let failed = |source| PoolError::Http { to: key.to, source };
+                let client = Http1Client::open(wire).await.map_err(failed)?;
+                Ok(self.lease(key, Leased::Http1(client), facts, false))
+            }
+            HttpVersion::Http2 => {
+                let (client, facts, is_used) = self.shared(key, open).await?;
+                let place = client.place();
+                Ok(self.lease(key, Leased::Http2(client, place), facts, is_used))
+            }
+        }
+    }
+
+    fn lease(self: &Arc<Self>, key: &PoolKey, leased: Leased, facts: WayFacts, is_used: bool) -> Lease {
+        Lease { leased, facts, is_used, pool: Arc::clone(self), key: key.clone() }
+    }
+
+    /// Takes a connection back.
+    fn put(&self, key: &PoolKey, mut client: Http1Client, facts: WayFacts) {
+        if !client.is_open() || !facts.is_usable() {
+            return;
+        }
+        client.idle_since = Instant::now();
+        let mut pairs = self.pairs.lock();
+        let pair = pairs.entry(key.clone()).or_default();
+        if pair.idle.len() < MOST_IDLE {
+            pair.idle.push((client, facts));
+        }
+    }
+
+    /// Closes what nobody has used for so long. To be called every few seconds.
+    pub fn close_idle(&self, idle: Duration) {
+        let now = Instant::now();
+        self.pairs.lock().retain(|_, pair| {
+            let is_fresh = |client: &Http1Client| now.duration_since(client.idle_since) < idle;
+            pair.idle.retain(|(client, way)| client.is_open() && way.is_usable() && is_fresh(client));
+            let busy = pair.shared.iter().any(|(client, _)| client.streams() > 0);
+            let is_recent = pair.used.is_some_and(|used| now.duration_since(used) < idle);
+            // A connection that is still busy ends with its requests, whoever has it.
+            pair.shared.retain(|(client, way)| client.is_open() && way.is_usable() && (busy || is_recent));
+            !pair.idle.is_empty() || !pair.shared.is_empty() || Arc::strong_count(&pair.opening) > 1
+        });
+    }
+
+    /// Connections that wait for requests, or are shared by some.
+    pub fn len(&self) -> usize {
+        self.pairs.lock().values().map(|pair| pair.idle.len() + pair.shared.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The one that was used last: the others may go.
+    fn idle(&self, key: &PoolKey) -> Option<(Http1Client, WayFacts)> {
+        let mut pairs = self.pairs.lock();
+        let idle = &mut pairs.get_mut(key)?.idle;
+        loop {
+            let (client, way) = idle.pop()?;
+            if client.is_open() && way.is_usable() {
+                return Some((client, way));
+            }
+        }
+    }
+
+    async fn shared<F>(
+        self: &Arc<Self>,
+        key: &PoolKey,
+        open: impl FnOnce() -> F,
+    ) -> Result<(Http2Client, WayFacts, bool), Arc<PoolError>>
+    where
+        F: Future<Output = Result<OpenWay, PoolError>> + Send + 'static,
+    {
+        let opening = {
+            let mut pairs = self.pairs.lock();
+            let pair = pairs.entry(key.clone()).or_default();
+            pair.used = Some(Instant::now());
+            if let Some((client, facts)) = pair.pick() {
+                return Ok((client, facts, true));
+            }
+            Arc::clone(&pair.opening)
+        };
+        let (pool, key) = (Arc::downgrade(self), key.clone());
+        let start = || {
+            let way = open();
+            async move {
+                let OpenWay { wire, facts } = way.await?;
+                let failed = |source| PoolError::Http { to: key.to, source };
+                let client = Http2Client::open(wire).await.map_err(failed)?;
+                if let Some(pool) = pool.upgrade() {
+                    pool.pairs.lock().entry(key).or_default().shared.push((client.clone(), facts.clone()));
+                }
+                Ok((client, facts))
+            }
+        };
+        let (client, facts) = opening.join(start).await?;
+        Ok((client, facts, false))
+    }
+}
+
+impl Pair {
+    /// The least busy one that has room.
+    fn pick(&mut self) -> Option<(Http2Client, WayFacts)> {
+        self.shared.retain(|(client, way)| client.is_open() && way.is_usable());
+        let few = self.shared.len() < SPREAD;
+        let (client, way) = self.shared.iter().min_by_key(|(client, _)| client.streams())?;
+        let has_room = client.streams() < client.room() && !(few && client.streams() >= HOT);
+        has_room.then(|| (client.clone(), way.clone()))
+    }
+}

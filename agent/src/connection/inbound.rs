@@ -1,0 +1,352 @@
+//! A connection to a pod of this node, by a tunnel or in plaintext.
+//!
+//! It is let near the pod first, and the application is dialled; what the client then says decides how it is authorized: as
+//! a stream of bytes, all at once, or by its requests, one by one (`request/inbound`).
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use heddle_common::HBONE_PORT;
+use tokio::{net::TcpStream, time::Instant};
+use tracing::debug;
+
+use super::{
+    silent,
+    speech::{Spoken, Words},
+};
+use crate::{
+    authorize::{self, Admission, Approach, Facts},
+    capture::{EnrolledPod, dialled, is_agent_port, is_own_dial},
+    connect::{
+        RelayError, Side as End, Wire, dial_application,
+        http::{self, HttpVersion},
+        relay, reset_on_close,
+        tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelIo},
+    },
+    failure::{BadRequest, Failed},
+    identify::{TlsFacts, VerifiedPeer},
+    mesh::{Mode, Snapshot, Workload},
+    node::{DataThread, Node},
+    observe::{
+        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter, Side,
+        Transport,
+    },
+    request,
+};
+
+/// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
+pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
+    let node = &thread.node;
+    let Some(original_dst) = dialled(&stream).filter(|address| !address.ip().is_loopback()) else {
+        node.observer.metrics().refused(RefusedReason::UnknownDestination);
+        return reset_on_close(&stream);
+    };
+    if is_own_dial(&stream) {
+        node.observer.metrics().refused(RefusedReason::Loop);
+        return reset_on_close(&stream);
+    }
+    let facts = Facts { peer: None, client: client.ip(), to: original_dst };
+    // Before the snapshot is read: a change after that finds the connection.
+    let mut admission = node.admissions.enter(&pod.workload, facts);
+    let snapshot = node.snapshot.load();
+    // Its address is all that is known of the client: a name for the reader, no proof for a decision.
+    let workload = snapshot.workload(client.ip()).cloned();
+    let party = Party { address: client, workload, identity: None };
+    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst };
+    let mut record = node.observer.connection(start);
+    let workload = node.workload_of(&snapshot, pod);
+    record.set_server(server(&workload, original_dst));
+    let approach = match is_agent_port(original_dst.port()) {
+        true => Err(Failed::Request(BadRequest::AgentPort(original_dst.port()))),
+        false => authorize::approach(&snapshot, &node.access, &workload, facts).map_err(Failed::from),
+    };
+    let inbound = Inbound { pod, thread, peer: None, client, to: original_dst, transport: Transport::Plain };
+    let opened = async {
+        let approach = approach?;
+        Ok::<_, Failed>((inbound.open(approach).await?, approach))
+    };
+    match Box::pin(admission.unless_withdrawn(opened)).await {
+        Ok((application, approach)) => {
+            node.observer.metrics().bypassed(in_plaintext(approach), 1);
+            inbound.carry(Wire::Tcp(stream), application, approach, admission, record).await;
+        }
+        Err(failed) => {
+            reset_on_close(&stream);
+            finish(record, &Err(failed), node);
+        }
+    }
+}
+
+fn in_plaintext(approach: Approach) -> BypassReason {
+    match approach.mode() {
+        Mode::Disable => BypassReason::DisabledMtls,
+        Mode::Permissive | Mode::Strict => BypassReason::PermissivePlaintext,
+    }
+}
+
+/// Tells how a connection to a pod of this node ended, and counts those that were denied.
+fn finish(record: ConnectionRecord, result: &Result<(), Failed>, node: &Node) {
+    if let Err(failed) = result {
+        failed.count(&node.observer);
+    }
+    record.finish(result.as_ref().copied().map_err(Failure::from));
+}
+
+/// A connection to a pod of this node that may come near it.
+struct Inbound<'a> {
+    pod: &'a Arc<EnrolledPod>,
+    thread: &'a Arc<DataThread>,
+    peer: Option<&'a VerifiedPeer>,
+    client: SocketAddr,
+    to: SocketAddr,
+    transport: Transport,
+}
+
+impl Inbound<'_> {
+    async fn open(&self, approach: Approach) -> Result<TcpStream, Failed> {
+        let node = &self.thread.node;
+        Ok(dial_application(node, self.pod, self.client.ip(), self.to, approach).await?)
+    }
+
+    /// Listens to who speaks first, and serves the client as what it speaks.
+    async fn carry(
+        &self,
+        client: Wire,
+        application: TcpStream,
+        approach: Approach,
+        mut admission: Admission,
+        mut record: ConnectionRecord,
+    ) {
+        let node = &self.thread.node;
+        let mut words = Words::new(client);
+        let spoken = Box::pin(admission.unless_withdrawn(self.first_to_speak(&mut words, &application))).await;
+        let client = words.into_wire();
+        let result = match spoken {
+            Ok(Spoken::Http(version)) => {
+                let _open = record.is_http();
+                return self.requests(client, application, version, approach, admission).await;
+            }
+            Ok(Spoken::Tls(_) | Spoken::Bytes) => {
+                // In this order: a change after the snapshot finds a connection that is decided by its bytes.
+                admission.is_opaque();
+                let snapshot = node.snapshot.load();
+                let workload = node.workload_of(&snapshot, self.pod);
+                match node.authorize(&snapshot, &workload, self.facts(), &mut record) {
+                    Ok(permitted) => {
+                        let bytes = record.opened();
+                        let relayed =
+                            async { relay(client, Wire::Tcp(application), &bytes).await.map_err(Failed::from) };
+                        let result = admission.unless_withdrawn(relayed).await;
+                        drop(permitted);
+                        result
+                    }
+                    Err(denied) => {
+                        client.reset();
+                        Err(denied.into())
+                    }
+                }
+            }
+            Err(failed) => {
+                client.reset();
+                Err(failed)
+            }
+        };
+        finish(record, &result, node);
+    }
+
+    /// What the client speaks, once it does; bytes where the application speaks first.
+    async fn first_to_speak(&self, words: &mut Words, application: &TcpStream) -> Result<Spoken, Failed> {
+        let began = Instant::now();
+        let (spoken, how) = match self.pod.workload.is_opaque(self.to.port()) {
+            true => (Spoken::Bytes, DetectedBy::Declared),
+            false => tokio::select! {
+                biased;
+                spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
+                readable = application.readable() => {
+                    readable.map_err(|source| RelayError::Broken { side: End::Server, source })?;
+                    (Spoken::Bytes, DetectedBy::ServerFirst)
+                }
+            },
+        };
+        let metrics = self.thread.node.observer.metrics();
+        metrics.protocol_detected(Reporter::Destination, how, spoken.protocol(), began.elapsed());
+        Ok(spoken)
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts { peer: self.peer, client: self.client.ip(), to: self.to }
+    }
+
+    /// Answers every request, until the client or the agent has had enough, or none could be let through any more.
+    async fn requests(
+        &self,
+        client: Wire,
+        application: TcpStream,
+        version: HttpVersion,
+        approach: Approach,
+        mut admission: Admission,
+    ) {
+        let node = &self.thread.node;
+        let requests = request::Inbound::new(
+            request::InboundFacts {
+                thread: Arc::clone(self.thread),
+                pod: Arc::clone(self.pod),
+                peer: self.peer.cloned(),
+                client: self.client,
+                to: self.to,
+                transport: self.transport,
+                approach,
+            },
+            application,
+            version,
+        );
+        let answer = move |request| Arc::clone(&requests).answer(request);
+        let served = async {
+            let served = http::serve(client, version, node.http, node.draining.clone(), answer).await;
+            served.inspect_err(|error| debug!(client = %self.client, %error, "a connection with requests ended")).ok();
+            Ok::<_, Failed>(())
+        };
+        if let Err(withdrawn) = admission.unless_withdrawn(served).await {
+            withdrawn.count(&node.observer);
+        }
+    }
+}
+
+/// A tunnel from another agent (or this one) to a pod of this node: many connections, one proven client.
+pub(super) async fn tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<EnrolledPod>, thread: Arc<DataThread>) {
+    let node = &thread.node;
+    let Some(here) = dialled(&stream) else { return };
+    let identity = node.workload_of(&node.snapshot.load(), &pod).identity.clone();
+    let Some(own) = node.certificates.get(&identity) else {
+        node.observer.metrics().refused(RefusedReason::NoCertificate);
+        debug!(%client, %identity, "refused a tunnel: no certificate for the pod that it goes to");
+        return;
+    };
+    let tunnel = match Box::pin(tunnel::accept(stream, &own, node)).await {
+        Ok(tunnel) => tunnel,
+        Err(error) => {
+            node.observer.metrics().handshake_failed(Side::Server, error.result());
+            return debug!(%client, pod = %pod.workload.name, %error, "refused a tunnel");
+        }
+    };
+    let TlsFacts { version, group, root } = tunnel.tls;
+    node.observer.metrics().handshake_done(Side::Server, version, group, root);
+    let facts = TunnelFacts {
+        client,
+        here: here.ip(),
+        peer: tunnel.peer.clone(),
+        transport: Transport::Hbone { tls_version: version, group, root },
+    };
+    serve_streams(tunnel, Arc::new(facts), pod, Arc::clone(&thread)).await;
+}
+
+/// What all streams of a tunnel have in common.
+struct TunnelFacts {
+    client: SocketAddr,
+    here: IpAddr,
+    peer: VerifiedPeer,
+    transport: Transport,
+}
+
+async fn serve_streams(
+    mut tunnel: IncomingTunnel,
+    facts: Arc<TunnelFacts>,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+) {
+    let _open = thread.node.observer.metrics().tunnel_opened(Side::Server);
+    let mut draining = thread.node.draining.clone();
+    let mut told = false;
+    loop {
+        let next = tokio::select! {
+            next = tunnel.next() => next,
+            Ok(_) = draining.wait_for(|draining| *draining), if !told => {
+                tunnel.go_away();
+                told = true;
+                continue;
+            }
+        };
+        match next {
+            Some(Ok(stream)) => {
+                let (facts, pod, thread) = (Arc::clone(&facts), Arc::clone(&pod), Arc::clone(&thread));
+                tokio::spawn(async move { one_stream(stream, &facts, &pod, &thread).await });
+            }
+            Some(Err(error)) => return debug!(client = %facts.client, %error, "a tunnel broke"),
+            None => return,
+        }
+    }
+}
+
+/// One connection in a tunnel, to an application of this node.
+async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
+    let node = &thread.node;
+    let _open = thread.count_connection();
+    let asked = destination(&stream, facts.here, &node.snapshot.load());
+    // A request that names no place is recorded with the one that it was sent to.
+    let to = asked.as_ref().map_or_else(|_| SocketAddr::new(facts.here, HBONE_PORT), |to| *to);
+    let known = Facts { peer: Some(&facts.peer), client: facts.client.ip(), to };
+    // Before the snapshot that decides is read: a change after that finds the connection.
+    let mut admission = node.admissions.enter(&pod.workload, known);
+    let snapshot = node.snapshot.load();
+    let workload = snapshot.workload(facts.client.ip()).filter(|workload| workload.identity == *facts.peer.id());
+    let identity = Some(facts.peer.id().clone());
+    let party = Party { address: facts.client, workload: workload.cloned(), identity };
+    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst: to };
+    let mut record = node.observer.connection(start);
+    let server_workload = node.workload_of(&snapshot, pod);
+    record.set_server(server(&server_workload, to));
+    record.set_transport(facts.transport);
+
+    let approach = match asked {
+        Ok(_) => authorize::approach(&snapshot, &node.access, &server_workload, known).map_err(Failed::from),
+        Err(bad) => Err(Failed::Request(bad)),
+    };
+    let inbound =
+        Inbound { pod, thread, peer: Some(&facts.peer), client: facts.client, to, transport: facts.transport };
+    let opened = async {
+        let approach = approach?;
+        Ok::<_, Failed>((inbound.open(approach).await?, approach))
+    };
+    let result = match Box::pin(admission.unless_withdrawn(opened)).await {
+        Ok((application, approach)) => {
+            match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {
+                Ok(stream) => {
+                    let client = Wire::Tunnel(TunnelIo::new(stream));
+                    return inbound.carry(client, application, approach, admission, record).await;
+                }
+                Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
+            }
+        }
+        Err(failed) => {
+            stream.refuse(failed.status());
+            Err(failed)
+        }
+    };
+    finish(record, &result, node);
+}
+
+/// What a tunnel's client asks to be connected to: a port of the pod that the tunnel was opened to, and no other.
+fn destination(stream: &IncomingStream, here: IpAddr, snapshot: &Snapshot) -> Result<SocketAddr, BadRequest> {
+    let authority = stream.authority().ok_or(BadRequest::Method)??;
+    let elsewhere = |asked: String| BadRequest::OtherAddress { asked, here };
+    let to = match authority {
+        Authority::Address(address) => SocketAddr::new(address.ip().to_canonical(), address.port()),
+        Authority::Service { name, namespace, port } => snapshot
+            .service_endpoint(&namespace, &name, port, here)
+            .ok_or_else(|| elsewhere(format!("service {namespace}/{name} port {port}")))?,
+    };
+    if to.ip() != here {
+        return Err(elsewhere(to.to_string()));
+    }
+    if is_agent_port(to.port()) {
+        return Err(BadRequest::AgentPort(to.port()));
+    }
+    Ok(to)
+}
+
+fn server(workload: &Arc<Workload>, address: SocketAddr) -> Party {
+    // This node runs the pod, and the kernel delivered the connection inside its namespace.
+    Party { address, workload: Some(Arc::clone(workload)), identity: Some(workload.identity.clone()) }
+}

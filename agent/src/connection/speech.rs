@@ -1,0 +1,163 @@
+//! What a connection carries: what is expected of it, and what its first words are.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use bytes::BytesMut;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    connect::{Wire, http::HttpVersion},
+    mesh::{Destination, RouteKind, ServiceName, Snapshot, Workload},
+    observe::DetectedProtocol,
+    route::protocol::{Declared, Learned, Sniffed, sniff},
+};
+
+/// What a connection to an address is expected to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// No HTTP.
+    Bytes,
+    /// TLS, whose server name decides where it goes.
+    ServerName,
+    /// HTTP, as long as it may take until the client says so.
+    Http,
+    /// HTTP as before, but a silent client may wait for the server.
+    HttpAsBefore,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Where it is remembered what a destination speaks: a port of a Service, or of the pods of one owner.
+pub(super) type Key = (ServiceName, u16);
+
+impl Expected {
+    /// What a pod's connection to an address is expected to carry, and where to remember what it does.
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        source: &Workload,
+        dialled: SocketAddr,
+        learned: &Learned,
+    ) -> (Self, Option<Key>) {
+        match snapshot.destination(dialled) {
+            Destination::Service(port) => {
+                let table = snapshot.routes().table(&port.service, port.port, &source.namespace);
+                match table.map(|table| table.kind()) {
+                    Some(RouteKind::Http | RouteKind::Grpc) => return (Self::Http, None),
+                    Some(RouteKind::Tls) => return (Self::ServerName, None),
+                    Some(RouteKind::Tcp) => return (Self::Bytes, None),
+                    None => {}
+                }
+                if port.ready.get(0).is_some_and(|endpoint| is_opaque(snapshot, endpoint.address)) {
+                    return (Self::Bytes, None);
+                }
+                match Declared::of(&port) {
+                    Declared::Http1 | Declared::Http2 | Declared::Http | Declared::Grpc => (Self::Http, None),
+                    Declared::Tls | Declared::Tcp | Declared::ServerFirst => (Self::Bytes, None),
+                    Declared::Unknown => Self::as_before(learned, (port.service.clone(), port.port)),
+                }
+            }
+            Destination::Workload(workload) if workload.is_opaque(dialled.port()) => (Self::Bytes, None),
+            Destination::Workload(workload) => {
+                let (namespace, name) = (workload.namespace.clone(), workload.owner.clone());
+                Self::as_before(learned, (ServiceName { namespace, name }, dialled.port()))
+            }
+            Destination::UnknownServicePort(_) | Destination::Named(_) | Destination::External => (Self::Bytes, None),
+        }
+    }
+
+    fn as_before(learned: &Learned, key: Key) -> (Self, Option<Key>) {
+        let expected = if learned.knows_http(&key) { Self::HttpAsBefore } else { Self::Unknown };
+        (expected, Some(key))
+    }
+}
+
+/// Whether the pod at an endpoint's address says that its port is never to be read.
+fn is_opaque(snapshot: &Snapshot, endpoint: SocketAddr) -> bool {
+    snapshot.workload(endpoint.ip()).is_some_and(|workload| workload.is_opaque(endpoint.port()))
+}
+
+/// What the first words of a client are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// HTTP.
+    Http(HttpVersion),
+    /// TLS of its own, and the server name that it asks for.
+    Tls(Option<String>),
+    /// Something else, or nothing at all.
+    Bytes,
+}
+
+impl Spoken {
+    /// As metrics have it.
+    pub(super) fn protocol(&self) -> DetectedProtocol {
+        match self {
+            Self::Http(HttpVersion::Http1) => DetectedProtocol::Http1,
+            Self::Http(HttpVersion::Http2) => DetectedProtocol::Http2,
+            Self::Tls(_) => DetectedProtocol::Tls,
+            Self::Bytes => DetectedProtocol::Tcp,
+        }
+    }
+}
+
+/// A client's stream, of which nothing is read yet.
+pub(super) struct Words {
+    wire: Wire,
+    seen: BytesMut,
+}
+
+/// How much of a client's first words is looked at: a ClientHello with many extensions is smaller.
+const MOST: usize = 16 * 1024;
+/// How long the rest of unfinished first words is waited for.
+const UNFINISHED: Duration = Duration::from_millis(500);
+/// Pause before a socket is looked at again that has no more yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+impl Words {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { wire, seen: BytesMut::new() }
+    }
+
+    /// The stream as it was, for whoever is to read it.
+    pub(super) fn into_wire(self) -> Wire {
+        self.wire
+    }
+
+    /// Waits for the client's first words. It may be broken off and called again.
+    pub(super) async fn heard(&mut self) -> io::Result<Spoken> {
+        if !self.wire.look(&mut self.seen, MOST).await? {
+            return Ok(Spoken::Bytes);
+        }
+        match timeout(UNFINISHED, self.whole()).await {
+            Ok(spoken) => spoken,
+            Err(_) => Ok(Spoken::Bytes),
+        }
+    }
+
+    /// The same, but silence for so long is an answer too.
+    pub(super) async fn heard_or_silence(&mut self, silence: Duration) -> io::Result<Spoken> {
+        match timeout(silence, self.heard()).await {
+            Ok(spoken) => spoken,
+            Err(_) => Ok(Spoken::Bytes),
+        }
+    }
+
+    async fn whole(&mut self) -> io::Result<Spoken> {
+        loop {
+            match sniff(&self.seen) {
+                Sniffed::Http1 => return Ok(Spoken::Http(HttpVersion::Http1)),
+                Sniffed::Http2 => return Ok(Spoken::Http(HttpVersion::Http2)),
+                Sniffed::Tls { server_name } => return Ok(Spoken::Tls(server_name)),
+                Sniffed::Opaque => return Ok(Spoken::Bytes),
+                Sniffed::More if self.seen.len() >= MOST => return Ok(Spoken::Bytes),
+                Sniffed::More => {}
+            }
+            let before = self.seen.len();
+            if !self.wire.look(&mut self.seen, MOST).await? {
+                return Ok(Spoken::Bytes);
+            }
+            if self.seen.len() == before {
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The story of one HTTP request while it happens: the steps fill it in, its end counts and logs it, exactly once.
+//!
+//! In: what `request/` knows step by step. Out: Istio's request metrics and one access log line. Counting costs one look into
+//! a table; texts are copied only if there is an access log.
+
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::Arc,
+    thread,
+    time::{Instant, SystemTime},
+};
+
+use http::StatusCode;
+
+pub use start::{RequestProtocol, RequestStart};
+
+use super::{
+    ByteCounts, ConnectionStart, Failure, Observer, Party, ResponseFlag, Transport,
+    access_log::{RequestStory, Story},
+    metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
+};
+use crate::mesh::ServiceName;
+
+/// One request from its head to the end of its response. Call [`finish`](Self::finish) with its outcome; one that is dropped
+/// without is counted and logged too: as [`ResponseFlag::DownstreamClosed`], since it is the client's going away that drops a
+/// response under way, as [`ResponseFlag::Drained`] while the agent stops, and as [`ResponseFlag::Aborted`] after a panic.
+#[derive(Debug)]
+#[must_use = "a record that is dropped without `finish` counts as given up by the client"]
+pub struct RequestRecord {
+    observer: Observer,
+    began: Instant,
+    bytes: Arc<ByteCounts>,
+    /// Taken at the end.
+    story: Option<Box<Unfinished>>,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    started: SystemTime,
+    connection: ConnectionStart,
+    protocol: RequestProtocol,
+    service: Option<ServiceName>,
+    server: Option<Party>,
+    transport: Transport,
+    tries: u32,
+    status: Option<StatusCode>,
+    grpc_status: Option<u32>,
+    remarks: Vec<String>,
+    /// Only for the access log, and only if there is one.
+    words: Option<RequestStory>,
+}
+
+impl RequestRecord {
+    pub(super) fn new(observer: Observer, start: RequestStart<'_>) -> Self {
+        observer.inner.metrics.http_requests_open.inc();
+        let words = observer
+            .inner
+            .access_log
+            .is_some()
+            .then(|| RequestStory::new(start.protocol.as_str(), &start.method, start.host, start.path));
+        let unfinished = Unfinished {
+            started: SystemTime::now(),
+            connection: ConnectionStart {
+                reporter: start.reporter,
+                client: start.client,
+                original_dst: start.original_dst,
+            },
+            protocol: start.protocol,
+            service: None,
+            server: None,
+            transport: Transport::Plain,
+            tries: 0,
+            status: None,
+            grpc_status: None,
+            remarks: Vec::new(),
+            words,
+        };
+        Self { observer, began: Instant::now(), bytes: Arc::default(), story: Some(Box::new(unfinished)) }
+    }
+
+    /// The service that was asked, the one that serves it after routing.
+    pub fn set_service(&mut self, service: ServiceName) {
+        self.edit(|story| story.service = Some(service));
+    }
+
+    /// Who answers. May be set again when another endpoint is tried.
+    pub fn set_server(&mut self, server: Party) {
+        self.edit(|story| story.server = Some(server));
+    }
+
+    /// How the request travels between the nodes.
+    pub fn set_transport(&mut self, transport: Transport) {
+        self.edit(|story| story.transport = transport);
+    }
+
+    /// How many endpoints were tried so far.
+    pub fn set_tries(&mut self, tries: u32) {
+        self.edit(|story| story.tries = tries);
+    }
+
+    /// The rule that matched, as `HTTPRoute shop/web rules[1]`. It is formatted only for an access log line: give
+    /// `format_args!`.
+    pub fn set_route(&mut self, route: impl fmt::Display) {
+        self.word(|words| words.set_route(&route));
+    }
+
+    /// What the client says it is, its header `user-agent`.
+    pub fn set_user_agent(&mut self, user_agent: &str) {
+        self.word(|words| words.set_user_agent(user_agent));
+    }
+
+    /// What documents have to say about it without deciding over it, for the access log.
+    pub fn set_remarks(&mut self, remarks: Vec<String>) {
+        self.edit(|story| story.remarks = remarks);
+    }
+
+    /// The ids by which this request is found in other logs.
+    pub fn set_trace(&mut self, trace_id: Option<&str>, request_id: Option<&str>) {
+        self.word(|words| words.set_trace(trace_id, request_id));
+    }
+
+    /// Where the bytes of the bodies are added up: sent is the request's, received the response's.
+    pub fn bytes(&self) -> Arc<ByteCounts> {
+        Arc::clone(&self.bytes)
+    }
+
+    /// The head of the response that the client gets leaves, not one that was tried and thrown away.
+    pub fn responded(&mut self, status: StatusCode) {
+        self.edit(|story| story.status = Some(status));
+    }
+
+    /// The status of a gRPC call was seen, in the trailers or in the head of a response without a body.
+    pub fn grpc_status(&mut self, status: u32) {
+        self.edit(|story| story.grpc_status = Some(status));
+    }
+
+    /// The request ended: its response is complete, or will not be.
+    pub fn finish(mut self, result: Result<(), Failure>) {
+        self.conclude(result.err());
+    }
+
+    fn edit(&mut self, change: impl FnOnce(&mut Unfinished)) {
+        if let Some(story) = self.story.as_deref_mut() {
+            change(story);
+        }
+    }
+
+    fn word(&mut self, change: impl FnOnce(&mut RequestStory)) {
+        if let Some(words) = self.story.as_deref_mut().and_then(|story| story.words.as_mut()) {
+            change(words);
+        }
+    }
+
+    fn conclude(&mut self, failure: Option<Failure>) {
+        let Some(story) = self.story.take() else { return };
+        let inner = &self.observer.inner;
+        let (sent, received) = self.bytes.read();
+        let measured = Measured { duration: self.began.elapsed(), sent, received };
+        let flag = failure.as_ref().map(|failure| failure.flag);
+        inner.requests.count(&inner.metrics, story.labels(flag), measured);
+        inner.metrics.http_requests_open.dec();
+        if let Some(log) = &inner.access_log {
+            log.push((*story).told(measured, failure));
+        }
+    }
+
+    /// What it is when nobody said how the request ended.
+    fn given_up(&self) -> Failure {
+        let (flag, error) = if thread::panicking() {
+            (
+                ResponseFlag::Aborted,
+                "the agent failed while it handled the request; please report it with the agent's log",
+            )
+        } else if self.observer.metrics().is_draining() {
+            (ResponseFlag::Drained, "the agent ended before the request did")
+        } else {
+            (ResponseFlag::DownstreamClosed, "the client went away before the request had an outcome")
+        };
+        Failure { flag, error: error.to_owned(), denied_by: None }
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        if self.story.is_some() {
+            self.conclude(Some(self.given_up()));
+        }
+    }
+}
+
+impl Unfinished {
+    fn labels(&self, flag: Option<ResponseFlag>) -> RequestLabels {
+        let parties = LabelSet::new(
+            self.connection.reporter,
+            self.transport,
+            &self.connection.client,
+            self.server.as_ref(),
+            self.service.as_ref(),
+        );
+        RequestLabels::new(parties, RequestEnd::new(self.protocol.is_grpc(), self.status, self.grpc_status, flag))
+    }
+
+    fn told(self, measured: Measured, failure: Option<Failure>) -> Story {
+        let request = self.words.map(|words| words.ended(self.status, self.grpc_status));
+        Story {
+            started: self.started,
+            duration: measured.duration,
+            start: self.connection,
+            service: self.service,
+            server: self.server,
+            transport: self.transport,
+            tries: self.tries,
+            remarks: self.remarks,
+            sent: measured.sent,
+            received: measured.received,
+            failure,
+            request: request.map(Box::new),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Requests told from head to end, and what the metrics and the access log say of them.
+
+#![expect(clippy::unwrap_used, reason = "a failed test is the message")]
+
+use std::{panic, time::Duration};
+
+use http::Method;
+
+use super::*;
+use crate::observe::{
+    LogFormat, Reporter, RootName,
+    tests::{failure, logged, logging, party, silent, value, workload},
+};
+
+const METRICS: [&str; 4] = [
+    "istio_requests_total",
+    "istio_request_duration_milliseconds_count",
+    "istio_request_bytes_count",
+    "istio_response_bytes_count",
+];
+
+fn start(protocol: RequestProtocol) -> RequestStart<'static> {
+    RequestStart {
+        reporter: Reporter::Source,
+        client: party("10.1.0.1:40000", Some(workload("client", ""))),
+        original_dst: "10.96.0.10:80".parse().unwrap(),
+        protocol,
+        method: Method::GET,
+        path: "/cart",
+        host: "web.shop",
+    }
+}
+
+fn served(record: &mut RequestRecord) {
+    record.set_service(ServiceName { namespace: "shop".into(), name: "web".into() });
+    record.set_server(party("10.2.0.2:8080", Some(workload("web", "v2"))));
+    record.set_transport(Transport::Hbone { tls_version: "TLSv1_3", group: "X25519", root: RootName::of(b"a root") });
+    record.set_tries(2);
+}
+
+#[test]
+fn an_answered_request_has_all_of_istios_labels_in_every_metric() {
+    let observer = silent();
+    let mut record = observer.request(start(RequestProtocol::Http2));
+    assert_eq!(value(&observer, "heddle_http_requests_open", &[]), Some(1.0));
+    served(&mut record);
+    let bytes = record.bytes();
+    bytes.add_sent(100);
+    bytes.add_received(2000);
+    record.responded(StatusCode::NOT_FOUND);
+    record.finish(Ok(()));
+
+    let labels = [
+        r#"reporter="source""#,
+        r#"source_workload="client""#,
+        r#"source_workload_namespace="default""#,
+        r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#,
+        r#"source_app="client""#,
+        r#"source_version="unknown""#,
+        r#"source_cluster="prod""#,
+        r#"source_canonical_service="client""#,
+        r#"source_canonical_revision="latest""#,
+        r#"destination_workload="web""#,
+        r#"destination_workload_namespace="default""#,
+        r#"destination_principal="spiffe://cluster.local/ns/default/sa/web""#,
+        r#"destination_app="web""#,
+        r#"destination_version="v2""#,
+        r#"destination_cluster="prod""#,
+        r#"destination_canonical_service="web""#,
+        r#"destination_canonical_revision="v2""#,
+        r#"destination_service="web.shop.svc.cluster.local""#,
+        r#"destination_service_name="web""#,
+        r#"destination_service_namespace="shop""#,
+        r#"request_protocol="http""#,
+        r#"response_code="404""#,
+        r#"grpc_response_status="""#,
+        r#"connection_security_policy="mutual_tls""#,
+        r#"response_flags="-""#,
+    ];
+    for metric in METRICS {
+        assert_eq!(value(&observer, metric, &labels), Some(1.0), "{metric}");
+    }
+    assert_eq!(value(&observer, "istio_request_bytes_sum", &labels), Some(100.0));
+    assert_eq!(value(&observer, "istio_response_bytes_sum", &labels), Some(2000.0));
+    assert_eq!(value(&observer, "istio_request_bytes_bucket", &[r#"le="50""#]), Some(0.0));
+    assert_eq!(value(&observer, "istio_request_bytes_bucket", &[r#"le="100""#]), Some(1.0));
+    assert_eq!(value(&observer, "istio_response_bytes_bucket", &[r#"le="3600000""#]), Some(1.0));
+    assert_eq!(value(&observer, "heddle_http_requests_open", &[]), Some(0.0));
+    assert_eq!(value(&observer, "istio_tcp_connections_opened_total", &[]), None, "requests are not connections");
+}
+
+#[test]
+fn a_duration_is_in_milliseconds() {
+    let observer = silent();
+    let mut record = observer.request(start(RequestProtocol::Http1));
+    record.began = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+    record.finish(Ok(()));
+    assert_eq!(value(&observer, "istio_request_duration_milliseconds_bucket", &[r#"le="2500""#]), Some(0.0));
+    assert_eq!(value(&observer, "istio_request_duration_milliseconds_bucket", &[r#"le="3600000""#]), Some(1.0));
+}
+
+#[test]
+fn a_request_that_never_got_a_response_is_counted_with_code_0_and_its_flag() {
+    let observer = silent();
+    let record = observer.request(start(RequestProtocol::Http1));
+    record.finish(failure(ResponseFlag::UpstreamReset, "connection reset"));
+    let labels = [r#"response_code="0""#, r#"response_flags="UC""#, r#"destination_workload="unknown""#];
+    for metric in METRICS {
+        assert_eq!(value(&observer, metric, &labels), Some(1.0), "{metric}");
+    }
+}
+
+#[test]
+fn a_grpc_call_has_its_status_and_a_plain_request_has_none() {
+    for (protocol, status, labels) in [
+        (RequestProtocol::Grpc, Some(14), [r#"request_protocol="grpc""#, r#"grpc_response_status="14""#]),
+        (RequestProtocol::Grpc, Some(16), [r#"request_protocol="grpc""#, r#"grpc_response_status="16""#]),
+        (RequestProtocol::Grpc, Some(17), [r#"request_protocol="grpc""#, r#"grpc_response_status="other""#]),
+        (RequestProtocol::Grpc, None, [r#"request_protocol="grpc""#, r#"grpc_response_status="""#]),
+        (RequestProtocol::Http2, Some(14), [r#"request_protocol="http""#, r#"grpc_response_status="""#]),
+    ] {
+        let observer = silent();
+        let mut record = observer.request(start(protocol));
+        record.responded(StatusCode::OK);
+        status.into_iter().for_each(|status| record.grpc_status(status));
+        record.finish(Ok(()));
+        assert_eq!(value(&observer, "istio_requests_total", &labels), Some(1.0), "{protocol:?} {status:?}");
+    }
+}
+
+#[test]
+fn codes_that_no_class_has_are_one_label_value() {
+    let observer = silent();
+    for code in [599, 600, 742, 999] {
+        let mut record = observer.request(start(RequestProtocol::Http1));
+        record.responded(StatusCode::from_u16(code).unwrap());
+        record.finish(Ok(()));
+    }
+    assert_eq!(value(&observer, "istio_requests_total", &[r#"response_code="599""#]), Some(1.0));
+    assert_eq!(value(&observer, "istio_requests_total", &[r#"response_code="other""#]), Some(3.0));
+}
+
+#[test]
+fn the_code_is_that_of_the_answer_that_left_last() {
+    let observer = silent();
+    let mut record = observer.request(start(RequestProtocol::Http1));
+    record.responded(StatusCode::CONTINUE);
+    record.responded(StatusCode::CREATED);
+    record.finish(Ok(()));
+    assert_eq!(value(&observer, "istio_requests_total", &[r#"response_code="201""#]), Some(1.0));
+}
+
+#[test]
+fn a_dropped_record_is_the_clients_going_away_and_keeps_its_code() {
+    let (observer, output) = logging(LogFormat::Text);
+    let mut record = observer.request(start(RequestProtocol::Http1));
+    record.responded(StatusCode::OK);
+    drop(record);
+    let labels = [r#"response_flags="DC""#, r#"response_code="200""#];
+    assert_eq!(value(&observer, "istio_requests_total", &labels), Some(1.0));
+    assert_eq!(value(&observer, "heddle_http_requests_open", &[]), Some(0.0));
+    let line = logged(&observer, &output);
+    assert!(line.contains(" flag=DC ") && line.contains("the client went away"), "{line}");
+}
+
+#[test]
+fn a_record_dropped_by_a_stopping_agent_says_so() {
+    let observer = silent();
+    observer.metrics().set_draining(true);
+    drop(observer.request(start(RequestProtocol::Http1)));
+    assert_eq!(value(&observer, "istio_requests_total", &[r#"response_flags="DRAIN""#]), Some(1.0));
+}
+
+#[test]
+fn a_record_dropped_by_a_panic_is_not_the_clients_fault() {
+    let observer = silent();
+    let record = observer.request(start(RequestProtocol::Http1));
+    let panicked = panic::catch_unwind(panic::AssertUnwindSafe(move || {
+        let _record = record;
+        panic::resume_unwind(Box::new("a defect"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(value(&observer, "istio_requests_total", &[r#"response_flags="ABORTED""#]), Some(1.0));
+}
+
+#[test]
+fn a_line_tells_the_request_and_its_texts_cannot_forge_another() {
+    for format in [LogFormat::Text, LogFormat::Json] {
+        let (observer, output) = logging(format);
+        let asked = RequestStart { method: Method::POST, path: "/a b\nflag=-", ..start(RequestProtocol::Grpc) };
+        let mut record = observer.request(asked);
+        served(&mut record);
+        record.set_route(format_args!("HTTPRoute shop/{} rules[{}]", "web", 1));
+        record.set_user_agent("curl/8 \"x\"");
+        record.set_trace(Some("0af7651916cd43dd8448eb211c80319c"), Some("7f-1"));
+        record.set_remarks(vec!["AUDIT shop/a".to_owned(), "trial".to_owned()]);
+        record.bytes().add_received(7);
+        record.responded(StatusCode::OK);
+        record.grpc_status(5);
+        record.finish(Err(Failure {
+            flag: ResponseFlag::RateLimited,
+            error: "too many".to_owned(),
+            denied_by: Some("RateLimit shop/web".to_owned()),
+        }));
+        let line = logged(&observer, &output);
+        assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+        let found = match format {
+            LogFormat::Text => [
+                " destination_address=10.96.0.10:80 destination_workload=web-1 ",
+                " service=web.shop.svc.cluster.local endpoint=10.2.0.2:8080 protocol=grpc method=POST host=web.shop \
+                 path=\"/a b\\nflag=-\" status=200 grpc_status=5 route=\"HTTPRoute shop/web rules[1]\" \
+                 user_agent=\"curl/8 \\\"x\\\"\" flag=RL sent_bytes=0 received_bytes=7 duration_ms=",
+                " tries=2 tls_version=TLSv1_3 ",
+                " request_id=7f-1 trace_id=0af7651916cd43dd8448eb211c80319c policy=\"RateLimit shop/web\" \
+                 remarks=\"AUDIT shop/a; trial\" error=\"too many\"\n",
+            ],
+            LogFormat::Json => [
+                "\"destination_address\":\"10.96.0.10:80\",\"destination_workload\":\"web-1\",",
+                "\"protocol\":\"grpc\",\"method\":\"POST\",\"host\":\"web.shop\",\"path\":\"/a b\\nflag=-\",\"status\":200,\
+                 \"grpc_status\":5,\"route\":\"HTTPRoute shop/web rules[1]\",\"user_agent\":\"curl/8 \\\"x\\\"\",\"flag\":\"RL\",\
+                 \"sent_bytes\":0,\"received_bytes\":7,\"duration_ms\":",
+                "\"tries\":2,\"tls_version\":\"TLSv1_3\",",
+                "\"request_id\":\"7f-1\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\"policy\":\"RateLimit shop/web\",\
+                 \"remarks\":\"AUDIT shop/a; trial\",\"error\":\"too many\"}\n",
+            ],
+        };
+        for part in found {
+            assert!(line.contains(part), "{part}\nis not in\n{line}");
+        }
+    }
+}
+
+/// A route whose name must not be asked for.
+struct Unspeakable;
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("formatted without an access log");
+    }
+}
+
+#[test]
+fn texts_are_neither_kept_nor_formatted_without_an_access_log() {
+    let observer = silent();
+    let mut record = observer.request(start(RequestProtocol::Http1));
+    record.set_route(Unspeakable);
+    assert!(record.story.as_ref().unwrap().words.is_none());
+    record.finish(Ok(()));
+    assert_eq!(value(&observer, "istio_requests_total", &[]), Some(1.0));
+}
+
+#[test]
+fn a_connection_of_requests_is_neither_counted_as_tcp_nor_logged_but_open() {
+    let (observer, output) = logging(LogFormat::Text);
+    let connection = ConnectionStart {
+        reporter: Reporter::Source,
+        client: party("10.1.0.1:40000", None),
+        original_dst: "10.96.0.10:80".parse().unwrap(),
+    };
+    let open = observer.connection(connection.clone()).is_http();
+    assert_eq!(value(&observer, "heddle_open_connections", &[]), Some(1.0));
+    drop(open);
+    assert_eq!(value(&observer, "heddle_open_connections", &[]), Some(0.0));
+    assert_eq!(logged(&observer, &output), "");
+    for metric in ["opened", "closed", "failed"] {
+        assert_eq!(value(&observer, &format!("istio_tcp_connections_{metric}_total"), &[]), None, "{metric}");
+    }
+
+    let mut joined = observer.connection(connection);
+    joined.opened().add_sent(4);
+    drop(joined.is_http());
+    assert_eq!(value(&observer, "istio_tcp_connections_closed_total", &[]), Some(1.0), "what was opened is closed");
+    assert_eq!(value(&observer, "istio_tcp_sent_bytes_total", &[]), Some(4.0));
+    assert_eq!(value(&observer, "heddle_open_connections", &[]), Some(0.0));
+}
+
+#[test]
+fn requests_that_end_at_once_are_all_counted_in_one_series() {
+    let observer = silent();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..500 {
+                    let mut record = observer.request(start(RequestProtocol::Http1));
+                    record.bytes().add_sent(3);
+                    record.responded(StatusCode::OK);
+                    record.finish(Ok(()));
+                }
+            });
+        }
+    });
+    assert_eq!(value(&observer, "istio_requests_total", &[]), Some(2000.0));
+    assert_eq!(value(&observer, "istio_request_bytes_sum", &[]), Some(6000.0));
+    assert_eq!(value(&observer, "heddle_metric_label_sets", &[]), Some(1.0));
+}

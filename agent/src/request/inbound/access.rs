@@ -1,0 +1,85 @@
+//! May this request reach the application? Its token first, then the policies.
+
+use std::time::SystemTime;
+
+use http::request::Parts;
+
+use super::Inbound;
+use crate::{
+    authorize::{
+        self, Answer, Denied, Facts, PermittedRequest,
+        policy::{RequestFacts, TokenFacts},
+        token::{self, Outcome},
+    },
+    mesh::{Snapshot, Workload},
+    observe::{PolicyEffect, RequestRecord, TokenResult},
+    request::failed::RequestFailed,
+    target::RequestTarget,
+};
+
+/// What looking for a token came to, as metrics have it.
+fn result(outcome: &Outcome) -> TokenResult {
+    match outcome {
+        Outcome::NoToken => TokenResult::None,
+        Outcome::Verified(_) => TokenResult::Verified,
+        Outcome::Refused(refusal) => refusal.reason().into(),
+    }
+}
+
+impl Inbound {
+    /// Decides over a request, and makes of its headers what the application may believe.
+    pub(super) fn authorize(
+        &self,
+        snapshot: &Snapshot,
+        workload: &Workload,
+        parts: &mut Parts,
+        authority: &str,
+        record: &mut RequestRecord,
+    ) -> Result<PermittedRequest, RequestFailed> {
+        let node = &self.facts.thread.node;
+        let rules = snapshot.token_rules_of(workload);
+        let outcome = match rules.is_empty() {
+            true => Outcome::NoToken,
+            false => {
+                let carrier = token::Request { headers: &parts.headers, target: &parts.uri, at: SystemTime::now() };
+                let outcome = token::authenticate(&rules, &carrier, &node.token_keys.load());
+                node.token_keys.learn_from(&outcome);
+                node.observer.metrics().token_looked_at(result(&outcome));
+                outcome
+            }
+        };
+        let sent = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        let target = RequestTarget::parse(&sent)?;
+        if let Outcome::Refused(refusal) = outcome {
+            return Err(RequestFailed::Token(refusal));
+        }
+        let token = outcome.token().map(|token| TokenFacts { claims: token.claims(), space_delimited: &[] });
+        let facts = RequestFacts {
+            method: parts.method.as_str(),
+            path: target.path(),
+            host: authority,
+            headers: &parts.headers,
+            token,
+        };
+        let known = Facts { peer: self.facts.peer.as_ref(), client: self.facts.client.ip(), to: self.facts.to };
+        let Answer { leave, remarks } = authorize::request(snapshot, &node.access, workload, known, &facts);
+        if !remarks.is_empty() {
+            record.set_remarks(node.told(&remarks));
+        }
+        let permitted = leave?;
+        if !rules.is_empty() {
+            token::forward(&rules, outcome.token(), &mut parts.headers, &mut parts.uri);
+        }
+        Ok(permitted)
+    }
+
+    /// Counts a request that was denied. Others are counted by their flags alone.
+    pub(super) fn count(&self, failed: &RequestFailed) {
+        let observer = &self.facts.thread.node.observer;
+        if let RequestFailed::Denied(denied) = failed {
+            let denied: &Denied = denied;
+            observer.metrics().denied(denied.reason());
+            observer.policy_hit(&denied.decided_by(), PolicyEffect::Denied);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Requests to a pod of this node: who asks, may they, and on to the application.
+//!
+//! Each request reads one snapshot and is authorized by itself. Whatever the client says about who it is is taken away, and
+//! what it proved is written instead.
+
+mod access;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+
+use super::{
+    body::AnswerBody,
+    exchange::{ending, grpc_status_in, host, is_grpc, passed_on, protocol, refuse, switched, with_version},
+    failed::RequestFailed,
+    upgrade,
+};
+use crate::{
+    authorize::{Approach, PermittedRequest},
+    capture::EnrolledPod,
+    connect::{
+        Wire, dial_application,
+        http::{
+            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, WayFacts, head,
+        },
+    },
+    identify::VerifiedPeer,
+    mesh::{Snapshot, Workload},
+    node::DataThread,
+    observe::{Party, Reporter, RequestRecord, RequestStart, Transport},
+    target::RequestTarget,
+};
+
+/// What all requests of one connection have in common.
+pub struct InboundFacts {
+    /// The data thread that serves it.
+    pub thread: Arc<DataThread>,
+    /// The pod that gets them.
+    pub pod: Arc<EnrolledPod>,
+    /// Who the client has proved to be; `None` without a tunnel.
+    pub peer: Option<VerifiedPeer>,
+    /// The client's end.
+    pub client: SocketAddr,
+    /// The pod's address and port.
+    pub to: SocketAddr,
+    /// How the bytes travel between the nodes.
+    pub transport: Transport,
+    /// Leave to dial the application.
+    pub approach: Approach,
+}
+
+/// The requests of one connection to a pod of this node.
+pub struct Inbound {
+    facts: InboundFacts,
+    /// Connections to the application that belong to this client.
+    pool: Arc<HttpPool>,
+    key: PoolKey,
+    /// The one that was opened before the client said that it speaks HTTP.
+    first: Mutex<Option<TcpStream>>,
+}
+
+impl Inbound {
+    /// Serves them over a connection to the application that is open, and others.
+    pub fn new(facts: InboundFacts, application: TcpStream, version: HttpVersion) -> Arc<Self> {
+        let Workload { uid, identity, .. } = facts.pod.workload.as_ref();
+        let key = PoolKey { source: uid.clone(), identity: identity.clone(), to: facts.to, expected: None, version };
+        Arc::new(Self { facts, pool: Arc::default(), key, first: Mutex::new(Some(application)) })
+    }
+
+    /// Answers a request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
+        let node = &self.facts.thread.node;
+        let snapshot = node.snapshot.load();
+        let workload = node.workload_of(&snapshot, &self.facts.pod);
+        let (mut parts, body) = request.into_parts();
+        let (version, is_grpc) = (parts.version, is_grpc(&parts));
+        let mut record = self.record(&snapshot, &workload, &parts, is_grpc);
+        let is_connect = parts.method == Method::CONNECT;
+        let client_half = upgrade::client_half(&mut parts).filter(|_| head::is_upgrade(&parts));
+        let replay = Replay::new(body, 0, record.bytes());
+        let sent = async {
+            let authority = head::normalize_request(&mut parts)?;
+            let permitted = self.authorize(&snapshot, &workload, &mut parts, &authority, &mut record)?;
+            self.forward(parts, &authority, &replay, permitted).await
+        };
+        let response = match Box::pin(sent).await {
+            Ok((response, lease)) => match client_half.filter(|_| upgrade::is_agreed(is_connect, &response)) {
+                Some(client_half) => switched(response, client_half, record, lease),
+                None => answered(response, lease, replay, record),
+            },
+            Err(failed) => {
+                self.count(&failed);
+                refuse(&failed, is_grpc, record)
+            }
+        };
+        with_version(response, version)
+    }
+
+    fn record(
+        &self,
+        snapshot: &Snapshot,
+        workload: &Arc<Workload>,
+        parts: &http::request::Parts,
+        is_grpc: bool,
+    ) -> RequestRecord {
+        let InboundFacts { peer, client, to, transport, .. } = &self.facts;
+        let known = snapshot.workload(client.ip());
+        let known = known.filter(|known| peer.as_ref().is_none_or(|peer| *peer.id() == known.identity));
+        let identity = peer.as_ref().map(|peer| peer.id().clone());
+        let mut record = self.facts.thread.node.observer.request(RequestStart {
+            reporter: Reporter::Destination,
+            client: Party { address: *client, workload: known.cloned(), identity },
+            original_dst: *to,
+            protocol: protocol(parts, is_grpc),
+            method: parts.method.clone(),
+            path: parts.uri.path(),
+            host: host(parts),
+        });
+        let identity = Some(workload.identity.clone());
+        record.set_server(Party { address: *to, workload: Some(Arc::clone(workload)), identity });
+        record.set_transport(*transport);
+        record
+    }
+
+    /// Sends a request to the application, with a leave that only `authorize` can give.
+    async fn forward(
+        &self,
+        mut parts: http::request::Parts,
+        authority: &str,
+        replay: &Replay,
+        _permitted: PermittedRequest,
+    ) -> Result<(Response<Incoming>, Lease), RequestFailed> {
+        let target = normal_target(&parts)?;
+        let is_upgrade = head::is_upgrade(&parts);
+        head::remove_hop_by_hop(&mut parts.headers, is_upgrade);
+        parts.headers.remove(http::header::EXPECT);
+        match self.key.version {
+            HttpVersion::Http1 => head::to_http1(&mut parts, authority, &target),
+            HttpVersion::Http2 => head::to_http2(&mut parts, authority, &target),
+        }
+        loop {
+            let mut lease = self.pool.get(&self.key, || self.open()).await?;
+            let request = Request::from_parts(parts.clone(), replay.next_try());
+            match lease.send(request).await {
+                Ok(response) => return Ok((response, lease)),
+                // The application had closed a connection that was kept.
+                Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn open(&self) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
+        let first = self.first.lock().take();
+        let InboundFacts { thread, pod, client, to, approach, .. } = &self.facts;
+        let (thread, pod, client, to, approach) = (Arc::clone(thread), Arc::clone(pod), client.ip(), *to, *approach);
+        async move {
+            let stream = match first {
+                Some(stream) => stream,
+                None => dial_application(&thread.node, &pod, client, to, approach).await?,
+            };
+            Ok(OpenWay { wire: Wire::Tcp(stream), facts: WayFacts::plain() })
+        }
+    }
+}
+
+/// The target as it was decided on, with what is left of its query.
+fn normal_target(parts: &http::request::Parts) -> Result<String, RequestFailed> {
+    let sent = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    let target = RequestTarget::parse(sent)?;
+    Ok(match target.query() {
+        Some(query) => format!("{}?{query}", target.path()),
+        None => target.path().to_owned(),
+    })
+}
+
+/// The application's answer for the client.
+fn answered(
+    mut response: Response<Incoming>,
+    lease: Lease,
+    replay: Replay,
+    mut record: RequestRecord,
+) -> Response<AnswerBody> {
+    head::remove_hop_by_hop(response.headers_mut(), false);
+    record.responded(response.status());
+    if let Some(status) = grpc_status_in(response.headers()) {
+        record.grpc_status(status);
+    }
+    let bytes = record.bytes();
+    let ending = ending(record, move |is_whole| {
+        if is_whole && replay.has_ended() {
+            lease.give_back();
+        }
+    });
+    passed_on(response, bytes, None, ending)
+}
