@@ -10,8 +10,10 @@ mod dial;
 mod dns;
 mod enter;
 mod errno;
+pub mod grpc;
 mod hbone;
 mod hold;
+pub mod http;
 mod http_get;
 mod pattern;
 mod pause;
@@ -20,6 +22,7 @@ mod raw_syn;
 pub mod report;
 mod serve;
 mod udp;
+pub mod websocket;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -59,6 +62,20 @@ enum Command {
     Probe(probe::Probe),
     /// Send one GET.
     HttpGet(http_get::HttpGet),
+    /// Serve HTTP/1.1 and HTTP/2, and say what came.
+    HttpServe(http::HttpServe),
+    /// Send requests as standard input says.
+    Http(http::Http),
+    /// Send requests until standard input ends.
+    HttpLoad(http::HttpLoad),
+    /// Serve WebSockets: what comes goes back.
+    WsServe(websocket::WsServe),
+    /// Send messages over a WebSocket and verify what comes back.
+    Ws(websocket::Ws),
+    /// Serve gRPC: what comes goes back.
+    GrpcServe(grpc::GrpcServe),
+    /// Make gRPC calls.
+    Grpc(grpc::Grpc),
     /// Serve names.
     Dns(dns::Dns),
     /// Serve UDP: what comes goes back.
@@ -87,7 +104,14 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     let is_client = !matches!(
         cli.command,
-        Command::Enter(_) | Command::Pause | Command::Serve(_) | Command::Dns(_) | Command::UdpEcho(_)
+        Command::Enter(_)
+            | Command::Pause
+            | Command::Serve(_)
+            | Command::HttpServe(_)
+            | Command::WsServe(_)
+            | Command::GrpcServe(_)
+            | Command::Dns(_)
+            | Command::UdpEcho(_)
     );
     if is_client {
         end_after(Duration::from_secs(cli.deadline));
@@ -102,6 +126,13 @@ fn run(cli: Cli) -> Result<()> {
         Command::Hold(hold) => hold::run(&hold),
         Command::Probe(probe) => print(&probe::run(&probe)?),
         Command::HttpGet(get) => print(&http_get::run(&get)?),
+        Command::HttpServe(serve) => http::serve(&serve),
+        Command::Http(client) => http::client(&client),
+        Command::HttpLoad(load) => http::load(&load),
+        Command::WsServe(serve) => websocket::serve(&serve),
+        Command::Ws(client) => print(&websocket::run(&client)?),
+        Command::GrpcServe(serve) => grpc::serve(&serve),
+        Command::Grpc(client) => print(&grpc::run(&client)?),
         Command::Dns(dns) => dns::run(&dns),
         Command::UdpEcho(echo) => udp::echo(&echo),
         Command::UdpPing(ping) => print(&udp::ping(&ping)?),

@@ -208,7 +208,7 @@ async fn http(stream: &mut TcpStream, body: &str) -> std::io::Result<()> {
     writer.shutdown().await
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -221,7 +221,7 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-fn parse_listen(text: &str) -> Option<Vec<SocketAddr>> {
+pub(super) fn parse_listen(text: &str) -> Option<Vec<SocketAddr>> {
     let any = IpAddr::from([0u16; 8]);
     if let Ok(address) = text.parse() {
         return Some(vec![address]);
@@ -232,7 +232,7 @@ fn parse_listen(text: &str) -> Option<Vec<SocketAddr>> {
 }
 
 /// IPv4 addresses as such, also on an IPv6 socket.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -17,6 +17,7 @@ mod enrolment;
 mod entries;
 mod exclusions;
 mod fail_closed;
+mod http;
 mod identity;
 mod inbound;
 mod kubernetes;

@@ -1,0 +1,17 @@
+//! HTTP through two nodes: real requests of real programs, and what the servers saw of them.
+
+mod access;
+mod balance;
+mod bodies;
+mod changes;
+mod detection;
+mod framing;
+mod grpc;
+mod hostile;
+mod identity;
+mod peers;
+mod programs;
+mod python;
+mod resilience;
+mod suite;
+mod tools;
