@@ -114,7 +114,8 @@ impl<'a> Cast<'a> {
         self.bed.objects().remove("ConfigMap", NAMESPACE, name)
     }
 
-    /// Calls until one is refused; gives it with the line of the servers' agent about it, and how long it took.
+    /// Calls until one is refused, which took so long. What counts is the call after that one: gives it with the line of the
+    /// servers' agent about it.
     pub(super) fn until_refused(
         &self,
         from: &Pod,
@@ -122,15 +123,14 @@ impl<'a> Cast<'a> {
         is_wanted: fn(&Value) -> bool,
     ) -> Result<(Call, Value, Duration)> {
         let begin = Instant::now();
-        loop {
-            let mark = Mark::now();
-            let call = self.call_once(from, to, path)?;
+        while self.call_once(from, to, path)?.answer.is_some() {
             let took = begin.elapsed();
-            if call.answer.is_none() {
-                return Ok((call, self.agent_b.logged_since(&mark, "refusal", is_wanted)?, took));
-            }
             ensure!(took < IN_FORCE_WITHIN, "{} is still served after {took:?}", from.name());
         }
+        // The first may have been under way when it came into force, and have been cut.
+        let (took, mark) = (begin.elapsed(), Mark::now());
+        let call = self.call_once(from, to, path)?;
+        Ok((call, self.agent_b.logged_since(&mark, "refusal", is_wanted)?, took))
     }
 
     /// The client asks until this rule of a route decides over its requests; how long that took.

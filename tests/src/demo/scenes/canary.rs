@@ -34,7 +34,8 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.pause();
     let calls = cast.ask(&cast.client, service, &format!("--one-connection --count {CALLS}"))?;
     story.fact("in force", &format!("{:.2} s after it was written, nothing was restarted", took.as_secs_f64()));
-    let [_, second] = shares::show(story, cast, &calls);
+    let answered @ [_, second] = shares::show(story, cast, &calls);
+    story.record("answered", answered);
     story.pause();
     shares::expect_all_answered(story, &calls, CALLS);
     let range = likely(CALLS, SHARE, FALSE_ALARM);

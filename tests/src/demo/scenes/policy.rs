@@ -16,7 +16,7 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     let principal = identity.trim_start_matches("spiffe://");
     cast.put_documents("access", &policy(principal))?;
     let service = cast.service.at(SERVICE_PORT);
-    let (refused, line, took) = cast.until_refused(&cast.client, (service, "/"), is_failed)?;
+    let (refused, line, took) = cast.until_refused(&cast.client, (service, "/"), is_denied)?;
     cast.remove_documents("access")?;
     let again = until_answered(cast)?;
 
@@ -26,7 +26,7 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.fact("node-b's log", &format!("flag {}: {}", text(&line["flag"]), text(&line["error"])));
     story.fact("removed", &format!("client: {}", again.outcome()));
     story.pause();
-    let denied = line["flag"] == "DENY" && line["source_identity"] == identity.as_str() && line["method"].is_null();
+    let denied = line["source_identity"] == identity.as_str() && line["method"].is_null();
     story.expect(
         denied,
         "the server's node refused it before any request, by the identity that its certificate proves",
@@ -57,8 +57,8 @@ fn policy(principal: &str) -> String {
     )
 }
 
-fn is_failed(line: &Value) -> bool {
-    line["direction"] == "inbound" && line["flag"] != "-"
+fn is_denied(line: &Value) -> bool {
+    line["direction"] == "inbound" && line["flag"] == "DENY"
 }
 
 fn until_answered(cast: &Cast<'_>) -> Result<Call> {

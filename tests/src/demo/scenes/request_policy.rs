@@ -21,8 +21,8 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
 
     story.fact("policy", &format!("DENY {principal} to GET /admin/*"));
     story.fact("in force", &format!("{:.2} s after it was written", took.as_secs_f64()));
-    story.fact(&format!("GET {PATH}"), &refused.outcome());
-    story.fact("GET /users", &other.outcome());
+    story.fact(PATH, &refused.outcome());
+    story.fact("/users", &other.outcome());
     story.fact("node-b's log", &format!("flag {}, policy {}", text(&line["flag"]), text(&line["policy"])));
     story.fact("", text(&line["error"]));
     story.pause();

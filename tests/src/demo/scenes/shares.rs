@@ -1,7 +1,5 @@
 //! How many requests each of several servers answered, as bars.
 
-use serde_json::json;
-
 use super::super::app::Call;
 use super::super::cast::Cast;
 use super::super::screen::Look;
@@ -11,7 +9,7 @@ use super::super::story::Story;
 const BAR: usize = 50;
 
 /// Shows how many each version answered, and gives the two counts.
-pub(super) fn show(story: &mut Story, cast: &Cast<'_>, calls: &[Call]) -> [usize; 2] {
+pub(super) fn show(story: &Story, cast: &Cast<'_>, calls: &[Call]) -> [usize; 2] {
     let counts = cast.servers.each_ref().map(|server| {
         let by_it = |call: &&Call| cast.server_of(call).is_some_and(|pod| pod.name() == server.name());
         calls.iter().filter(by_it).count()
@@ -21,7 +19,6 @@ pub(super) fn show(story: &mut Story, cast: &Cast<'_>, calls: &[Call]) -> [usize
         let length = if calls.len() <= BAR { count } else { (count * BAR).div_ceil(calls.len()) };
         let bar = story.paint(Look::Accent, &"■".repeat(length));
         story.fact(server.name(), &format!("{count:>3}  {bar}"));
-        story.record(server.name(), json!({"answered": count}));
     }
     counts
 }

@@ -18,6 +18,7 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.pause();
     let calls = cast.ask(&cast.client, service, &format!("--at-once --count {CALLS} --header {TAKE}"))?;
     let answered = shares::show(story, cast, &calls);
+    story.record("answered", answered);
     story.pause();
     shares::expect_all_answered(story, &calls, CALLS);
     let both = answered.iter().all(|count| *count > 0);
