@@ -15,7 +15,6 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use tracing::debug;
 
 use crate::{
     balance::{self, Candidate, Way, WhyPlain},
@@ -31,7 +30,7 @@ use crate::{
     node::{DataThread, OpenConnection},
     observe::{BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter},
     request,
-    route::{self, Route, streams},
+    route::{self, Route, protocol::SpokenAt, streams},
 };
 use speech::{Expected, Spoken, Words};
 
@@ -159,7 +158,7 @@ impl Outbound<'_> {
         &self,
         words: &mut Words,
         mut opened: Opened,
-        key: Option<speech::Key>,
+        key: Option<SpokenAt>,
         began: Instant,
     ) -> Result<Carries, Failed> {
         let (spoken, how) = tokio::select! {
@@ -183,9 +182,9 @@ impl Outbound<'_> {
         metrics.protocol_detected(Reporter::Source, how, spoken.protocol(), began.elapsed());
     }
 
-    fn requests_found(&self, version: HttpVersion, key: Option<speech::Key>) -> Carries {
+    fn requests_found(&self, version: HttpVersion, key: Option<SpokenAt>) -> Carries {
         if let Some(key) = key {
-            self.thread.node.learned.is_http(key);
+            self.thread.node.learned.learn(key, Spoken::Http(version).learnt());
         }
         Carries::Requests(version)
     }
@@ -197,9 +196,8 @@ impl Outbound<'_> {
         let requests =
             Arc::new(request::Outbound { thread, pod, client: self.client, original_dst: self.original_dst });
         let answer = move |request| Arc::clone(&requests).answer(request);
-        if let Err(error) = http::serve(stream, version, node.http, node.draining.clone(), answer).await {
-            debug!(client = %self.client, %error, "a connection with requests ended");
-        }
+        let served = http::serve(stream, version, node.http, node.draining.clone(), answer).await;
+        request::served(&node.observer, self.client, &served);
     }
 
     /// Opens the way, again and again for a while if no agent answers there: it is just being started anew, or the pod

@@ -1,17 +1,32 @@
 //! Step 5: which endpoint? An order of endpoints to try, each with the way to reach it.
 //!
-//! Every endpoint in use is as likely as every other, or the client's address decides where the Service wants that;
-//! balancing that looks at load comes later.
+//! A connection tries [`candidates`]: every endpoint in use is as likely as every other, or the client's address decides
+//! where the Service wants that. A request asks the node's [`Balancer`], which knows how endpoints do.
 
 mod affinity;
-mod answered;
+pub mod answered;
 mod balancer;
+pub mod breaker;
+mod cookies;
+mod endpoint;
+pub mod ewma;
+mod group;
+pub mod hash_key;
+pub mod health;
+mod lease;
+mod left_out;
+pub mod maglev;
+mod pick;
 mod random;
+mod refuge;
+pub mod retry_after;
+pub mod session;
+mod set;
+mod tables;
 #[cfg(test)]
 mod tests;
-
-pub use answered::{Answered, TryResult};
-pub use balancer::{Ask, Balancer, Lease};
+mod warmup;
+mod zone;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -23,6 +38,10 @@ use crate::{
     mesh::{Membership, ServiceName, ServicePort, Snapshot, SpiffeId, Workload},
     route::Route,
 };
+
+pub use answered::{Answered, TryResult};
+pub use balancer::{Ask, Balancer};
+pub use lease::Lease;
 
 /// Endpoints that one connection tries: enough to get around a dead one and its neighbour, few enough that an outage
 /// does not multiply the load.

@@ -298,6 +298,15 @@ proptest! {
     }
 
     #[test]
+    fn a_connection_of_which_anything_is_allowed_may_come_near(policies in policies(), facts in facts()) {
+        let ahead = asked(&policies, &facts, |policies, domains, facts| {
+            decide(policies, domains, &Facts { request: None, requests_follow: true, ..*facts }).verdict()
+        });
+        // With a request as one of those to come, and without as bytes.
+        prop_assert!(ahead == Verdict::Allowed || verdict(&policies, &facts) == Verdict::Denied);
+    }
+
+    #[test]
     fn the_order_of_policies_and_rules_does_not_matter(
         (policies, shuffled) in policies().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         facts in facts(),

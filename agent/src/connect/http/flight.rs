@@ -66,3 +66,63 @@ impl<T, E> Drop for Forget<'_, T, E> {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use tokio::{sync::oneshot, task::yield_now};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_opening_and_its_failure() {
+        let (flight, opened) = (Arc::new(Flight::<u32, &str>::default()), Arc::new(AtomicU32::new(0)));
+        let (fail, failed) = oneshot::channel::<()>();
+        let failed = Arc::new(Mutex::new(Some(failed)));
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let (flight, opened, failed) = (Arc::clone(&flight), Arc::clone(&opened), Arc::clone(&failed));
+                tokio::spawn(async move {
+                    let open = || {
+                        opened.fetch_add(1, Relaxed);
+                        let failed = failed.lock().take().unwrap();
+                        async move {
+                            failed.await.ok();
+                            Err("refused")
+                        }
+                    };
+                    flight.join(open).await
+                })
+            })
+            .collect();
+        yield_now().await;
+        fail.send(()).unwrap();
+        for one in waiting {
+            assert_eq!(*one.await.unwrap().unwrap_err(), "refused");
+        }
+        assert_eq!(opened.load(Relaxed), 1);
+        assert_eq!(flight.join(|| async { Ok(7) }).await.unwrap(), 7, "the next starts anew");
+    }
+
+    #[tokio::test]
+    async fn one_who_gives_up_takes_the_opening_from_nobody() {
+        let flight = Arc::new(Flight::<u32, &str>::default());
+        let (go, gone) = oneshot::channel::<()>();
+        let second = {
+            let mut first = Box::pin(flight.join(|| async move {
+                gone.await.ok();
+                Ok(1)
+            }));
+            assert!(futures_util::future::poll_immediate(&mut first).await.is_none());
+            let flight = Arc::clone(&flight);
+            let second = tokio::spawn(async move { flight.join(|| async { Ok(2) }).await });
+            yield_now().await;
+            drop(first);
+            second
+        };
+        go.send(()).unwrap();
+        assert_eq!(second.await.unwrap().unwrap(), 1);
+    }
+}
