@@ -139,7 +139,12 @@ impl Outbound<'_> {
         let (expected, key) = Expected::of(&self.snapshot, &self.source, self.original_dst, &node.learned);
         let (spoken, how) = match expected {
             Expected::Bytes => (Spoken::Bytes, DetectedBy::Declared),
-            Expected::ServerName | Expected::Http => (words.heard().await.map_err(silent)?, DetectedBy::Declared),
+            // Whatever is no TLS has no server name, HTTP too.
+            Expected::ServerName => match words.heard().await.map_err(silent)? {
+                Spoken::Http(_) => (Spoken::Bytes, DetectedBy::Declared),
+                spoken => (spoken, DetectedBy::Declared),
+            },
+            Expected::Http => (words.heard_as_http().await.map_err(silent)?, DetectedBy::Declared),
             Expected::HttpAsBefore => {
                 let spoken = words.heard_or_silence(node.http.detection_timeout).await.map_err(silent)?;
                 (spoken, DetectedBy::Learned)

@@ -144,7 +144,15 @@ impl Words {
         }
     }
 
-    /// The same, but silence for so long is an answer too.
+    /// Waits for them where HTTP is declared: what looks like nothing that is known is judged as HTTP, and answered as such.
+    pub(super) async fn heard_as_http(&mut self) -> io::Result<Spoken> {
+        Ok(match self.heard().await? {
+            Spoken::Bytes if !self.seen.is_empty() => Spoken::Http(HttpVersion::Http1),
+            spoken => spoken,
+        })
+    }
+
+    /// Waits for them, but silence for so long is an answer too.
     pub(super) async fn heard_or_silence(&mut self, silence: Duration) -> io::Result<Spoken> {
         match timeout(silence, self.heard()).await {
             Ok(spoken) => spoken,

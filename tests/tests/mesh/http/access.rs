@@ -23,12 +23,14 @@ fn policy(name: &str, action: &str, rules: &str) -> String {
 #[test]
 fn policies_decide_over_method_path_and_header_of_each_request() -> Result<()> {
     let mut web = Web::new("http-access")?;
-    web.in_force(&(policy(
-        "readers",
-        "ALLOW",
-        "[{to: [{operation: {methods: [GET], paths: [\"/public/*\", \"/item/{*}\"]}}]}, \
+    web.in_force(
+        &(policy(
+            "readers",
+            "ALLOW",
+            "[{to: [{operation: {methods: [GET], paths: [\"/public/*\", \"/item/{*}\"]}}]}, \
           {to: [{operation: {methods: [POST]}}], when: [{key: \"request.headers[x-role]\", values: [editor]}]}]",
-    ) + &policy("secrets", "DENY", "[{to: [{operation: {paths: [/public/secret*]}}]}]")))?;
+        ) + &policy("secrets", "DENY", "[{to: [{operation: {paths: [/public/secret*]}}]}]")),
+    )?;
     let cases = [
         ("GET", "/public/a", "", true),
         ("GET", "/public/a?x=/private", "", true),
@@ -91,7 +93,9 @@ fn a_call_that_is_denied_ends_with_permission_denied() -> Result<()> {
     let service = web.world.bed.service("calls", &[(80, 9000)])?;
     service.backends(&[&web.world.far])?;
     web.in_force(&policy("unary", "DENY", "[{to: [{operation: {paths: [/heddle.test.Echo/Unary]}}]}]"))?;
-    let ask = |method: &str| -> Result<GrpcReport> { web.world.client.ask(&format!("grpc --to {} --method {method}", service.at(80))) };
+    let ask = |method: &str| -> Result<GrpcReport> {
+        web.world.client.ask(&format!("grpc --to {} --method {method}", service.at(80)))
+    };
     assert_eq!(ask("unary")?.calls[0].code, "PERMISSION_DENIED");
     assert_eq!(ask("bidi")?.calls[0].code, "OK");
     Ok(())
@@ -163,7 +167,11 @@ fn tokens_are_checked_and_their_claims_decide() -> Result<()> {
             assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{answer:?}");
             if let (200, Some(_)) = (status, token) {
                 let seen = answer.seen().context("what the server saw")?;
-                assert_eq!((seen.header("x-user").as_deref(), seen.header("authorization")), (Some("alice"), None), "{seen:?}");
+                assert_eq!(
+                    (seen.header("x-user").as_deref(), seen.header("authorization")),
+                    (Some("alice"), None),
+                    "{seen:?}"
+                );
             }
         }
     }

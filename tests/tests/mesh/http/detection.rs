@@ -38,8 +38,21 @@ fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -
     let mut client = Client::of(&world.client)?;
     let to = service.at(9000);
     // Like a method, like TLS, like HTTP/2, a single byte, and nothing of these.
-    for bytes in ["GETX no request\n", "G", "\u{16}\u{3}\u{1}no hello", "PRI * HTTP/1.0 no preface", "\0\u{1}\u{2}", "SSH-2.0-x\r\n"] {
-        let answer = client.pieces(Raw { to, pieces: vec![bytes.to_owned()], pause_ms: 0, wait_ms: 8_000, until: Some(bytes.to_owned()) })?;
+    for bytes in [
+        "GETX no request\n",
+        "G",
+        "\u{16}\u{3}\u{1}no hello",
+        "PRI * HTTP/1.0 no preface",
+        "\0\u{1}\u{2}",
+        "SSH-2.0-x\r\n",
+    ] {
+        let answer = client.pieces(Raw {
+            to,
+            pieces: vec![bytes.to_owned()],
+            pause_ms: 0,
+            wait_ms: 8_000,
+            until: Some(bytes.to_owned()),
+        })?;
         assert_eq!((answer.received.as_str(), answer.ended.as_str()), (bytes, "until"), "{bytes:?}");
         ensure!(answer.ms < STALL_MS, "{bytes:?} took {} ms", answer.ms);
     }
@@ -54,7 +67,12 @@ fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -
 #[test]
 fn undeclared_ports_are_sniffed_on_every_way() -> Result<()> {
     let mut web = Web::new("http-sniffed")?;
-    in_force(&web.world, &route("[{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-by, value: mesh}]}}], backendRefs: [{name: web, port: 80}]}]"))?;
+    in_force(
+        &web.world,
+        &route(
+            "[{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-by, value: mesh}]}}], backendRefs: [{name: web, port: 80}]}]",
+        ),
+    )?;
     for to in [web.service.at(80), web.service.at6(80)] {
         for h2 in [false, true] {
             let (_, seen) = web.seen(Ask { h2, ..Ask::to(to).host("web") })?;
@@ -99,7 +117,10 @@ fn opaque_ports_are_never_parsed() -> Result<()> {
     }
     let seen = server.requests();
     assert!(seen.len() == 2 && seen.iter().all(|seen| seen.header("x-hop").as_deref() == Some("1")), "{seen:?}");
-    assert!(seen.iter().all(|seen| seen.header("x-request-id").is_none() && seen.header("x-forwarded-client-cert").is_none()));
+    assert!(
+        seen.iter()
+            .all(|seen| seen.header("x-request-id").is_none() && seen.header("x-forwarded-client-cert").is_none())
+    );
     Ok(())
 }
 
@@ -111,7 +132,8 @@ fn ports_declared_as_tcp_are_not_parsed_and_those_as_http_are() -> Result<()> {
     service.backends(&[&world.far])?;
     let mut client = Client::of(&world.client)?;
     for (app_protocol, is_parsed) in [("tcp", false), ("http", true), ("tcp", false), ("http", true)] {
-        let port = json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": app_protocol}]);
+        let port =
+            json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": app_protocol}]);
         service.specify("ports", port)?;
         world.settle()?;
         let before = server.requests().len();
@@ -125,7 +147,10 @@ fn ports_declared_as_tcp_are_not_parsed_and_those_as_http_are() -> Result<()> {
     let _echo = world.far.serve("--listen 9000")?;
     let echo = world.bed.service("echo", &[(80, 9000)])?;
     echo.backends(&[&world.far])?;
-    echo.specify("ports", json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 9000, "appProtocol": "tcp"}]))?;
+    echo.specify(
+        "ports",
+        json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 9000, "appProtocol": "tcp"}]),
+    )?;
     world.settle()?;
     assert!(echoed(&probe(&world.client, echo.at(80), "GET-nothing")?, "GET-nothing"));
     Ok(())

@@ -32,9 +32,15 @@ fn a_connection_is_used_for_many_requests_and_pipelined_ones_are_answered_in_the
 fn what_a_server_sees_is_what_was_sent() -> Result<()> {
     let mut web = Web::new("http-as-sent")?;
     for h2 in [false, true] {
-        let ask = Ask { h2, ..web.get("/a/b;c?d=e&f=%20").method("PATCH").header("x-a", "1").header("x-a", "2").body("content") };
+        let ask = Ask {
+            h2,
+            ..web.get("/a/b;c?d=e&f=%20").method("PATCH").header("x-a", "1").header("x-a", "2").body("content")
+        };
         let (_, seen) = web.seen(ask)?;
-        assert_eq!((seen.method.as_str(), seen.target.as_str(), seen.host.as_deref()), ("PATCH", "/a/b;c?d=e&f=%20", Some("web")));
+        assert_eq!(
+            (seen.method.as_str(), seen.target.as_str(), seen.host.as_deref()),
+            ("PATCH", "/a/b;c?d=e&f=%20", Some("web"))
+        );
         assert_eq!((seen.header("x-a").as_deref(), seen.body.map(|body| body.bytes)), (Some("1 | 2"), Some(7)));
         assert_eq!(seen.version, if h2 { "HTTP/2.0" } else { "HTTP/1.1" });
         let client = web.world.client.v4().to_string();
@@ -51,13 +57,21 @@ fn chunked_bodies_and_trailers_go_both_ways() -> Result<()> {
         let ask = Ask { h2, body_bytes: 300_000, chunked: true, ..web.get("/chunked").method("POST") };
         let (_, seen) = web.seen(ask)?;
         assert_eq!(seen.body, Some(patterned(300_000)), "chunked, {h2}");
-        let ask = Ask { h2, body_bytes: 70_000, trailers, ..web.get("/trailers").method("POST").header("trailer", "x-sum") };
+        let ask =
+            Ask { h2, body_bytes: 70_000, trailers, ..web.get("/trailers").method("POST").header("trailer", "x-sum") };
         let (_, seen) = web.seen(ask)?;
         assert_eq!(seen.body, Some(patterned(70_000)));
         assert_eq!(seen.trailers, [("x-sum".to_owned(), "abc".to_owned())], "of a request, {h2}");
         // A client of HTTP/1.1 says with TE that it takes trailers (RFC 9110, 6.5.1).
-        let ask = Ask { h2, ..web.get("/").behave("size=50000;trailer=x-end:1").header("te", "trailers").header("connection", "te") };
-        let ask = if h2 { Ask { headers: ask.headers.into_iter().filter(|(name, _)| name != "connection").collect(), ..ask } } else { ask };
+        let ask = Ask {
+            h2,
+            ..web.get("/").behave("size=50000;trailer=x-end:1").header("te", "trailers").header("connection", "te")
+        };
+        let ask = if h2 {
+            Ask { headers: ask.headers.into_iter().filter(|(name, _)| name != "connection").collect(), ..ask }
+        } else {
+            ask
+        };
         let answer = web.client.ask(ask)?;
         assert_eq!(answer.received, Some(patterned(50_000)));
         assert_eq!(answer.trailers, [("x-end".to_owned(), "1".to_owned())], "of an answer, {h2}");
@@ -137,9 +151,11 @@ fn connect_is_refused_in_words_or_carried_to_its_end() -> Result<()> {
 #[test]
 fn hop_by_hop_headers_end_at_the_mesh() -> Result<()> {
     let mut web = Web::new("http-hops")?;
-    let ask = web.get("/").header("connection", "x-hop, keep-alive").header("x-hop", "1").header("keep-alive", "timeout=5");
+    let ask =
+        web.get("/").header("connection", "x-hop, keep-alive").header("x-hop", "1").header("keep-alive", "timeout=5");
     let ask = ask.header("proxy-connection", "keep-alive").header("te", "gzip").header("x-stays", "1");
-    let ask = ask.header("x-answer", "connection: x-back").header("x-answer", "x-back: 1").header("x-answer", "x-kept: 1");
+    let ask =
+        ask.header("x-answer", "connection: x-back").header("x-answer", "x-back: 1").header("x-answer", "x-kept: 1");
     let (answer, seen) = web.seen(ask)?;
     for name in ["x-hop", "keep-alive", "proxy-connection", "te", "upgrade"] {
         assert_eq!(seen.header(name), None, "{name}: {seen:?}");
@@ -171,11 +187,20 @@ fn declared_versions_are_spoken_to_the_server_whatever_the_client_speaks() -> Re
     let trailers = vec![("x-t".to_owned(), "1".to_owned())];
     for (port, version) in [(80, "HTTP/1.1"), (81, "HTTP/2.0")] {
         for h2 in [false, true] {
-            let ask = Ask { h2, body_bytes: 50_000, trailers: trailers.clone(), ..Ask::to(service.at(port)).host("versions").method("POST") };
+            let ask = Ask {
+                h2,
+                body_bytes: 50_000,
+                trailers: trailers.clone(),
+                ..Ask::to(service.at(port)).host("versions").method("POST")
+            };
             let answer = client.ask(ask.target("/x?y"))?;
             assert_eq!(answer.status, 200, "port {port}, h2 {h2}: {answer:?}");
             let seen = answer.seen().with_context(|| format!("{answer:?}"))?;
-            assert_eq!((seen.version.as_str(), seen.host.as_deref(), seen.target.as_str()), (version, Some("versions"), "/x?y"), "h2 {h2}");
+            assert_eq!(
+                (seen.version.as_str(), seen.host.as_deref(), seen.target.as_str()),
+                (version, Some("versions"), "/x?y"),
+                "h2 {h2}"
+            );
             assert_eq!((seen.body, seen.trailers.len()), (Some(patterned(50_000)), 1), "port {port}, h2 {h2}");
         }
     }
@@ -189,7 +214,8 @@ fn every_way_through_the_mesh_is_http_alike() -> Result<()> {
     let stranger = web.world.stranger()?;
     let mut outside = Client::of(&stranger)?;
     let (near, far) = (&web.world.near, &web.world.far);
-    for (to, name) in [(near.at(8080), "near"), (near.at6(8080), "near"), (far.at(8080), "far"), (far.at6(8080), "far")] {
+    for (to, name) in [(near.at(8080), "near"), (near.at6(8080), "near"), (far.at(8080), "far"), (far.at6(8080), "far")]
+    {
         for h2 in [false, true] {
             let ask = Ask { h2, body_bytes: 200_000, ..Ask::to(to).host("web").method("POST") };
             let answer = web.client.ask(ask.clone())?;
