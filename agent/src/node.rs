@@ -2,18 +2,23 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
     authorize::token::keys::KeyStore,
     authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted, Remark, limits::RateLimiter},
-    balance::{Balancer, breaker::Breakers, session::SessionKey},
+    balance::{
+        Balancer,
+        breaker::{Breaker, Breakers},
+        session::SessionKey,
+    },
     capture::{AgentSockets, EnrolledPod},
     config::{HttpLimits, Limits},
     connect::{http::HttpPool, tunnel::TunnelPool},
@@ -53,6 +58,8 @@ pub struct Node {
     pub session_key: SessionKey,
     /// Which ports were found to speak HTTP.
     pub learned: Learned,
+    /// The HTTP connections of all data threads.
+    pub pools: Mutex<Vec<Weak<HttpPool>>>,
     /// Bounds.
     pub limits: Limits,
     /// Bounds of HTTP.
@@ -80,7 +87,9 @@ impl DataThread {
     /// State of a new data thread.
     pub fn new(node: Arc<Node>) -> Arc<Self> {
         let tunnels = TunnelPool::new(node.limits.streams_per_tunnel as usize);
-        Arc::new(Self { node, tunnels, http: Arc::default(), open: AtomicUsize::new(0) })
+        let http = Arc::default();
+        node.pools.lock().push(Arc::downgrade(&http));
+        Arc::new(Self { node, tunnels, http, open: AtomicUsize::new(0) })
     }
 
     /// Connections that it serves now.
@@ -115,6 +124,12 @@ impl Node {
         self.breakers.retain(|service, _| is_there(service));
         self.budgets.retain(is_there);
         self.rate_limiter.retain(|document| snapshot.rate_limit(&document.namespace, &document.name).is_some());
+    }
+
+    /// Closes a connection to a destination that nobody uses; whether there was one.
+    pub fn give_way(&self, breaker: &Arc<Breaker>) -> bool {
+        let pools: Vec<_> = self.pools.lock().iter().filter_map(Weak::upgrade).collect();
+        pools.iter().any(|pool| pool.give_way(breaker))
     }
 
     /// Decides over the bytes of a connection to a pod of this node; what else documents have to say of it is counted and

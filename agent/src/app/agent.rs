@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     sync::watch,
@@ -127,6 +128,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         rate_limiter: RateLimiter::default(),
         session_key: session_key(&config)?,
         learned: Learned::default(),
+        pools: Mutex::default(),
         limits: config.limits,
         http: config.http,
         draining,

@@ -111,6 +111,13 @@ impl Breaker {
     }
 }
 
+impl Underway {
+    /// Whether it counts here.
+    pub fn is_of(&self, breaker: &Arc<Breaker>) -> bool {
+        Arc::ptr_eq(&self.breaker, breaker)
+    }
+}
+
 impl Drop for Underway {
     fn drop(&mut self) {
         self.breaker.count(self.name).fetch_sub(1, Ordering::Relaxed);

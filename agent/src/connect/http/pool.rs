@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
 use crate::{
-    balance::breaker::{Overflow, Underway},
+    balance::breaker::{Breaker, Overflow, Underway},
     connect::{ApplicationError, ConnectError, Opened, Wire, tunnel::Tunnel},
     mesh::{SpiffeId, WorkloadUid},
     observe::{GaugeGuard, Transport},
@@ -72,7 +72,7 @@ pub struct WayFacts {
     /// The tunnel that it is in.
     tunnel: Option<Arc<Tunnel>>,
     /// Counts the connection for as long as it is there.
-    _held: Option<Arc<(Option<Underway>, GaugeGuard)>>,
+    held: Option<Arc<(Option<Underway>, GaugeGuard)>>,
 }
 
 impl Terms {
@@ -84,7 +84,11 @@ impl Terms {
 impl WayFacts {
     /// Of plain TCP.
     pub fn plain() -> Self {
-        Self { transport: Transport::Plain, peer: None, tunnel: None, _held: None }
+        Self { transport: Transport::Plain, peer: None, tunnel: None, held: None }
+    }
+
+    fn counts_in(&self, breaker: &Arc<Breaker>) -> bool {
+        self.held.as_ref().and_then(|held| held.0.as_ref()).is_some_and(|underway| underway.is_of(breaker))
     }
 
     /// Whether requests may still start on it: not when the tunnel's peer or own certificate does not hold any more.
@@ -105,7 +109,7 @@ impl OpenWay {
     /// A way to an endpoint, which counts among the connections under way for as long as it is there.
     pub fn new(opened: Opened, held: (Option<Underway>, GaugeGuard)) -> Self {
         let Opened { wire, transport, peer, tunnel, .. } = opened;
-        Self { wire, facts: WayFacts { transport, peer, tunnel, _held: Some(Arc::new(held)) } }
+        Self { wire, facts: WayFacts { transport, peer, tunnel, held: Some(Arc::new(held)) } }
     }
 }
 
@@ -221,6 +225,20 @@ impl HttpPool {
 
     fn lease(self: &Arc<Self>, key: &PoolKey, terms: Terms, leased: Leased, facts: WayFacts, is_used: bool) -> Lease {
         Lease { leased, facts, is_used, pool: Arc::clone(self), key: key.clone(), terms }
+    }
+
+    /// Closes a connection that counts in this breaker and that nobody uses; whether there was one.
+    pub fn give_way(&self, breaker: &Arc<Breaker>) -> bool {
+        self.pairs.lock().values_mut().any(|pair| {
+            let idle = pair.idle.iter().position(|(_, way)| way.counts_in(breaker));
+            let unused = |(client, way): &(Http2Client, WayFacts)| client.streams() == 0 && way.counts_in(breaker);
+            match (idle, pair.shared.iter().position(unused)) {
+                (Some(idle), _) => drop(pair.idle.remove(idle)),
+                (None, Some(unused)) => drop(pair.shared.remove(unused)),
+                (None, None) => return false,
+            }
+            true
+        })
     }
 
     /// Waits until a connection came back, at most for so long.

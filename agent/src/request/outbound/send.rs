@@ -105,7 +105,10 @@ impl Forwarding<'_> {
                     return Ok(lease);
                 }
                 Err(error) if matches!(*error, PoolError::Full(_)) && Instant::now() < give_up => {
-                    thread.http.freed(FREED).await;
+                    // One that is kept for nobody gives way, on whatever thread it is.
+                    if !breaker.as_ref().is_some_and(|breaker| thread.node.give_way(breaker)) {
+                        thread.http.freed(FREED).await;
+                    }
                 }
                 Err(error) => {
                     if matches!(*error, PoolError::Full(_)) {
