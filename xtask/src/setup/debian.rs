@@ -36,8 +36,11 @@ pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
     run(apt().arg("update"), "check the machine's network and its package sources")?;
     let install = apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing);
     run(install, "the packages come from Debian 12 and its security archive: check that both are package sources")?;
-    if missing.contains(&"nginx") && Path::new("/run/systemd/system").is_dir() {
-        run(cmd!(project.shell, "systemctl disable nginx.service"), "disable it by hand: the tests start their own")?;
+    if Path::new("/run/systemd/system").is_dir() {
+        for service in ["nginx", "haproxy"].into_iter().filter(|service| missing.contains(service)) {
+            let disable = cmd!(project.shell, "systemctl disable {service}.service");
+            run(disable, "disable it by hand: the tests start their own")?;
+        }
     }
     ui::fact("installed", &format!("{list} in {}", ui::duration(started.elapsed())));
     Ok(())
