@@ -15,10 +15,12 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use tracing::debug;
 
 use crate::{
-    balance::{self, Candidate, Way, WhyPlain},
+    balance::{
+        Answered, Candidate, Chooser, Lease, TryResult, Way, WhyPlain,
+        breaker::{LimitName, PoolSettings, Underway},
+    },
     capture::{Accepted, Arrival, EnrolledPod},
     connect::{
         Opened, Opener, RelayError, Side, Wire,
@@ -29,9 +31,12 @@ use crate::{
     failure::Failed,
     mesh::{Snapshot, SpiffeId, Workload},
     node::{DataThread, OpenConnection},
-    observe::{BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter},
+    observe::{
+        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, OverflowLimit, Party, RefusedReason,
+        Reporter,
+    },
     request,
-    route::{self, Route, streams},
+    route::{self, Route, protocol::SpokenAt, streams},
 };
 use speech::{Expected, Spoken, Words};
 
@@ -87,8 +92,9 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
             let _open = record.is_http();
             return connection.requests(words.into_wire(), version).await;
         }
-        Ok(Carries::Bytes(opened)) => {
+        Ok(Carries::Bytes(ready)) => {
             let bytes = record.opened();
+            let Ready { opened, _lease, _underway } = *ready;
             relay(words.into_wire(), opened.wire, &bytes).await.map_err(Failed::from)
         }
         Err(failed) => {
@@ -114,7 +120,14 @@ enum Carries {
     /// HTTP.
     Requests(HttpVersion),
     /// Anything else, by this way, on which the server may have spoken already.
-    Bytes(Box<Opened>),
+    Bytes(Box<Ready>),
+}
+
+/// An open way, and what counts the connection for as long as it is there.
+struct Ready {
+    opened: Opened,
+    _lease: Option<Lease>,
+    _underway: Option<Underway>,
 }
 
 impl Outbound<'_> {
@@ -158,14 +171,14 @@ impl Outbound<'_> {
     async fn first_to_speak(
         &self,
         words: &mut Words,
-        mut opened: Opened,
-        key: Option<speech::Key>,
+        mut ready: Ready,
+        key: Option<SpokenAt>,
         began: Instant,
     ) -> Result<Carries, Failed> {
         let (spoken, how) = tokio::select! {
             biased;
             spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
-            first = opened.wire.first_bytes() => {
+            first = ready.opened.wire.first_bytes() => {
                 first.map_err(|source| RelayError::Broken { side: Side::Server, source })?;
                 (Spoken::Bytes, DetectedBy::ServerFirst)
             }
@@ -174,7 +187,7 @@ impl Outbound<'_> {
         self.detected(how, &spoken, began);
         match spoken {
             Spoken::Http(version) => Ok(self.requests_found(version, key)),
-            Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(opened))),
+            Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(ready))),
         }
     }
 
@@ -183,9 +196,9 @@ impl Outbound<'_> {
         metrics.protocol_detected(Reporter::Source, how, spoken.protocol(), began.elapsed());
     }
 
-    fn requests_found(&self, version: HttpVersion, key: Option<speech::Key>) -> Carries {
+    fn requests_found(&self, version: HttpVersion, key: Option<SpokenAt>) -> Carries {
         if let Some(key) = key {
-            self.thread.node.learned.is_http(key);
+            self.thread.node.learned.learn(key, Spoken::Http(version).learnt());
         }
         Carries::Requests(version)
     }
@@ -197,14 +210,13 @@ impl Outbound<'_> {
         let requests =
             Arc::new(request::Outbound { thread, pod, client: self.client, original_dst: self.original_dst });
         let answer = move |request| Arc::clone(&requests).answer(request);
-        if let Err(error) = http::serve(stream, version, node.http, node.draining.clone(), answer).await {
-            debug!(client = %self.client, %error, "a connection with requests ended");
-        }
+        let served = http::serve(stream, version, node.http, node.draining.clone(), answer).await;
+        request::served(&node.observer, self.client, &served);
     }
 
     /// Opens the way, again and again for a while if no agent answers there: it is just being started anew, or the pod
     /// is being released and its peers do not know yet.
-    async fn open_patiently(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Opened, Failed> {
+    async fn open_patiently(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Ready, Failed> {
         let give_up = Instant::now() + ABSENT_AGENT;
         let mut snapshot = Arc::clone(&self.snapshot);
         loop {
@@ -223,7 +235,7 @@ impl Outbound<'_> {
         snapshot: &Snapshot,
         record: &mut ConnectionRecord,
         server_name: Option<&str>,
-    ) -> Result<Opened, Failed> {
+    ) -> Result<Ready, Failed> {
         let mut route = route::route(snapshot, self.original_dst)?;
         if let Some(service) = route.service() {
             record.set_service(service.clone());
@@ -234,20 +246,41 @@ impl Outbound<'_> {
                 route = Route::Service(backend);
             }
         }
-        let candidates = balance::candidates(snapshot, &route, &self.source, self.client.ip())?;
+        let node = &self.thread.node;
+        let settings = match &route {
+            Route::Service(port) => snapshot.destination_settings(&port.service, port.port, &self.source.namespace),
+            Route::Workload(..) | Route::External(..) => None,
+        };
+        let client = self.client.ip();
+        let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client };
+        let (candidates, lease) = chooser.candidates(&route, settings.map(AsRef::as_ref))?;
         record.set_server(Self::party(&candidates.first, None));
         let headers = self.headers(&route);
-        let node = &self.thread.node;
+        let pool = PoolSettings(settings.and_then(|settings| settings.connection_pool.as_ref()));
+        let underway = self.underway(&route, pool)?;
         let opener =
             Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
-        let opened = opener.open(candidates).await?;
+        let after = pool.own_connect_timeout().unwrap_or(node.limits.connect_timeout);
+        let opened = opener.open(candidates, after).await.inspect_err(|_| told(lease.as_ref(), after))?;
         record.set_server(Self::party(&opened.candidate, opened.peer.clone()));
         record.set_transport(opened.transport);
         record.set_tries(opened.tries);
         if let Some(reason) = bypass(&opened.candidate.way) {
             node.observer.metrics().bypassed(reason, 1);
         }
-        Ok(opened)
+        Ok(Ready { opened, _lease: lease, _underway: underway })
+    }
+
+    /// Counts the connection among those to its destination.
+    fn underway(&self, route: &Route, pool: PoolSettings<'_>) -> Result<Option<Underway>, Failed> {
+        let Route::Service(port) = route else { return Ok(None) };
+        let node = &self.thread.node;
+        let breaker = node.breakers.of(&port.service, port.port);
+        let underway = breaker.begin(LimitName::Connections, pool);
+        underway.map(Some).map_err(|overflow| {
+            node.observer.metrics().overflowed(OverflowLimit::Connections);
+            overflow.into()
+        })
     }
 
     fn party(candidate: &Candidate, identity: Option<SpiffeId>) -> Party {
@@ -260,6 +293,13 @@ impl Outbound<'_> {
             None => self.original_dst.ip().to_string(),
         };
         ConnectHeaders::new(&self.thread.node.cluster, &self.source, self.client, &host)
+    }
+}
+
+/// Tells an endpoint's health that it could not be reached.
+fn told(lease: Option<&Lease>, after: Duration) {
+    if let Some(lease) = lease {
+        lease.responded(Answered { latency: after, result: TryResult::ConnectFailed });
     }
 }
 

@@ -6,7 +6,7 @@ use rustls::AlertDescription;
 
 use crate::{
     authorize::{Denied, Withdrawn},
-    balance::NoEndpoint,
+    balance::{NoEndpoint, breaker::Overflow},
     connect::{
         ApplicationError, ConnectError, RelayError, Side,
         tunnel::{AuthorityError, TunnelError},
@@ -37,6 +37,9 @@ pub enum Failed {
     /// Balance.
     #[error(transparent)]
     Balance(#[from] NoEndpoint),
+    /// Balance: as many connections as may be.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
     /// Connect, to another node or outside.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -91,6 +94,7 @@ impl Failed {
                 Flag::NoHealthyUpstream
             }
             Self::Streams(_) => Flag::NoRoute,
+            Self::Overflow(_) => Flag::Overflow,
             Self::Connect(error) => connect_flag(error),
             Self::Application(ApplicationError::Connect { .. }) => Flag::ConnectFailure,
             Self::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
@@ -106,7 +110,7 @@ impl Failed {
             Self::Authorize(_) | Self::Withdrawn(_) => StatusCode::UNAUTHORIZED,
             Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) | Self::Route(_) | Self::Streams(_) => StatusCode::BAD_REQUEST,
-            Self::Balance(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {
+            Self::Balance(_) | Self::Overflow(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -129,6 +133,7 @@ impl Failed {
             | Self::Route(_)
             | Self::Streams(_)
             | Self::Balance(_)
+            | Self::Overflow(_)
             | Self::Connect(_)
             | Self::Application(_)
             | Self::Relay(_) => {}
@@ -143,6 +148,7 @@ impl Failed {
             | Self::Route(_)
             | Self::Streams(_)
             | Self::Balance(_)
+            | Self::Overflow(_)
             | Self::Connect(_)
             | Self::Application(_)
             | Self::Relay(_) => None,

@@ -12,18 +12,15 @@ use tokio::sync::watch;
 
 use crate::{
     authorize::token::keys::KeyStore,
-    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted, Remark},
-    balance::Balancer,
+    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted, Remark, limits::RateLimiter},
+    balance::{Balancer, breaker::Breakers, session::SessionKey},
     capture::{AgentSockets, EnrolledPod},
-    config::Limits,
-    connect::{
-        http::{HttpPool, limits::HttpLimits},
-        tunnel::TunnelPool,
-    },
+    config::{HttpLimits, Limits},
+    connect::{http::HttpPool, tunnel::TunnelPool},
     identify::Certificates,
-    mesh::{Snapshot, SnapshotHandle, Workload},
+    mesh::{ServiceName, Snapshot, SnapshotHandle, Workload},
     observe::{ConnectionRecord, Observer},
-    route::protocol::Learned,
+    route::{protocol::Learned, retry::budget::Budgets},
 };
 
 /// Shared by all data threads; read only, or with its own synchronisation.
@@ -45,9 +42,17 @@ pub struct Node {
     /// Open connections to pods of this node.
     pub admissions: Arc<Admissions>,
     /// Which endpoint of a Service is the best now.
-    pub balancer: Arc<Balancer>,
+    pub balancer: Balancer,
+    /// How much is under way to each destination.
+    pub breakers: Breakers,
+    /// How much may be tried again.
+    pub budgets: Budgets,
+    /// How many requests clients made.
+    pub rate_limiter: RateLimiter,
+    /// What tokens of sessions are sealed with.
+    pub session_key: SessionKey,
     /// Which ports were found to speak HTTP.
-    pub learned: Arc<Learned>,
+    pub learned: Learned,
     /// Bounds.
     pub limits: Limits,
     /// Bounds of HTTP.
@@ -93,13 +98,25 @@ impl DataThread {
     pub async fn keep_house(self: Arc<Self>) {
         loop {
             tokio::time::sleep(TUNNEL_CHECK).await;
-            self.http.close_idle(self.node.http.idle_timeout);
+            self.http.close_idle();
             self.tunnels.close_idle();
         }
     }
 }
 
 impl Node {
+    /// Forgets what is kept about Services, endpoints and documents that are gone. To be called now and then.
+    pub fn forget_gone(&self) {
+        let snapshot = self.snapshot.load();
+        self.balancer.prune(&snapshot);
+        let is_there = |service: &ServiceName| {
+            snapshot.service(service).is_some() || snapshot.entries().iter().any(|entry| entry.name == *service)
+        };
+        self.breakers.retain(|service, _| is_there(service));
+        self.budgets.retain(is_there);
+        self.rate_limiter.retain(|document| snapshot.rate_limit(&document.namespace, &document.name).is_some());
+    }
+
     /// Decides over the bytes of a connection to a pod of this node; what else documents have to say of it is counted and
     /// recorded.
     pub fn authorize(

@@ -1,7 +1,7 @@
 //! `heddle agent`: from the configuration to the last connection.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -20,7 +20,8 @@ use super::{
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
     authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY, Roots},
-    authorize::{self, AccessSettings, Admissions},
+    authorize::{self, AccessSettings, Admissions, limits::RateLimiter},
+    balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, Sandboxes},
     config::{CaConfig, Config, LogFormat},
@@ -30,6 +31,7 @@ use crate::{
     node::Node,
     objects::{self, Running, SourceStatus},
     observe::{self, AccessLogOutput, Observer},
+    route::{protocol::Learned, retry::budget::Budgets},
 };
 
 /// Conditions of readiness, as `/healthz/ready` names them. Each enrolled pod adds one of its own.
@@ -44,6 +46,9 @@ const STATE_WRITE: Duration = Duration::from_secs(5);
 
 /// How long the access log may take to write its last lines.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// How often what is kept of Services and endpoints that are gone is forgotten.
+const FORGET: Duration = Duration::from_secs(30);
 
 /// Runs the agent until it is told to end and its connections have ended, or the drain timeout has passed.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -116,12 +121,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         token_keys,
         access,
         admissions: Arc::clone(&admissions),
-        balancer: Arc::default(),
-        learned: Arc::default(),
+        balancer: Balancer::default(),
+        breakers: Breakers::default(),
+        budgets: Budgets::default(),
+        rate_limiter: RateLimiter::default(),
+        session_key: session_key(&config)?,
+        learned: Learned::default(),
         limits: config.limits,
-        http: crate::connect::http::limits::HttpLimits::default(),
+        http: config.http,
         draining,
     });
+    tokio::spawn(forget_gone(Arc::downgrade(&node)));
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);
     let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _);
@@ -143,6 +153,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     threads.stop();
     observer.flush_access_log(LOG_FLUSH);
     Ok(())
+}
+
+/// Sessions are read by every node of the mesh, so the key follows from what all nodes have. It keeps addresses out of sight
+/// and tokens from being made up by accident; where a session may lead is decided by the endpoints in use.
+fn session_key(config: &Config) -> anyhow::Result<SessionKey> {
+    let secret = format!("{} {}", config.trust_domain, config.root_namespace);
+    SessionKey::new(secret.as_bytes()).map_err(|_| anyhow::anyhow!("the cryptographic library refused a session key"))
+}
+
+/// Looks every half minute for what is gone.
+async fn forget_gone(node: Weak<Node>) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        let Some(node) = node.upgrade() else { return };
+        node.forget_gone();
+    }
 }
 
 fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<Observer> {

@@ -9,6 +9,7 @@
 //! decides again when access changes.
 
 mod admissions;
+pub mod limits;
 mod mode;
 pub mod policy;
 mod remark;

@@ -1,28 +1,48 @@
 //! Step 5: which endpoint? An order of endpoints to try, each with the way to reach it.
 //!
-//! Every endpoint in use is as likely as every other, or the client's address decides where the Service wants that;
-//! balancing that looks at load comes later.
+//! The node's [`Balancer`] knows how endpoints do and how much is under way to them; a [`Chooser`] asks it for one
+//! connection or request, and looks up the way to reach what it picks.
 
 mod affinity;
-mod answered;
+pub mod answered;
 mod balancer;
-mod random;
+pub mod breaker;
+mod cookies;
+mod endpoint;
+pub mod ewma;
+mod group;
+pub mod hash_key;
+pub mod health;
+mod lease;
+mod left_out;
+pub mod maglev;
+mod pick;
+mod refuge;
+pub mod retry_after;
+pub mod session;
+mod set;
+mod tables;
 #[cfg(test)]
 mod tests;
-
-pub use answered::{Answered, TryResult};
-pub use balancer::{Ask, Balancer, Lease};
+mod warmup;
+mod zone;
 
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Instant,
 };
 
 use crate::{
     authorize,
     mesh::{Membership, ServiceName, ServicePort, Snapshot, SpiffeId, Workload},
     route::Route,
+    rules::destination_rule::{ClientTlsMode, PortSettings},
 };
+
+pub use answered::{Answered, TryResult};
+pub use balancer::{Ask, Balancer};
+pub use lease::Lease;
 
 /// Endpoints that one connection tries: enough to get around a dead one and its neighbour, few enough that an outage
 /// does not multiply the load.
@@ -78,36 +98,95 @@ pub struct NoEndpoint {
     pub port: u16,
 }
 
-/// The endpoints to try for a connection that `source` makes from the address `client`.
-pub fn candidates(
-    snapshot: &Snapshot,
-    route: &Route,
-    source: &Workload,
-    client: IpAddr,
-) -> Result<Candidates, NoEndpoint> {
-    let only = |first| Candidates { first, rest: Vec::new() };
-    match route {
-        Route::Service(port) => {
-            let picked = pick(port, client).into_iter();
-            let workload = |address: SocketAddr| snapshot.workload(address.ip()).cloned();
-            let mut picked = picked.map(|address| candidate(snapshot, address, workload(address), source));
-            let none = || NoEndpoint { service: port.service.clone(), port: port.port };
-            Ok(Candidates { first: picked.next().ok_or_else(none)?, rest: picked.collect() })
+/// Who is to be balanced for, and by what.
+#[derive(Clone, Copy)]
+pub struct Chooser<'a> {
+    /// The node's balancer.
+    pub balancer: &'a Balancer,
+    /// The mesh.
+    pub snapshot: &'a Snapshot,
+    /// The client's pod.
+    pub source: &'a Workload,
+    /// The client's address.
+    pub client: IpAddr,
+}
+
+/// What one choice depends on beside who chooses.
+#[derive(Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// What a DestinationRule says of the Service port.
+    pub settings: Option<&'a PortSettings>,
+    /// The hash of what requests have in common.
+    pub hash: Option<u64>,
+    /// The endpoint that is kept, while it is in use.
+    pub sticky: Option<SocketAddr>,
+    /// Those that were tried.
+    pub excluded: &'a [SocketAddr],
+}
+
+impl Chooser<'_> {
+    /// The endpoints to try for a connection, with the lease of the first where there was a choice.
+    pub fn candidates(
+        &self,
+        route: &Route,
+        settings: Option<&PortSettings>,
+    ) -> Result<(Candidates, Option<Lease>), NoEndpoint> {
+        let only = |first| Candidates { first, rest: Vec::new() };
+        match route {
+            Route::Service(port) => {
+                let (first, lease) = self.one_of(port, &Wanted { settings, ..Wanted::default() })?;
+                let (mut rest, mut excluded) = (Vec::new(), vec![first.address]);
+                while excluded.len() < MAX_TRIES.min(port.ready.len()) {
+                    let wanted = Wanted { settings, excluded: &excluded, ..Wanted::default() };
+                    let next = self.one_of(port, &wanted).map(|(candidate, _)| candidate);
+                    // Whoever was tried comes again only where nobody else is in use.
+                    match next.ok().filter(|next| !excluded.contains(&next.address)) {
+                        Some(next) => {
+                            excluded.push(next.address);
+                            rest.push(next);
+                        }
+                        None => break,
+                    }
+                }
+                Ok((Candidates { first, rest }, Some(lease)))
+            }
+            Route::Workload(workload, address) => {
+                let workload = Some(Arc::clone(workload));
+                Ok((only(candidate(self.snapshot, *address, workload, self.source)), None))
+            }
+            Route::External(address, _) => Ok((only(candidate(self.snapshot, *address, None, self.source)), None)),
         }
-        Route::Workload(workload, address) => {
-            Ok(only(candidate(snapshot, *address, Some(Arc::clone(workload)), source)))
+    }
+
+    /// One of a Service port's endpoints. Where a document says ISTIO_MUTUAL, only those in the mesh.
+    pub fn one_of(&self, port: &Arc<ServicePort>, wanted: &Wanted<'_>) -> Result<(Candidate, Lease), NoEndpoint> {
+        let settings = wanted.settings;
+        let tls = settings.and_then(|settings| settings.tls).map(|tls| tls.mode);
+        let mut excluded = wanted.excluded.to_vec();
+        for _ in 0..PASSED_OVER {
+            let lease = self.balancer.pick(&Ask {
+                port,
+                load_balancer: settings.and_then(|settings| settings.load_balancer.as_ref()),
+                outliers: settings.and_then(|settings| settings.outlier_detection.as_ref()),
+                hash: wanted.hash,
+                client: self.client,
+                sticky: wanted.sticky,
+                excluded: &excluded,
+                now: Instant::now(),
+            })?;
+            let workload = self.snapshot.workload(lease.address().ip()).cloned();
+            let candidate = candidate(self.snapshot, lease.address(), workload, self.source);
+            if tls != Some(ClientTlsMode::IstioMutual) || candidate.way != Way::Plain(WhyPlain::OutsideMesh) {
+                return Ok((candidate, lease));
+            }
+            excluded.push(candidate.address);
         }
-        Route::External(address, _) => Ok(only(candidate(snapshot, *address, None, source))),
+        Err(NoEndpoint { service: port.service.clone(), port: port.port })
     }
 }
 
-/// Addresses in the order in which they are tried, each once.
-fn pick(port: &ServicePort, client: IpAddr) -> Vec<SocketAddr> {
-    match port.client_affinity {
-        None => random::pick(&port.ready),
-        Some(_) => affinity::pick(&port.ready, client),
-    }
-}
+/// Endpoints outside the mesh that are passed over where only those in it may be used.
+const PASSED_OVER: usize = 8;
 
 /// An endpoint at this address, with the way to reach it.
 pub(crate) fn candidate(

@@ -23,7 +23,9 @@ fn way(documents: &str, to: &str) -> Way {
     let snapshot = testing::snapshot(&(PODS.to_owned() + documents));
     let source = Arc::clone(snapshot.workload("10.0.0.1".parse().unwrap()).unwrap());
     let route = route::route(&snapshot, to.parse().unwrap()).unwrap();
-    candidates(&snapshot, &route, &source, "10.0.0.1".parse().unwrap()).unwrap().first.way
+    let (balancer, client) = (Balancer::default(), "10.0.0.1".parse().unwrap());
+    let chooser = Chooser { balancer: &balancer, snapshot: &snapshot, source: &source, client };
+    chooser.candidates(&route, None).unwrap().0.first.way
 }
 
 fn document(spec: &str) -> String {

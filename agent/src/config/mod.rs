@@ -8,6 +8,7 @@ pub mod authority;
 mod ca;
 mod conflicts;
 mod defaults;
+mod http;
 mod level;
 mod machine;
 mod problem;
@@ -16,6 +17,7 @@ mod resolved;
 mod source;
 pub(crate) mod yaml;
 
+pub use http::HttpLimits;
 pub use machine::Machine;
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     AdminConfig, CaptureConfig, Config, DnsConfig, JwksConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode,
-    Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, level, source,
+    Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -83,6 +83,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let endpoints = endpoints(&root, report);
     let log = log(&root);
     let limits = limits(&root, machine);
+    let http = http::http(&root);
     root.finish();
     let (admin, metrics, health) = endpoints?;
     Some(Config {
@@ -104,6 +105,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         health,
         log: log?,
         limits: limits?,
+        http: http?,
     })
 }
 

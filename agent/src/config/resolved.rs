@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
+use super::HttpLimits;
 use crate::mesh::TrustDomain;
 
 /// How this process runs. Read once at start.
@@ -59,6 +60,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Bounds and timeouts.
     pub limits: Limits,
+    /// Bounds of what is parsed as HTTP.
+    pub http: HttpLimits,
 }
 
 /// Where Kubernetes objects come from.
@@ -283,6 +286,6 @@ fn as_path_or_empty<S: Serializer>(value: &Option<PathBuf>, serializer: S) -> Re
     as_text_or_empty(&value.as_ref().map(|path| path.display()), serializer)
 }
 
-fn as_duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*value))
 }

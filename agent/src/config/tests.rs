@@ -61,6 +61,15 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.limits.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.limits.streams_per_tunnel, 100);
+    let http = HttpLimits {
+        request_header_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(90),
+        max_header_bytes: 65_536,
+        max_streams: 100,
+        replay_bytes: 65_536,
+        detection_timeout: Duration::from_millis(100),
+    };
+    assert_eq!(config.http, http);
 }
 
 const FULL: &str = r#"
@@ -92,6 +101,13 @@ limits:
   handshakeTimeout: 3s
   drainTimeout: 1m
   streamsPerTunnel: 7
+http:
+  requestHeaderTimeout: 2s
+  idleTimeout: 5s
+  maxHeaderBytes: 8192
+  maxConcurrentStreams: 7
+  replayBytes: 0
+  detectionTimeout: 50ms
 "#;
 
 #[test]
@@ -116,6 +132,8 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "log": {"level": "warn,heddle::capture=debug", "format": "json", "access": false},
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
                    "drainTimeout": "1m", "streamsPerTunnel": 7},
+        "http": {"requestHeaderTimeout": "2s", "idleTimeout": "5s", "maxHeaderBytes": 8192, "maxConcurrentStreams": 7,
+                 "replayBytes": 0, "detectionTimeout": "50ms"},
     });
     assert_eq!(shown, expected);
 }
@@ -415,6 +433,27 @@ fn single_bad_values() {
             "limits: {connectTimeout: 3years}\n",
             "3:26: limits.connectTimeout: found \"3years\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
         ),
+        (
+            "http: {maxHeaderBytes: 8191}\n",
+            "3:24: http.maxHeaderBytes: found the number 8191, allowed: a number of bytes from 8192 to 1048576",
+        ),
+        (
+            "http: {maxConcurrentStreams: 0}\n",
+            "3:30: http.maxConcurrentStreams: found the number 0, allowed: a whole number from 1 to 10000",
+        ),
+        (
+            "http: {replayBytes: 16777217}\n",
+            "3:21: http.replayBytes: found the number 16777217, allowed: a number of bytes from 0 to 16777216",
+        ),
+        (
+            "http: {detectionTimeout: 11s}\n",
+            "3:26: http.detectionTimeout: found \"11s\", allowed: a duration above zero and up to 10s, such as 100ms",
+        ),
+        (
+            "http: {idleTimeout: 50ms}\n",
+            "3:21: http.idleTimeout: makes detectionTimeout longer than requestHeaderTimeout or idleTimeout; make it the shortest",
+        ),
+        ("http: {idelTimeout: 1s}\n", "3:8: unknown key \"idelTimeout\" in http; did you mean \"idleTimeout\"?"),
         ("ca: {vault: {}}\n", "3:6: unknown key \"vault\" in ca, allowed: remote, local"),
         (
             "trustDomainAliases: [a, B]\n",

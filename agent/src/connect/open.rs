@@ -101,16 +101,15 @@ pub struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// Opens a way to the first of the candidates that answers, within the connect timeout.
-    pub async fn open(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
-        let after = self.node.limits.connect_timeout;
+    /// Opens a way to the first of the candidates that answers, within this time.
+    pub async fn open(&self, candidates: Candidates, after: Duration) -> Result<Opened, ConnectError> {
         let late = ConnectError::Timeout { to: candidates.first.address, after };
         timeout(after, self.race(candidates)).await.unwrap_or(Err(late))
     }
 
-    /// Opens a way to this one, within the connect timeout.
-    pub async fn open_only(&self, candidate: Candidate) -> Result<Opened, ConnectError> {
-        self.open(Candidates { first: candidate, rest: Vec::new() }).await
+    /// Opens a way to this one, within this time.
+    pub async fn open_only(&self, candidate: Candidate, after: Duration) -> Result<Opened, ConnectError> {
+        self.open(Candidates { first: candidate, rest: Vec::new() }, after).await
     }
 
     async fn race(&self, candidates: Candidates) -> Result<Opened, ConnectError> {

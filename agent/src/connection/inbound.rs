@@ -205,7 +205,7 @@ impl Inbound<'_> {
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = async {
             let served = http::serve(client, version, node.http, node.draining.clone(), answer).await;
-            served.inspect_err(|error| debug!(client = %self.client, %error, "a connection with requests ended")).ok();
+            request::served(&node.observer, self.client, &served);
             Ok::<_, Failed>(())
         };
         if let Err(withdrawn) = admission.unless_withdrawn(served).await {

@@ -9,7 +9,7 @@ use crate::{
     connect::{Wire, http::HttpVersion},
     mesh::{Destination, RouteKind, ServiceName, Snapshot, Workload},
     observe::DetectedProtocol,
-    route::protocol::{Declared, Learned, Sniffed, sniff},
+    route::protocol::{Declared, Learned, Sniffed, Spoken as Learnt, SpokenAt, server_name, sniff},
 };
 
 /// What a connection to an address is expected to carry.
@@ -27,9 +27,6 @@ pub(super) enum Expected {
     Unknown,
 }
 
-/// Where it is remembered what a destination speaks: a port of a Service, or of the pods of one owner.
-pub(super) type Key = (ServiceName, u16);
-
 impl Expected {
     /// What a pod's connection to an address is expected to carry, and where to remember what it does.
     pub(super) fn of(
@@ -37,7 +34,7 @@ impl Expected {
         source: &Workload,
         dialled: SocketAddr,
         learned: &Learned,
-    ) -> (Self, Option<Key>) {
+    ) -> (Self, Option<SpokenAt>) {
         match snapshot.destination(dialled) {
             Destination::Service(port) => {
                 let table = snapshot.routes().table(&port.service, port.port, &source.namespace);
@@ -53,21 +50,25 @@ impl Expected {
                 match Declared::of(&port) {
                     Declared::Http1 | Declared::Http2 | Declared::Http | Declared::Grpc => (Self::Http, None),
                     Declared::Tls | Declared::Tcp | Declared::ServerFirst => (Self::Bytes, None),
-                    Declared::Unknown => Self::as_before(learned, (port.service.clone(), port.port)),
+                    Declared::Unknown => {
+                        Self::as_before(learned, SpokenAt { service: port.service.clone(), port: port.port })
+                    }
                 }
             }
             Destination::Workload(workload) if workload.is_opaque(dialled.port()) => (Self::Bytes, None),
             Destination::Workload(workload) => {
-                let (namespace, name) = (workload.namespace.clone(), workload.owner.clone());
-                Self::as_before(learned, (ServiceName { namespace, name }, dialled.port()))
+                // Pods of one owner speak alike.
+                let service = ServiceName { namespace: workload.namespace.clone(), name: workload.owner.clone() };
+                Self::as_before(learned, SpokenAt { service, port: dialled.port() })
             }
             Destination::UnknownServicePort(_) | Destination::Named(_) | Destination::External => (Self::Bytes, None),
         }
     }
 
-    fn as_before(learned: &Learned, key: Key) -> (Self, Option<Key>) {
-        let expected = if learned.knows_http(&key) { Self::HttpAsBefore } else { Self::Unknown };
-        (expected, Some(key))
+    fn as_before(learned: &Learned, at: SpokenAt) -> (Self, Option<SpokenAt>) {
+        // Of anything else a server that speaks first is found out without any wait.
+        let is_http = matches!(learned.get(&at), Some(Learnt::Http1 | Learnt::Http2));
+        (if is_http { Self::HttpAsBefore } else { Self::Unknown }, Some(at))
     }
 }
 
@@ -88,6 +89,16 @@ pub(super) enum Spoken {
 }
 
 impl Spoken {
+    /// As it is remembered.
+    pub(super) fn learnt(&self) -> Learnt {
+        match self {
+            Self::Http(HttpVersion::Http1) => Learnt::Http1,
+            Self::Http(HttpVersion::Http2) => Learnt::Http2,
+            Self::Tls(_) => Learnt::Tls,
+            Self::Bytes => Learnt::ClientFirst,
+        }
+    }
+
     /// As metrics have it.
     pub(super) fn protocol(&self) -> DetectedProtocol {
         match self {
@@ -146,10 +157,16 @@ impl Words {
             match sniff(&self.seen) {
                 Sniffed::Http1 => return Ok(Spoken::Http(HttpVersion::Http1)),
                 Sniffed::Http2 => return Ok(Spoken::Http(HttpVersion::Http2)),
-                Sniffed::Tls { server_name } => return Ok(Spoken::Tls(server_name)),
+                Sniffed::Tls => {
+                    if let Ok(name) = server_name(&self.seen) {
+                        return Ok(Spoken::Tls(name));
+                    }
+                }
                 Sniffed::Opaque => return Ok(Spoken::Bytes),
-                Sniffed::More if self.seen.len() >= MOST => return Ok(Spoken::Bytes),
                 Sniffed::More => {}
+            }
+            if self.seen.len() >= MOST {
+                return Ok(Spoken::Bytes);
             }
             let before = self.seen.len();
             if !self.wire.look(&mut self.seen, MOST).await? {

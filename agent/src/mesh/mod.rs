@@ -3,20 +3,26 @@
 //! A snapshot is built aside and published whole; a connection reads one snapshot from start to end.
 
 mod address_map;
+mod backend_policies;
+mod by_age;
 mod by_selector;
 mod compile;
+mod destinations;
 mod documents;
 mod endpoints;
 mod entries;
 mod for_workloads;
 mod modes;
+mod overlaps;
 mod policies;
 #[cfg(test)]
 mod policy_tests;
 mod problem;
 mod publish;
+mod rate_limits;
 mod routes;
 mod service;
+mod settings;
 mod snapshot;
 mod spiffe;
 #[cfg(test)]
@@ -27,17 +33,24 @@ mod workload;
 
 pub(crate) use compile::compile_enforcing;
 pub use compile::{Compiled, Compiler, MeshSettings, Outcome, compile};
+pub use destinations::DestinationSettings;
+pub(crate) use destinations::means;
 pub use documents::{DocumentState, DocumentStatus, Rules};
-pub use endpoints::{Choice, Endpoint, Endpoints};
+#[cfg(test)]
+pub(crate) use endpoints::reads;
+pub use endpoints::{Choice, Endpoint, Endpoints, Locality, Reach};
 pub use entries::{Entries, Entry, EntryTarget, Names, names_to_resolve};
 pub use modes::{Level, Mode, Modes, Statement};
+pub use overlaps::Overlap;
 pub use policies::Policy;
 pub use problem::{MeshProblem, ObjectRef};
 pub use publish::{FollowedRules, MeshState, run};
-pub(crate) use routes::call;
+pub use rate_limits::AppliedLimits;
 pub use routes::{
-    Condition, GrpcRank, HttpRank, ParentProblem, ParentRefusal, RouteKind, RouteMatch, RouteTable, Routes, Scope,
+    Condition, ExtensionProblem, GrpcRank, HttpRank, ParentProblem, ParentRefusal, RouteKind, RouteMatch, RouteTable,
+    Routes, Scope,
 };
+pub(crate) use routes::{call, key_of};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};

@@ -53,6 +53,7 @@ fn workload(namespace: &str, labels: Map) -> Workload {
         canonical_service: text("pod"),
         canonical_revision: text("latest"),
         labels: labels.into(),
+        opaque_ports: Arc::default(),
         local: None,
     }
 }

@@ -35,7 +35,10 @@ pub struct MeshState {
 impl MeshState {
     /// How many problems there are in all, those of mesh documents apart.
     pub fn problem_count(&self) -> usize {
-        self.source_problems.len() + self.mesh_problems.len() + self.snapshot.route_problems().len()
+        let of_rules = self.snapshot.route_problems().len()
+            + self.snapshot.extension_problems().len()
+            + self.snapshot.overlaps().len();
+        self.source_problems.len() + self.mesh_problems.len() + of_rules
     }
 
     /// All of them in words.
@@ -43,7 +46,9 @@ impl MeshState {
         let of_source = self.source_problems.iter().map(ToString::to_string);
         let of_mesh = self.mesh_problems.iter().map(ToString::to_string);
         let of_routes = self.snapshot.route_problems().into_iter().map(|problem| problem.to_string());
-        of_source.chain(of_mesh).chain(of_routes).collect()
+        let of_filters = self.snapshot.extension_problems().into_iter().map(|problem| problem.to_string());
+        let of_overlaps = self.snapshot.overlaps().into_iter().map(|overlap| overlap.to_string());
+        of_source.chain(of_mesh).chain(of_routes).chain(of_filters).chain(of_overlaps).collect()
     }
 }
 

@@ -10,8 +10,11 @@ use arc_swap::ArcSwap;
 use super::{
     Entries, Modes, Policy, Routes, Rules, Service, ServiceName, ServicePort, TokenRule, Workload,
     address_map::AddressMap,
+    backend_policies::BackendPolicies,
+    destinations::Destinations,
     entries::Found,
     policies::Policies,
+    rate_limits::RateLimits,
     token_rules::{TokenDocument, TokenDocuments},
 };
 
@@ -30,6 +33,9 @@ pub struct Snapshot {
     pub(super) policies: Policies,
     pub(super) token_documents: TokenDocuments,
     pub(super) routes: Routes,
+    pub(super) destinations: Destinations,
+    pub(super) backend_policies: BackendPolicies,
+    pub(super) rate_limits: RateLimits,
 }
 
 /// What an address that a pod dialled stands for.
@@ -63,6 +69,9 @@ impl Snapshot {
             policies,
             token_documents,
             routes,
+            destinations,
+            backend_policies,
+            rate_limits,
         } = self;
         *workloads == other.workloads
             && *local == other.local
@@ -74,6 +83,9 @@ impl Snapshot {
             && *policies == other.policies
             && *token_documents == other.token_documents
             && *routes == other.routes
+            && *destinations == other.destinations
+            && *backend_policies == other.backend_policies
+            && *rate_limits == other.rate_limits
     }
 
     /// The pod that has this address.

@@ -24,6 +24,7 @@ pub(crate) fn pod(namespace: &str, labels: &[(&str, &str)]) -> Workload {
         canonical_service: "web".into(),
         canonical_revision: "latest".into(),
         labels: Arc::new(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+        opaque_ports: Arc::default(),
         local: None,
     }
 }

@@ -8,8 +8,10 @@ use std::{
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::{Endpoint, LocalPod, Membership, Netns, Service, ServiceKind, ServicePort, Snapshot, Workload};
-use crate::rules::{Rule, RuleKey, Spec};
+use super::{
+    AppliedLimits, Endpoint, LocalPod, Membership, Netns, Service, ServiceKind, ServicePort, Snapshot, Workload,
+};
+use crate::rules::{Rule, RuleKey, Spec, destination_rule::PortSettings};
 
 #[derive(Serialize)]
 struct SnapshotView<'a> {
@@ -43,6 +45,8 @@ struct WorkloadView<'a> {
     version: &'a str,
     canonical_service: &'a str,
     canonical_revision: &'a str,
+    #[serde(skip_serializing_if = "<[u16]>::is_empty")]
+    opaque_ports: &'a [u16],
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<LocalView<'a>>,
 }
@@ -54,7 +58,6 @@ struct LocalView<'a> {
     exclude_inbound_ports: &'a [u16],
     exclude_outbound_ports: &'a [u16],
     exclude_outbound_cidrs: &'a [IpNet],
-    opaque_ports: &'a [u16],
 }
 
 #[derive(Serialize)]
@@ -78,6 +81,22 @@ struct PortView<'a> {
     client_affinity_seconds: Option<u64>,
     endpoints: &'static str,
     ready: Vec<EndpointView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<SettingsView<'a>>,
+}
+
+/// What documents say of a port for clients whose own namespace has no rule for it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SettingsView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic_policy: Option<&'a PortSettings>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend_traffic_policy: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rate_limits: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -122,6 +141,7 @@ fn workload_view(workload: &Workload) -> WorkloadView<'_> {
         version: &workload.version,
         canonical_service: &workload.canonical_service,
         canonical_revision: &workload.canonical_revision,
+        opaque_ports: &workload.opaque_ports,
         local: workload.local.as_deref().map(local_view),
     }
 }
@@ -135,11 +155,10 @@ fn local_view(local: &LocalPod) -> LocalView<'_> {
         exclude_inbound_ports: &local.rules.exclude_inbound_ports,
         exclude_outbound_ports: &local.rules.exclude_outbound_ports,
         exclude_outbound_cidrs: &local.rules.exclude_outbound_cidrs,
-        opaque_ports: &local.rules.opaque_ports,
     }
 }
 
-fn service_view<'a>(snapshot: &Snapshot, service: &'a Service) -> ServiceView<'a> {
+fn service_view<'a>(snapshot: &'a Snapshot, service: &'a Service) -> ServiceView<'a> {
     ServiceView {
         namespace: &service.name.namespace,
         name: &service.name.name,
@@ -153,7 +172,7 @@ fn service_view<'a>(snapshot: &Snapshot, service: &'a Service) -> ServiceView<'a
     }
 }
 
-fn port_view<'a>(snapshot: &Snapshot, port: &'a ServicePort) -> PortView<'a> {
+fn port_view<'a>(snapshot: &'a Snapshot, port: &'a ServicePort) -> PortView<'a> {
     PortView {
         port: port.port,
         name: &port.name,
@@ -165,7 +184,22 @@ fn port_view<'a>(snapshot: &Snapshot, port: &'a ServicePort) -> PortView<'a> {
         client_affinity_seconds: port.client_affinity.map(|timeout| timeout.as_secs()),
         endpoints: port.ready.choice().as_str(),
         ready: port.ready.iter().map(|endpoint| endpoint_view(snapshot, endpoint)).collect(),
+        settings: settings_view(snapshot, port),
     }
+}
+
+fn settings_view<'a>(snapshot: &'a Snapshot, port: &ServicePort) -> Option<SettingsView<'a>> {
+    let service = &port.service;
+    let rule = snapshot.destination_rule(service, &service.namespace);
+    let policy = snapshot.backend_policy_name(service);
+    let limits = snapshot.rate_limits_of_service(service);
+    let says_something = rule.is_some() || policy.is_some() || !limits.is_empty();
+    says_something.then(|| SettingsView {
+        destination_rule: rule.map(|rule| rule.document.to_string()),
+        traffic_policy: rule.map(|rule| &**rule.of_port(port.port)),
+        backend_traffic_policy: policy.map(ToString::to_string),
+        rate_limits: limits.into_iter().map(|AppliedLimits { document, .. }| document.to_string()).collect(),
+    })
 }
 
 fn endpoint_view(snapshot: &Snapshot, endpoint: Endpoint) -> EndpointView {

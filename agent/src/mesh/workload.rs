@@ -52,14 +52,16 @@ pub struct Workload {
     pub canonical_revision: Arc<str>,
     /// The pod's labels, which documents select it by. Shared by the pods of one owner.
     pub labels: Arc<Map>,
+    /// Its TCP ports that are never parsed as HTTP, sorted; by its annotation and by Capture documents.
+    pub opaque_ports: Arc<[u16]>,
     /// What enrolment needs, for enrolled pods of this node only.
     pub local: Option<Box<LocalPod>>,
 }
 
 impl Workload {
-    /// Whether a port of it is never to be read.
+    /// Whether what comes to this port is carried as it is.
     pub fn is_opaque(&self, port: u16) -> bool {
-        self.local.as_ref().is_some_and(|local| local.rules.opaque_ports.contains(&port))
+        self.opaque_ports.binary_search(&port).is_ok()
     }
 }
 
@@ -90,6 +92,4 @@ pub struct CaptureRules {
     pub exclude_outbound_ports: Vec<u16>,
     /// Remote networks that the pod reaches without the agent.
     pub exclude_outbound_cidrs: Vec<IpNet>,
-    /// Local TCP ports that are never parsed as HTTP. Nothing is, today.
-    pub opaque_ports: Vec<u16>,
 }

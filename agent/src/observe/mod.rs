@@ -15,6 +15,7 @@ mod request;
 mod root_name;
 #[cfg(test)]
 mod tests;
+pub mod trace_context;
 
 use std::{
     fmt, io,

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
@@ -63,6 +64,11 @@ impl AnswerBody {
     /// A body of the mesh's own; empty is none.
     pub fn own(text: impl Into<Bytes>) -> Self {
         Self(Kind::Own(Some(text.into()).filter(|text| !text.is_empty())))
+    }
+
+    /// The same, of one that is made already.
+    pub fn whole(text: Full<Bytes>) -> Self {
+        Self(Kind::Own(text.into_inner()))
     }
 
     /// A server's body. It breaks off at the deadline. `ending` is called exactly once.

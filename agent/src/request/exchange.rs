@@ -1,8 +1,8 @@
 //! What both sides of a request do alike: telling what it is, and answering it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use http::{HeaderValue, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, Version, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
@@ -12,15 +12,16 @@ use super::{
     upgrade,
 };
 use crate::{
-    observe::{ByteCounts, Failure, RequestProtocol, RequestRecord, ResponseFlag},
-    rules::fault_injection::GrpcStatus,
+    connect::http::{
+        answer::{self, Answer},
+        head,
+    },
+    observe::{ByteCounts, Failure, RequestProtocol, RequestRecord, ResponseFlag, trace_context::TraceIds},
 };
 
 /// Whether the head is of a gRPC call.
 pub(super) fn is_grpc(parts: &Parts) -> bool {
-    let content_type = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let Some((name, rest)) = content_type.split_at_checked(b"application/grpc".len()) else { return false };
-    name.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+    answer::is_grpc(&parts.headers)
 }
 
 pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
@@ -33,56 +34,26 @@ pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
 
 /// The answer to a request that failed, which is also its end.
 pub(super) fn refuse(failed: &RequestFailed, is_grpc: bool, mut record: RequestRecord) -> Response<AnswerBody> {
-    let grpc = is_grpc.then(|| grpc_status(failed));
-    let response = own_answer(failed.status(), &failed.advice(), grpc);
-    record.responded(response.status());
-    if let Some(grpc) = grpc {
-        record.grpc_status(grpc.code().into());
+    let own = Answer::new(failed.status()).saying(failed.advice());
+    let (mut parts, text) = own.for_request(is_grpc).into_parts();
+    parts.headers.extend(failed.headers());
+    if is_grpc {
+        let grpc = failed.grpc_status();
+        parts.headers.insert("grpc-status", u16::from(grpc).into());
+        record.grpc_status(grpc.into());
     }
+    record.responded(parts.status);
     record.finish(Err(failed.failure()));
-    response
+    Response::from_parts(parts, AnswerBody::whole(text))
 }
 
-/// An answer of the mesh's own. A gRPC client reads its status in headers, since there is no body (gRPC over HTTP/2,
-/// "Trailers-Only").
-pub(super) fn own_answer(status: StatusCode, text: &str, grpc: Option<GrpcStatus>) -> Response<AnswerBody> {
-    let body = match grpc {
-        Some(_) => AnswerBody::own(""),
-        None => AnswerBody::own(format!("{text}\n")),
-    };
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    match grpc {
-        Some(grpc) => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            headers.insert("grpc-status", HeaderValue::from(u16::from(grpc.code())));
-            if let Ok(message) = HeaderValue::from_str(text) {
-                headers.insert("grpc-message", message);
-            }
-        }
-        None => {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-            *response.status_mut() = status;
-        }
-    }
-    response
-}
-
-fn grpc_status(failed: &RequestFailed) -> GrpcStatus {
-    match failed {
-        RequestFailed::Rule(failure) => failure.grpc_status(),
-        RequestFailed::Denied(_) => GrpcStatus::PermissionDenied,
-        RequestFailed::Token(_) => GrpcStatus::Unauthenticated,
-        RequestFailed::Late(_) => GrpcStatus::DeadlineExceeded,
-        RequestFailed::Head(_) | RequestFailed::Target(_) => GrpcStatus::Internal,
-        RequestFailed::Port(_) | RequestFailed::Balance(_) | RequestFailed::Connect(_) | RequestFailed::Send(_) => {
-            GrpcStatus::Unavailable
-        }
-    }
-}
-
-/// The end of an answer that a server gave: the record is told how it went, and `then` whether it was whole.
-pub(super) fn ending(mut record: RequestRecord, then: impl FnOnce(bool) + Send + 'static) -> Ending {
+/// The end of an answer that a server gave: the record is told how it went, and `then` whether it was whole. One that was
+/// `flagged` before is told so even where it was.
+pub(super) fn ending(
+    mut record: RequestRecord,
+    flagged: Option<Failure>,
+    then: impl FnOnce(bool) + Send + 'static,
+) -> Ending {
     Box::new(move |end| {
         let is_whole = matches!(end, BodyEnd::Whole(_));
         let result = match end {
@@ -90,7 +61,7 @@ pub(super) fn ending(mut record: RequestRecord, then: impl FnOnce(bool) + Send +
                 if let Some(status) = trailers.as_ref().and_then(grpc_status_in) {
                     record.grpc_status(status);
                 }
-                Ok(())
+                flagged.map_or(Ok(()), Err)
             }
             BodyEnd::Broken(error) => {
                 let flag = match &error {
@@ -110,7 +81,7 @@ pub(super) fn ending(mut record: RequestRecord, then: impl FnOnce(bool) + Send +
 }
 
 /// `grpc-status` in headers or trailers.
-pub(super) fn grpc_status_in(headers: &http::HeaderMap) -> Option<u32> {
+pub(super) fn grpc_status_in(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
@@ -144,10 +115,29 @@ pub(super) fn switched(
     Response::from_parts(parts, AnswerBody::own(""))
 }
 
-/// hyper writes an answer in the version of its connection, and takes none of another.
-pub(super) fn with_version(mut response: Response<AnswerBody>, version: Version) -> Response<AnswerBody> {
-    *response.version_mut() = version;
-    response
+/// An answer as a client of this version gets it. hyper takes none of another version than its connection's.
+pub(super) fn with_version(response: Response<AnswerBody>, version: Version) -> Response<AnswerBody> {
+    let (mut parts, body) = response.into_parts();
+    head::response_to(version, &mut parts);
+    Response::from_parts(parts, body)
+}
+
+/// HTTP/1.0 needs no host; whoever gets the request is spoken to in a version that does.
+pub(super) fn with_host(parts: &mut Parts, dialled: SocketAddr) {
+    if parts.version == Version::HTTP_10
+        && parts.uri.authority().is_none()
+        && !parts.headers.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(&dialled.to_string())
+    {
+        parts.headers.insert(header::HOST, host);
+    }
+}
+
+/// The ids by which a request is found in logs; it gets one where it has none.
+pub(super) fn known_by(headers: &mut HeaderMap, record: &mut RequestRecord) {
+    let TraceIds { trace_id, request_id } = TraceIds::of(headers);
+    let trace_id = trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id)));
+    record.set_trace(trace_id.as_deref(), Some(&request_id));
 }
 
 /// The host that a request is for, as it says.

@@ -2,36 +2,66 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
-    authorize::{Denied, token::Refusal},
-    balance::NoEndpoint,
+    authorize::{Denied, limits::Limited, token::Refusal},
+    balance::{NoEndpoint, breaker::Overflow},
     connect::{
         ApplicationError, ConnectError,
-        http::{PoolError, SendError, head::BadHead},
+        http::{
+            PoolError, SendError,
+            answer::{self, from_grpc_status},
+            head::BadHead,
+        },
     },
     failure::connect_flag,
     observe::{Failure, ResponseFlag},
-    route::{self, NoRoute},
+    route::{self, NoRoute, timeouts::BadGrpcTimeout},
+    rules::{fault_injection::AbortStatus, gateway::ExtensionKind},
     target::BadTarget,
 };
 
-/// Why a request was not answered by a server: one variant for each step.
+/// Why a request was not answered by a server: one variant for each reason that clients or operators can tell apart.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestFailed {
     /// Its head is none that could be sent on.
     #[error(transparent)]
     Head(#[from] BadHead),
+    /// Its body is not framed as it says, or the client broke it off.
+    #[error("the client's body broke off, or is not framed as its head says")]
+    Body,
     /// Route: its target can be read in two ways.
     #[error(transparent)]
     Target(#[from] BadTarget),
+    /// Route: its deadline cannot be read.
+    #[error(transparent)]
+    GrpcTimeout(BadGrpcTimeout),
     /// Route: the port that was dialled is not there any more.
     #[error(transparent)]
     Port(#[from] NoRoute),
     /// Route: no rule, or nobody behind it.
     #[error(transparent)]
     Rule(#[from] route::http::Failure),
+    /// Route: its rule refers to a document that is not in force.
+    #[error("there is no {} {name} in force for a filter of the rule; make it, or remove the filter", kind_name(*.kind))]
+    Extension {
+        /// The kind.
+        kind: ExtensionKind,
+        /// Its name.
+        name: String,
+    },
+    /// Route: it fails on purpose.
+    #[error("{document} has requests fail")]
+    Fault {
+        /// How.
+        status: AbortStatus,
+        /// The document, by the name that logs give it.
+        document: String,
+    },
+    /// Authorize: too many.
+    #[error("RateLimit {} allows {} requests in {:?}", .0.document, .0.requests, .0.interval)]
+    Limited(Limited),
     /// Authorize: the token that it carries is not believed.
     #[error("the token is not accepted: {0}")]
     Token(Refusal),
@@ -41,6 +71,9 @@ pub enum RequestFailed {
     /// Balance.
     #[error(transparent)]
     Balance(#[from] NoEndpoint),
+    /// Balance: as many are under way as may be.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
     /// Connect.
     #[error(transparent)]
     Connect(#[from] Arc<PoolError>),
@@ -48,20 +81,64 @@ pub enum RequestFailed {
     #[error(transparent)]
     Send(#[from] SendError),
     /// Not in time.
-    #[error("no answer within {0:?}, which is what the route allows")]
+    #[error("no answer within {0:?}, which is what the route or the call allows")]
     Late(Duration),
+    /// It failed, and as much was tried again lately as may be.
+    #[error("it failed, and the retry budget of the service is spent: look at why its requests fail")]
+    OverBudget,
 }
+
+impl From<Limited> for RequestFailed {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(limited)
+    }
+}
+
+fn kind_name(kind: ExtensionKind) -> &'static str {
+    match kind {
+        ExtensionKind::FaultInjection => "FaultInjection",
+        ExtensionKind::RateLimit => "RateLimit",
+    }
+}
+
+/// gRPC's codes, for what does not follow from the HTTP status.
+const INTERNAL: u8 = 13;
+const DEADLINE_EXCEEDED: u8 = 4;
+const RESOURCE_EXHAUSTED: u8 = 8;
 
 impl RequestFailed {
     /// What an HTTP client is answered.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Head(_) | Self::Target(_) => StatusCode::BAD_REQUEST,
+            Self::Head(_) | Self::Body | Self::Target(_) | Self::GrpcTimeout(_) => StatusCode::BAD_REQUEST,
             Self::Rule(failure) => failure.status(),
+            Self::Extension { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Fault { status: AbortStatus::Http(status), .. } => {
+                StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+            }
+            Self::Fault { status: AbortStatus::Grpc(status), .. } => from_grpc_status(status.code().into()),
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Token(refusal) => refusal.status(),
             Self::Denied(_) => StatusCode::FORBIDDEN,
-            Self::Port(_) | Self::Balance(_) | Self::Connect(_) | Self::Send(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Port(_)
+            | Self::Balance(_)
+            | Self::Overflow(_)
+            | Self::Connect(_)
+            | Self::Send(_)
+            | Self::OverBudget => StatusCode::SERVICE_UNAVAILABLE,
             Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// What a gRPC client is answered.
+    pub fn grpc_status(&self) -> u8 {
+        match self {
+            Self::Rule(failure) => failure.grpc_status().code(),
+            Self::Fault { status: AbortStatus::Grpc(status), .. } => status.code(),
+            Self::Late(_) => DEADLINE_EXCEEDED,
+            Self::Limited(_) => RESOURCE_EXHAUSTED,
+            Self::Extension { .. } => INTERNAL,
+            _ => u8::try_from(answer::grpc_status(self.status())).unwrap_or(INTERNAL),
         }
     }
 
@@ -69,37 +146,56 @@ impl RequestFailed {
     pub fn flag(&self) -> ResponseFlag {
         use ResponseFlag as Flag;
         match self {
-            Self::Head(_) | Self::Target(_) => Flag::DownstreamProtocolError,
-            Self::Port(_) | Self::Rule(_) => Flag::NoRoute,
+            Self::Head(_) | Self::Body | Self::Target(_) | Self::GrpcTimeout(_) => Flag::DownstreamProtocolError,
+            Self::Port(_) | Self::Rule(_) | Self::Extension { .. } => Flag::NoRoute,
+            Self::Fault { .. } => Flag::FaultInjected,
+            Self::Limited(_) => Flag::RateLimited,
             Self::Token(_) | Self::Denied(_) => Flag::RequestDenied,
             Self::Balance(_) => Flag::NoHealthyUpstream,
+            Self::Overflow(_) => Flag::Overflow,
             Self::Connect(error) => match error.as_ref() {
                 PoolError::Connect(error) => connect_flag(error),
                 PoolError::Application(ApplicationError::Connect { .. }) | PoolError::Http { .. } => {
                     Flag::ConnectFailure
                 }
                 PoolError::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
+                PoolError::Full(_) => Flag::Overflow,
             },
             Self::Send(_) => Flag::UpstreamReset,
             Self::Late(_) => Flag::ConnectTimeout,
+            Self::OverBudget => Flag::RetriesExhausted,
         }
     }
 
     /// What the client is told: what it can do, and nothing that it does not know of the mesh. Names of policies and addresses
     /// are in the access log.
     pub fn advice(&self) -> String {
-        match self {
-            Self::Head(_) | Self::Target(_) => self.to_string(),
-            Self::Rule(route::http::Failure::NoRule) => "no route matches this request".to_owned(),
-            Self::Rule(_) | Self::Port(_) => {
-                "the route leads nowhere; its owner finds the reason in the access log".to_owned()
+        let text = match self {
+            Self::Head(_) | Self::Body | Self::Target(_) | Self::GrpcTimeout(_) => return self.to_string(),
+            Self::Rule(route::http::Failure::NoRule) => "no route matches this request",
+            Self::Rule(_) | Self::Port(_) | Self::Extension { .. } => {
+                "the route leads nowhere; its owner finds the reason in the access log"
             }
-            Self::Token(_) => "the token is not accepted".to_owned(),
-            Self::Denied(_) => "access denied by policy".to_owned(),
-            Self::Balance(_) => "no endpoint is ready".to_owned(),
-            Self::Connect(_) => "the server cannot be reached".to_owned(),
-            Self::Send(_) => "the server broke the connection off before it answered".to_owned(),
-            Self::Late(_) => "the server did not answer in time".to_owned(),
+            Self::Fault { .. } => "a fault was injected on purpose",
+            Self::Limited(_) => "too many requests; try again later",
+            Self::Token(_) => "the token is not accepted",
+            Self::Denied(_) => "access denied by policy",
+            Self::Balance(_) => "no endpoint is ready",
+            Self::Overflow(_) => "too many requests are under way; try again later",
+            Self::Connect(_) => "the server cannot be reached",
+            Self::Send(_) => "the server broke the connection off before it answered",
+            Self::Late(_) => "the server did not answer in time",
+            Self::OverBudget => "the server fails, and too much was tried again lately",
+        };
+        text.to_owned()
+    }
+
+    /// Headers that the answer has beside those of its status.
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Limited(limited) => limited.headers().to_vec(),
+            Self::Token(refusal) => vec![(header::WWW_AUTHENTICATE, refusal.challenge())],
+            _ => Vec::new(),
         }
     }
 
@@ -108,6 +204,8 @@ impl RequestFailed {
         let denied_by = match self {
             Self::Denied(denied) => Some(denied.decided_by()),
             Self::Token(refusal) => refusal.rule().map(|(document, _)| format!("RequestAuthentication {document}")),
+            Self::Limited(limited) => Some(format!("RateLimit {}", limited.document)),
+            Self::Fault { document, .. } => Some(document.clone()),
             _ => None,
         };
         Failure { flag: self.flag(), error: self.to_string(), denied_by }

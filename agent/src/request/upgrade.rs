@@ -8,12 +8,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Response, StatusCode, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
-use crate::observe::{ByteCounts, Failure, ResponseFlag};
+use crate::{
+    connect::http::{HttpVersion, head::Upgrade},
+    observe::{ByteCounts, Failure, ResponseFlag, UpgradeKind},
+};
 
 /// Whether an answer is the server's agreement to the upgrade or CONNECT that was asked for.
 pub(super) fn is_agreed<B>(request_is_connect: bool, response: &Response<B>) -> bool {
@@ -23,9 +26,21 @@ pub(super) fn is_agreed<B>(request_is_connect: bool, response: &Response<B>) -> 
     }
 }
 
-/// The client's half of an upgrade, taken from its request before that is sent on.
-pub(super) fn client_half(parts: &mut Parts) -> Option<OnUpgrade> {
-    parts.extensions.remove::<OnUpgrade>()
+/// The client's half of an upgrade or CONNECT that can be passed on, taken from its request before that is sent on.
+pub(super) fn client_half(parts: &mut Parts, to: HttpVersion) -> Option<OnUpgrade> {
+    let half = parts.extensions.remove::<OnUpgrade>()?;
+    let is_asked = parts.method == Method::CONNECT || to == HttpVersion::Http1 && Upgrade::of(parts).is_some();
+    is_asked.then_some(half)
+}
+
+/// What a connection becomes, for metrics.
+pub(super) fn kind<B>(is_connect: bool, response: &Response<B>) -> UpgradeKind {
+    let protocol = response.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
+    match protocol {
+        _ if is_connect => UpgradeKind::Connect,
+        Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => UpgradeKind::WebSocket,
+        _ => UpgradeKind::Other,
+    }
 }
 
 /// Passes bytes both ways until both sides have ended.

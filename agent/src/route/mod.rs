@@ -4,9 +4,12 @@
 //! connections ([`streams`]). The data path does not ask those yet: it does not read HTTP.
 
 pub mod backend;
+pub mod fault;
 pub mod http;
 pub mod protocol;
+pub mod retry;
 pub mod streams;
+pub mod timeouts;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -104,6 +104,23 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   what is ended in `heddle_withdrawn_connections_total`; the access log names the document (`policy`).
 - Ports that a pod excludes are not seen by the agent: no mode holds there.
 
+## Destinations (DestinationRule, XBackendTrafficPolicy, RateLimit, FaultInjection)
+
+- The DestinationRule for a destination is looked for in the client's namespace, then in the destination's, then in the root
+  namespace. In each, one for the very name comes before one with a wildcard, and a longer wildcard before a shorter. The
+  first that is found counts alone.
+- `host` is a Service (`web`, in the document's namespace, or `web.shop`, `web.shop.svc`, `web.shop.svc.cluster.local`), or the
+  first host of a ServiceEntry. A wildcard is compared with whole names.
+- Of `portLevelSettings`, each of `loadBalancer`, `connectionPool`, `outlierDetection` and `tls` that is there takes the place of
+  what is said for all ports; what is not there is as for all ports.
+- Refused, since endpoints are not picked by it: `localityLbSetting` with `distribute`, `failover` or `failoverPriority`, and
+  `simple: PASSTHROUGH`. `ringHash` is kept as a table of Maglev's with 65537 places.
+- Of several DestinationRules of a namespace for one destination, and of several XBackendTrafficPolicies for one Service, the
+  oldest counts, as above. The others are told by `heddle status` and `heddle check`.
+- RateLimits add up: a request must keep those of the Service, of the pod and of its route.
+- An ExtensionRef of a route to a document that is not in force is told in the same way, and requests that the rule matches
+  are answered with 500.
+
 ## Labels and annotations
 
 | on | name | values | meaning |

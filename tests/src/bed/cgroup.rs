@@ -67,6 +67,15 @@ impl Cgroup {
         Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
+    /// CPU time that everything that ever ran in it or below it has used, in seconds. It is there without any controller.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let path = self.path.join("cpu.stat");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+        let micros = line.and_then(|number| number.parse::<f64>().ok());
+        Ok(micros.with_context(|| format!("no usage_usec in {}", path.display()))? / 1e6)
+    }
+
     /// Removes it and everything below it; the processes must be gone. Succeeds when it is not there.
     pub(super) fn remove(&self) -> Result<()> {
         remove_tree(&self.path)

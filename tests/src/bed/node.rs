@@ -140,6 +140,12 @@ impl Node {
         Ok(Launch::new(format!("`{program}` on {}", self.name()), program, self.netns(), &cgroup))
     }
 
+    /// The same in a cgroup of this name for it and its children, to be killed and asked about as a whole.
+    pub fn command_apart(&self, cgroup: &str, program: &str) -> Result<(Launch, Cgroup)> {
+        let cgroup = Cgroup::make(self.inner.cgroup.path().join(cgroup))?;
+        Ok((Launch::new(format!("`{program}` on {}", self.name()), program, self.netns(), &cgroup), cgroup))
+    }
+
     /// `heddle-peer` with the words of `line` on the node itself.
     pub fn peer(&self, line: &str) -> Result<Launch> {
         let cgroup = Cgroup::make(self.inner.cgroup.path().join("host"))?;

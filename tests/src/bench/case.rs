@@ -9,6 +9,8 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     /// What is sent.
     pub(super) load: Load,
+    /// What is between client and server, in comparison with nothing.
+    pub(super) path: Path,
     /// Both pods on one node, so that one agent does both sides; else on two nodes.
     pub(super) same_node: bool,
     /// Part of `--quick`.
@@ -25,6 +27,39 @@ pub(super) struct Bar {
     pub(super) target: f64,
     pub(super) ztunnel: &'static str,
 }
+
+/// What is between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// The mesh, which carries bytes: the server's port is one that is never read.
+    Bytes,
+    /// The mesh, which reads requests: through a Service with a route of one rule.
+    Requests,
+    /// Two proxies of another kind, with TLS between them and the same rule in each.
+    Peer(Kind),
+}
+
+/// Another kind of proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Nginx,
+    Haproxy,
+}
+
+impl Kind {
+    /// The name of its program.
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Haproxy => "haproxy",
+        }
+    }
+}
+
+/// Least ratio of requests that are read to the same as bytes.
+pub(super) const RATE_BESIDE_BYTES: f64 = 0.7;
+/// Most CPU for requests that are read, as a multiple of that for the same as bytes.
+pub(super) const CPU_BESIDE_BYTES: f64 = 1.6;
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -83,8 +118,23 @@ impl Load {
 }
 
 impl Case {
+    /// What it is, for people.
+    pub(super) fn title(&self) -> String {
+        let load = self.load.title();
+        match self.path {
+            Path::Bytes => load,
+            Path::Requests => format!("{load}, read and routed by both agents"),
+            Path::Peer(kind) => format!("{load}, through two proxies: {}", kind.program()),
+        }
+    }
+
     const fn new(name: &'static str, load: Load) -> Self {
-        Self { name, load, same_node: false, in_quick: true, rate: None, cpu: None }
+        Self { name, load, path: Path::Bytes, same_node: false, in_quick: true, rate: None, cpu: None }
+    }
+
+    const fn by(mut self, path: Path) -> Self {
+        self.path = path;
+        self
     }
 
     const fn on_one_node(mut self) -> Self {
@@ -110,19 +160,31 @@ impl Case {
     }
 }
 
+const NGINX: Path = Path::Peer(Kind::Nginx);
+const HAPROXY: Path = Path::Peer(Kind::Haproxy);
+
 /// All cases, in the order in which they run. Same-node traffic goes through the agent in this version: those rows are
 /// for orientation and have no target.
-pub(super) static ALL: [Case; 12] = [
+pub(super) static ALL: [Case; 21] = [
     Case::new("http-1", Load::http(1)).rate(0.60, "0.44").cpu(2.0, "3.0-3.6"),
     Case::new("http-16", Load::http(16)).rate(0.40, "0.21").cpu(2.0, "3.0-3.6"),
-    Case::new("http-64", Load::http(64)).rate(0.45, "0.24").cpu(2.0, "3.0-3.6"),
+    Case::new("http-64", Load::http(64)).rate(0.45, "0.24").cpu(2.0, "3.0-3.6").not_in_quick(),
     Case::new("bulk-1", Load::bulk(1)).rate(0.5, "0.27").cpu(0.7, "1.4"),
-    Case::new("bulk-4", Load::bulk(4)).rate(0.5, "0.17").cpu(0.7, "1.4"),
+    Case::new("bulk-4", Load::bulk(4)).rate(0.5, "0.17").cpu(0.7, "1.4").not_in_quick(),
     Case::new("bulk-1-reverse", Load::bulk_reverse(1)).not_in_quick(),
     Case::new("bulk-4-reverse", Load::bulk_reverse(4)).not_in_quick(),
-    Case::new("connections-1", Load::connections(1)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390"),
+    Case::new("connections-1", Load::connections(1)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390").not_in_quick(),
     Case::new("connections-16", Load::connections(16)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390"),
     Case::new("same-node-http-16", Load::http(16)).on_one_node(),
     Case::new("same-node-bulk-1", Load::bulk(1)).on_one_node().not_in_quick(),
     Case::new("same-node-connections-16", Load::connections(16)).on_one_node().not_in_quick(),
+    Case::new("l7-http-1", Load::http(1)).by(Path::Requests).not_in_quick(),
+    Case::new("l7-http-16", Load::http(16)).by(Path::Requests),
+    Case::new("l7-http-64", Load::http(64)).by(Path::Requests).not_in_quick(),
+    Case::new("peer-nginx-http-1", Load::http(1)).by(NGINX).not_in_quick(),
+    Case::new("peer-nginx-http-16", Load::http(16)).by(NGINX),
+    Case::new("peer-nginx-http-64", Load::http(64)).by(NGINX).not_in_quick(),
+    Case::new("peer-haproxy-http-1", Load::http(1)).by(HAPROXY).not_in_quick(),
+    Case::new("peer-haproxy-http-16", Load::http(16)).by(HAPROXY),
+    Case::new("peer-haproxy-http-64", Load::http(64)).by(HAPROXY).not_in_quick(),
 ];

@@ -2,17 +2,21 @@
 //! in the mesh and one outside.
 //!
 //! Both sets have the same programs with the same settings on the same nodes and the same wire; the only difference is
-//! that one is enrolled. Every pod can reuse ports early (`tcp_tw_reuse`) and has all unprivileged ports for outgoing
+//! that one is enrolled. The servers' ports in the mesh are never read as HTTP, but for those of one more pod, behind a
+//! Service with a route: there the agents read every request. Proxies of another kind are started between the pods outside
+//! the mesh when they are measured. Every pod can reuse ports early (`tcp_tw_reuse`) and has all unprivileged ports for outgoing
 //! connections, so that the rate of new connections is limited by the path and not by ports in TIME-WAIT.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
-use super::interrupt;
-use super::nginx;
+use super::case::Kind;
 use super::noise::Noise;
-use crate::bed::{Agent, Bed, Node, Pod, Process};
+use super::peers::Peer;
+use super::{interrupt, nginx, wrk};
+use crate::bed::{Agent, Bed, Metrics, Node, Pod, Process, Service};
 
 pub(super) const HTTP: u16 = 8080;
 pub(super) const IPERF: u16 = 5201;
@@ -21,11 +25,45 @@ pub(super) const ECHO: u16 = 7000;
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const POD_SETTINGS: &[(&str, &str)] = &[("ipv4/tcp_tw_reuse", "1"), ("ipv4/ip_local_port_range", "1024 65535")];
 
-/// Which of the two sets of pods.
+/// What all requests ask for where proxies have a rule for its first part, and what no rule is for.
+pub(super) const RULED: &str = "/bench";
+pub(super) const ASKED: &str = "/bench/ok";
+pub(super) const UNRULED: &str = "/elsewhere";
+const SERVICE: &str = "l7";
+const SERVICE_PORT: u16 = 80;
+
+/// Which way between client and server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Side {
+    /// Nothing between them.
     Direct,
-    Mesh,
+    /// The mesh, to a port that is never read as HTTP.
+    Bytes,
+    /// The mesh, which reads requests and routes them.
+    Requests,
+    /// The two proxies that were started last.
+    Peer,
+}
+
+/// What agents have done so far for the client's pods.
+#[derive(Debug)]
+pub(super) struct Carried {
+    /// Connections that the client's agent carried as bytes.
+    pub(super) connections: f64,
+    /// Requests that it answered.
+    pub(super) requests: f64,
+    /// Connections that either agent read as HTTP.
+    pub(super) read: f64,
+}
+
+impl Carried {
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            connections: self.connections - before.connections,
+            requests: self.requests - before.requests,
+            read: self.read - before.read,
+        }
+    }
 }
 
 /// The three pods of one side.
@@ -39,11 +77,15 @@ pub(super) struct Pods {
 
 /// See the module. Fields are dropped in this order: programs first, the bed last.
 pub(super) struct Ground {
+    peer: Option<Peer>,
     client_agent: Agent,
     server_agent: Agent,
     _servers: Vec<Process>,
     direct: Pods,
     mesh: Pods,
+    /// The way to the pod whose requests are read.
+    service: Service,
+    nodes: [Node; 2],
     noise: Noise,
     bed: Bed,
 }
@@ -54,7 +96,12 @@ impl Ground {
         interrupt::watch(bed.cgroup().clone())?;
         let (a, b) = (bed.node("a")?, bed.node("b")?);
         let direct = Pods::start(Side::Direct, &a, &b)?;
-        let mesh = Pods::start(Side::Mesh, &a, &b)?;
+        let mesh = Pods::start(Side::Bytes, &a, &b)?;
+        let read = b.pod("mesh-read").start()?;
+        read.netns().sysctl(POD_SETTINGS)?;
+        let service = bed.service(SERVICE, &[(SERVICE_PORT, HTTP)])?;
+        service.backends(&[&read])?;
+        route(&bed)?;
         let agent = |node: &Node| settings.iter().fold(node.agent(), |agent, (k, v)| agent.set(k, v.clone())).start();
         let (client_agent, server_agent) = (agent(&a)?, agent(&b)?);
         let mut servers = Vec::new();
@@ -62,8 +109,11 @@ impl Ground {
             servers.extend(serve(&pods.near, &bed)?);
             servers.extend(serve(&pods.far, &bed)?);
         }
+        servers.extend(serve(&read, &bed)?);
         let noise = Noise::new(bed.cgroup());
-        let ground = Self { client_agent, server_agent, _servers: servers, direct, mesh, noise, bed };
+        let (peer, nodes) = (None, [a, b]);
+        let ground =
+            Self { peer, client_agent, server_agent, _servers: servers, direct, mesh, service, nodes, noise, bed };
         ground.wait_enrolled()?;
         Ok(ground)
     }
@@ -78,9 +128,49 @@ impl Ground {
 
     pub(super) fn pods(&self, side: Side) -> &Pods {
         match side {
-            Side::Direct => &self.direct,
-            Side::Mesh => &self.mesh,
+            Side::Direct | Side::Peer => &self.direct,
+            Side::Bytes | Side::Requests => &self.mesh,
         }
+    }
+
+    /// What is asked for on a side, of a server that is dialled itself unless something stands before it.
+    pub(super) fn url(&self, side: Side, server: &Pod) -> Result<String> {
+        let to = match side {
+            Side::Direct | Side::Bytes => server.at(HTTP),
+            Side::Requests => self.service.at(SERVICE_PORT),
+            Side::Peer => self.peer.as_ref().context("no peer was started")?.address(),
+        };
+        Ok(format!("http://{to}{ASKED}"))
+    }
+
+    /// Starts proxies of another kind, or ends those that run.
+    pub(super) fn use_peer(&mut self, kind: Option<Kind>) -> Result<()> {
+        self.peer = None;
+        let Some(kind) = kind else { return Ok(()) };
+        let threads = self.data_threads()?;
+        let [client, server] = &self.nodes;
+        let application = self.direct.far.at(HTTP);
+        self.peer = Some(Peer::start(kind, threads, [client, server], application, self.bed.directory())?);
+        Ok(())
+    }
+
+    /// How many threads of an agent carry traffic: as many a peer may have.
+    fn data_threads(&mut self) -> Result<usize> {
+        let tasks = format!("/proc/{}/task", self.client_agent.process().pid());
+        let tasks = std::fs::read_dir(&tasks).with_context(|| format!("listing {tasks}"))?.flatten();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+        let count = names.filter(|name| name.starts_with("data-")).count();
+        ensure!(count > 0, "the agent has no thread called data-");
+        Ok(count)
+    }
+
+    /// Proves that the agents route by the rule: what it does not match comes to nobody.
+    pub(super) fn prove_route(&self) -> Result<()> {
+        let url = format!("http://{}{UNRULED}", self.service.at(SERVICE_PORT));
+        let work = wrk::run(&self.mesh.client, &url, 1, false, 1, self.bed.directory())?;
+        let (all, refused) = (work.amount, work.errors as f64);
+        ensure!(all > 0.0 && refused >= all, "{refused} of {all} requests that no rule matches were refused");
+        Ok(())
     }
 
     /// The agents of the client's node and of the server's.
@@ -88,12 +178,26 @@ impl Ground {
         [&mut self.client_agent, &mut self.server_agent]
     }
 
-    /// Connections that the client's agent has carried for its pods, over mutual TLS only or of any kind.
-    pub(super) fn carried(&self, mutual_tls_only: bool) -> Result<f64> {
-        let metrics = self.client_agent.metrics()?;
+    /// What the agents have carried for the client's pods, over mutual TLS only or in any way.
+    pub(super) fn carried(&self, mutual_tls_only: bool) -> Result<Carried> {
+        let (client, server) = (self.client_agent.metrics()?, self.server_agent.metrics()?);
         let labels = [("reporter", "source"), ("connection_security_policy", "mutual_tls")];
         let labels = if mutual_tls_only { &labels[..] } else { &labels[..1] };
-        Ok(metrics.sum("istio_tcp_connections_opened_total", labels))
+        let read = |metrics: &Metrics| metrics.sum("heddle_protocol_detections_total", &[("protocol", "http1")]);
+        Ok(Carried {
+            connections: client.sum("istio_tcp_connections_opened_total", labels),
+            requests: client.sum("istio_requests_total", labels),
+            read: read(&client) + read(&server),
+        })
+    }
+
+    /// CPU time of those who stand between client and server on a side, on the client's node and on the server's.
+    pub(super) fn cpu_seconds(&mut self, side: Side) -> Result<[f64; 2]> {
+        if let (Side::Peer, Some(peer)) = (side, &self.peer) {
+            return peer.cpu_seconds();
+        }
+        let [client, server] = self.agents();
+        Ok([client.process().cpu_seconds()?, server.process().cpu_seconds()?])
     }
 
     pub(super) fn agent_version(&self) -> Result<String> {
@@ -110,14 +214,14 @@ impl Ground {
     }
 
     pub(super) fn close(self) -> Result<()> {
-        let Self { client_agent, server_agent, _servers: servers, bed, .. } = self;
-        drop((client_agent, server_agent, servers));
+        let Self { peer, client_agent, server_agent, _servers: servers, bed, .. } = self;
+        drop((peer, client_agent, server_agent, servers));
         bed.close()
     }
 
     fn wait_enrolled(&self) -> Result<()> {
-        for (agent, pods) in [(&self.client_agent, 2.0), (&self.server_agent, 1.0)] {
-            let enrolled = |metrics: &crate::bed::Metrics| metrics.sum("heddle_enrolled_pods", &[]) == pods;
+        for (agent, pods) in [(&self.client_agent, 2.0), (&self.server_agent, 2.0)] {
+            let enrolled = |metrics: &Metrics| metrics.sum("heddle_enrolled_pods", &[]) == pods;
             agent.wait_metrics(&format!("it enrolled {pods} pods"), READY_WITHIN, enrolled)?;
         }
         Ok(())
@@ -126,16 +230,38 @@ impl Ground {
 
 impl Pods {
     fn start(side: Side, a: &Node, b: &Node) -> Result<Self> {
+        let opaque = [HTTP, IPERF, ECHO].map(|port| port.to_string()).join(",");
         let start = |node: &Node, role: &str| {
             let pod = match side {
-                Side::Direct => node.pod(&format!("direct-{role}")).outside_mesh().start()?,
-                Side::Mesh => node.pod(&format!("mesh-{role}")).start()?,
+                Side::Direct | Side::Peer => node.pod(&format!("direct-{role}")).outside_mesh().start()?,
+                Side::Bytes | Side::Requests => {
+                    node.pod(&format!("mesh-{role}")).annotation("heddle.io/opaque-ports", &opaque).start()?
+                }
             };
             pod.netns().sysctl(POD_SETTINGS)?;
             anyhow::Ok(pod)
         };
         Ok(Self { client: start(a, "client")?, near: start(a, "near")?, far: start(b, "far")? })
     }
+}
+
+/// The one rule, of an HTTPRoute on the Service; in force before the agents are ready.
+fn route(bed: &Bed) -> Result<()> {
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": SERVICE},
+        "spec": {
+            "parentRefs": [{"group": "", "kind": "Service", "name": SERVICE, "port": SERVICE_PORT}],
+            "rules": [{
+                "matches": [{"path": {"type": "PathPrefix", "value": RULED}}],
+                "backendRefs": [{"name": SERVICE, "port": SERVICE_PORT}],
+            }],
+        },
+    });
+    bed.objects().put(&json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": SERVICE, "namespace": "default", "labels": {"heddle.io/config": "true"}},
+        "data": {"route.yaml": route.to_string()},
+    }))
 }
 
 /// Every server of a pod that is called.

@@ -65,7 +65,7 @@ impl Memory {
 }
 
 fn hold(ground: &mut Ground) -> Result<Resident> {
-    let pods = ground.pods(Side::Mesh);
+    let pods = ground.pods(Side::Bytes);
     // Each exchanges a few bytes at its start and is silent from then on.
     let line = format!("hold --to {} --count {HELD} --interval-ms 3600000", pods.far.at(ECHO));
     let mut holder = pods.client.peer(&line)?.start()?;
@@ -77,7 +77,7 @@ fn hold(ground: &mut Ground) -> Result<Resident> {
 
 /// Makes short connections that echo a few bytes; gives back how many failed.
 fn connections(ground: &Ground, count: u64) -> Result<u64> {
-    let pods = ground.pods(Side::Mesh);
+    let pods = ground.pods(Side::Bytes);
     let line = format!("connect --to {} --count {count} --concurrency 16", pods.far.at(ECHO));
     let report: ConnectReport = pods.client.ask(&line)?;
     if !report.failures.is_empty() {

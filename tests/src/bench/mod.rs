@@ -1,6 +1,6 @@
 //! The program `heddle-bench`: what the mesh costs, measured beside the same traffic without the mesh.
 //!
-//! In: a built agent, and nginx, wrk and iperf3. Out: a line per round while it runs, one table, and with `--json` the
+//! In: a built agent, and nginx, haproxy, wrk and iperf3. Out: a line per round while it runs, one table, and with `--json` the
 //! figures of every round. It builds a test bed of its own and takes it back, on Ctrl-C too. A missed target is a row
 //! of the table and not a failure: machines differ, and only ratios of one run mean something.
 
@@ -14,6 +14,7 @@ mod measure;
 mod memory;
 mod nginx;
 mod noise;
+mod peers;
 mod record;
 mod rows;
 mod table;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use case::Case;
+use case::{Case, Path};
 use ground::Ground;
 use machine::Machine;
 use memory::Memory;
@@ -44,7 +45,7 @@ struct Options {
     /// Only the cases whose names begin so; may be given several times
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
-    /// Rounds per case; each measures direct, then mesh [default: 5, with --quick 3]
+    /// Rounds per case; each measures direct, then what the case is about [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// Seconds per measurement [default: 5, with --quick 2]
@@ -126,7 +127,12 @@ impl Plan {
 }
 
 fn measure_case(ground: &mut Ground, case: &'static Case, options: &Options) -> Result<Vec<Round>> {
-    format::say(&format!("\n{}: {}", case.name, case.load.title()));
+    format::say(&format!("\n{}: {}", case.name, case.title()));
+    match case.path {
+        Path::Bytes => {}
+        Path::Requests => ground.prove_route().context("looking whether agents route requests")?,
+        Path::Peer(kind) => ground.use_peer(Some(kind)).with_context(|| format!("starting {}", kind.program()))?,
+    }
     let mut rounds = Vec::new();
     for number in 1..=options.rounds() {
         let round = measure::round(ground, case, options.seconds())
@@ -134,6 +140,7 @@ fn measure_case(ground: &mut Ground, case: &'static Case, options: &Options) -> 
         format::say(&format!("  round {number} of {}: {}", options.rounds(), round.describe(case)));
         rounds.push(round);
     }
+    ground.use_peer(None)?;
     Ok(rounds)
 }
 

@@ -42,20 +42,11 @@ impl Noise {
             stat.lines().next().unwrap_or_default().split_whitespace().flat_map(str::parse).collect();
         // proc_stat(5): user nice system idle iowait irq softirq steal; what a host steals is used by others, too.
         let machine = fields.iter().take(8).sum::<f64>() - fields.iter().skip(3).take(2).sum::<f64>();
-        let mut run = self.bed_seconds()?;
+        let mut run = self.bed.cpu_seconds()?;
         for helper in &self.helpers {
             run += process_ticks(&read(helper)?).with_context(|| format!("no CPU times in {helper}"))? / ticks;
         }
         Ok(Reading { at: Instant::now(), machine: machine / ticks, run })
-    }
-
-    /// `usage_usec` is there without any controller enabled.
-    fn bed_seconds(&self) -> Result<f64> {
-        let path = self.bed.path().join("cpu.stat");
-        let text = read(&path.display().to_string())?;
-        let line = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-        let micros = line.and_then(|number| number.parse::<f64>().ok());
-        Ok(micros.with_context(|| format!("no usage_usec in {}", path.display()))? / 1e6)
     }
 }
 

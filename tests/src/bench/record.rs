@@ -29,11 +29,23 @@ pub(super) struct Measured {
     pub(super) rounds: Vec<Round>,
 }
 
-/// Both sides, one right after the other.
+/// All sides, one right after the other.
 #[derive(Serialize)]
 pub(super) struct Round {
     pub(super) direct: Sample,
-    pub(super) mesh: Sample,
+    /// The mesh carrying bytes, where what is measured is the mesh reading requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<Sample>,
+    #[serde(flatten)]
+    pub(super) through: Through,
+}
+
+/// What the case is about, by what it was.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Through {
+    Mesh(Sample),
+    Peer(Sample),
 }
 
 /// One measurement.
@@ -46,6 +58,7 @@ pub(super) struct Sample {
     pub(super) p99_us: Option<f64>,
     /// Requests that failed.
     pub(super) errors: u64,
+    /// Of a peer's measurement, that of its proxies.
     pub(super) client_agent_cpu_seconds: f64,
     pub(super) server_agent_cpu_seconds: f64,
     /// CPUs that programs outside the run kept busy meanwhile, on average.
@@ -64,8 +77,7 @@ impl Record {
     /// What others did on the machine meanwhile.
     pub(super) fn describe_noise(&self) -> String {
         let rounds = self.cases.iter().flat_map(|measured| &measured.rounds);
-        let used: Vec<f64> =
-            rounds.flat_map(|round| [&round.direct, &round.mesh]).map(|s| s.cpus_used_by_others).collect();
+        let used: Vec<f64> = rounds.flat_map(Round::samples).map(|sample| sample.cpus_used_by_others).collect();
         let mean = used.iter().sum::<f64>() / used.len().max(1) as f64;
         let worst = used.iter().copied().fold(0.0, f64::max);
         let advice = if worst > DISTURBED { ": figures from a disturbed machine, ratios included" } else { "" };
@@ -74,25 +86,40 @@ impl Record {
 }
 
 impl Round {
-    /// The ratio of the rates, mesh to direct.
-    pub(super) fn ratio(&self) -> f64 {
-        self.mesh.rate() / self.direct.rate()
+    /// What the case is about.
+    pub(super) fn through(&self) -> &Sample {
+        match &self.through {
+            Through::Mesh(sample) | Through::Peer(sample) => sample,
+        }
+    }
+
+    /// All measurements.
+    pub(super) fn samples(&self) -> impl Iterator<Item = &Sample> {
+        [&self.direct].into_iter().chain(&self.bytes).chain([self.through()])
     }
 
     /// One line of progress.
     pub(super) fn describe(&self, case: &Case) -> String {
         let (unit, size) = case.load.rate_unit();
         let shown = |sample: &Sample| number(sample.rate() / size);
-        let errors = match self.direct.errors + self.mesh.errors {
-            0 => String::new(),
-            _ => format!(", errors: direct {}, mesh {}", self.direct.errors, self.mesh.errors),
+        let errors: u64 = self.samples().map(|sample| sample.errors).sum();
+        let errors = if errors == 0 { String::new() } else { format!(", {errors} errors") };
+        let what = match self.through {
+            Through::Mesh(_) => "mesh",
+            Through::Peer(_) => "peer",
         };
-        let (direct, mesh) = (shown(&self.direct), shown(&self.mesh));
-        format!("direct {direct}, mesh {mesh} {unit}, ratio {}{errors}", ratio(self.ratio()))
+        let bytes = self.bytes.as_ref().map_or(String::new(), |bytes| format!(", mesh as bytes {}", shown(bytes)));
+        let ratio = ratio(self.through().rate() / self.direct.rate());
+        format!("direct {}{bytes}, {what} {} {unit}, ratio {ratio}{errors}", shown(&self.direct), shown(self.through()))
     }
 }
 
 impl Sample {
+    /// CPU seconds of both agents, or both proxies.
+    pub(super) fn both_cpu_seconds(&self) -> f64 {
+        self.client_agent_cpu_seconds + self.server_agent_cpu_seconds
+    }
+
     /// Amount per second.
     pub(super) fn rate(&self) -> f64 {
         self.amount / self.seconds

@@ -3,7 +3,7 @@
 //! A ratio is the median of the rounds' ratios, because the two sides of a round were measured right after each other.
 //! It is therefore not exactly the quotient of the two medians beside it.
 
-use super::case::Bar;
+use super::case::{Bar, CPU_BESIDE_BYTES, Path, RATE_BESIDE_BYTES};
 use super::memory::{Memory, NAME};
 use super::record::{Measured, Record, Round, Sample};
 
@@ -52,45 +52,85 @@ fn of_case(measured: &Measured) -> Vec<Row> {
     let (case, rounds) = (measured.case, &measured.rounds);
     let (unit, size) = case.load.rate_unit();
     let rate = |sample: &Sample| Some(sample.rate() / size);
-    let mut rows = vec![compare(rounds, unit, rate)];
+    let mut rows = vec![compare(rounds, unit, direct, rate)];
     rows[0].target = case.rate.map(|bar| Target::Ratio(bar.target));
     rows[0].ztunnel = case.rate.map_or("", |bar| bar.ztunnel);
+    if case.path == Path::Requests {
+        let row = compare(rounds, &format!("{unit}, {AGAINST_L4}"), bytes, rate);
+        rows.push(Row { target: Some(Target::Ratio(RATE_BESIDE_BYTES)), ..row });
+    }
     for (what, of) in [("p50 us", (|s| s.p50_us) as fn(&Sample) -> Option<f64>), ("p99 us", |s| s.p99_us)] {
-        if rounds.iter().any(|round| of(&round.mesh).is_some()) {
-            rows.push(compare(rounds, what, of));
+        if rounds.iter().any(|round| of(round.through()).is_some()) {
+            rows.push(compare(rounds, what, direct, of));
         }
     }
-    rows.push(cpu(measured, "client's agent", |sample| sample.client_agent_cpu_seconds));
-    if case.same_node {
-        rows[1..].last_mut().into_iter().for_each(|row| row.what = case.load.cpu_unit().0.to_owned() + ", one agent");
-    } else {
-        rows.push(cpu(measured, "server's agent", |sample| sample.server_agent_cpu_seconds));
-    }
-    if rounds.iter().any(|round| round.direct.errors + round.mesh.errors > 0) {
-        rows.push(compare(rounds, "errors, at the median", |sample| Some(sample.errors as f64)));
+    rows.extend(cpu(measured));
+    if rounds.iter().flat_map(Round::samples).any(|sample| sample.errors > 0) {
+        rows.push(compare(rounds, "errors, at the median", direct, |sample| Some(sample.errors as f64)));
     }
     rows.iter_mut().for_each(|row| row.case = case.name);
     rows
 }
 
-fn compare(rounds: &[Round], what: &str, of: impl Fn(&Sample) -> Option<f64>) -> Row {
-    let ratio = median(rounds.iter().filter_map(|round| Some(of(&round.mesh)? / of(&round.direct)?)));
+/// In these rows the column `direct` has the mesh carrying the same as bytes.
+const AGAINST_L4: &str = "against L4";
+
+fn direct(round: &Round) -> Option<&Sample> {
+    Some(&round.direct)
+}
+
+fn bytes(round: &Round) -> Option<&Sample> {
+    round.bytes.as_ref()
+}
+
+fn compare(
+    rounds: &[Round],
+    what: &str,
+    base: impl Fn(&Round) -> Option<&Sample>,
+    of: impl Fn(&Sample) -> Option<f64>,
+) -> Row {
+    let of_base = |round: &Round| base(round).and_then(&of);
+    let ratio = median(rounds.iter().filter_map(|round| Some(of(round.through())? / of_base(round)?)));
     Row {
         what: what.to_owned(),
-        direct: Some(median(rounds.iter().filter_map(|round| of(&round.direct)))),
-        mesh: median(rounds.iter().filter_map(|round| of(&round.mesh))),
+        direct: Some(median(rounds.iter().filter_map(of_base))),
+        mesh: median(rounds.iter().filter_map(|round| of(round.through()))),
         ratio: Some(ratio),
         ..Row::default()
     }
 }
 
-fn cpu(measured: &Measured, whose: &str, seconds: impl Fn(&Sample) -> f64) -> Row {
+/// CPU seconds of somebody during a measurement.
+type Used = fn(&Sample) -> f64;
+
+/// CPU per unit of work: of each agent or proxy, and of both together where kinds of proxies are compared.
+fn cpu(measured: &Measured) -> Vec<Row> {
+    let case = measured.case;
+    let (client, server, both) = match case.path {
+        Path::Bytes | Path::Requests => ("client's agent", "server's agent", "both agents"),
+        Path::Peer(_) => ("client's proxy", "server's proxy", "both proxies"),
+    };
+    let client: (&str, Used) = (client, |sample| sample.client_agent_cpu_seconds);
+    let server: (&str, Used) = (server, |sample| sample.server_agent_cpu_seconds);
+    let whose = match case.path {
+        Path::Bytes if case.same_node => vec![("one agent", client.1)],
+        Path::Bytes => vec![client, server],
+        Path::Requests | Path::Peer(_) => vec![client, server, (both, Sample::both_cpu_seconds)],
+    };
+    whose.into_iter().map(|(whose, used)| one_cpu(measured, whose, used)).collect()
+}
+
+fn one_cpu(measured: &Measured, whose: &str, used: Used) -> Row {
     let (unit, scale) = measured.case.load.cpu_unit();
-    let each = measured.rounds.iter().map(|round| seconds(&round.mesh) / round.mesh.amount * scale);
+    let each = |sample: &Sample| Some(used(sample) / sample.amount * scale);
+    if measured.case.path == Path::Requests {
+        let row = compare(&measured.rounds, &format!("{unit}, {whose}, {AGAINST_L4}"), bytes, each);
+        return Row { target: Some(Target::Growth(CPU_BESIDE_BYTES)), ..row };
+    }
     let bar: Option<Bar> = measured.case.cpu;
     Row {
         what: format!("{unit}, {whose}"),
-        mesh: median(each),
+        mesh: median(measured.rounds.iter().filter_map(|round| each(round.through()))),
         ztunnel: bar.map_or("", |bar| bar.ztunnel),
         target: bar.map(|bar| Target::Value(bar.target)),
         ..Row::default()
@@ -128,6 +168,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::case::ALL;
+    use super::super::record::Through;
     use super::*;
 
     fn sample(amount: f64, cpu: f64) -> Sample {
@@ -147,7 +188,11 @@ mod tests {
     fn the_ratio_is_the_median_of_the_rounds_and_targets_are_judged() {
         // A slow minute of the machine halves both sides of the second round.
         let pairs = [(100_000.0, 60_000.0), (50_000.0, 31_000.0), (100_000.0, 20_000.0)];
-        let rounds = pairs.map(|(direct, mesh)| Round { direct: sample(direct, 0.0), mesh: sample(mesh, 0.9) });
+        let rounds = pairs.map(|(direct, mesh)| Round {
+            direct: sample(direct, 0.0),
+            bytes: None,
+            through: Through::Mesh(sample(mesh, 0.9)),
+        });
         let rows = of_case(&Measured { case: &ALL[0], rounds: rounds.into() });
         let whats: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
         let cpu = "CPU s per 100,000 requests";
@@ -159,6 +204,39 @@ mod tests {
         assert_eq!(rows[0].reached(), Some(true), "0.60 is enough");
         assert_eq!(rows[1].reached(), None);
         assert_eq!((rows[2].reached(), rows[3].reached()), (Some(false), Some(true)), "2.9 and 1.45 of 2.0");
+    }
+
+    #[test]
+    fn requests_are_judged_against_the_same_as_bytes() {
+        let case = ALL.iter().find(|case| case.path == Path::Requests).unwrap_or(&ALL[0]);
+        let through = Through::Mesh(sample(30_000.0, 0.6));
+        let round = Round { direct: sample(100_000.0, 0.0), bytes: Some(sample(50_000.0, 0.5)), through };
+        let rows = of_case(&Measured { case, rounds: vec![round] });
+        let judged: Vec<_> = rows.iter().map(|row| (row.what.as_str(), row.direct, row.reached())).collect();
+        let cpu = "CPU s per 100,000 requests";
+        assert_eq!(
+            judged,
+            [
+                ("requests/s", Some(50_000.0), None),
+                ("requests/s, against L4", Some(25_000.0), Some(false)),
+                ("p50 us", Some(10.0), None),
+                (&*format!("{cpu}, client's agent, against L4"), Some(1.0), Some(false)),
+                (&*format!("{cpu}, server's agent, against L4"), Some(0.5), Some(false)),
+                (&*format!("{cpu}, both agents, against L4"), Some(1.5), Some(false)),
+            ],
+            "0.6 is less than 0.7, and twice the CPU more than 1.6 times"
+        );
+    }
+
+    #[test]
+    fn peers_have_no_target_and_tell_their_proxies_together_too() {
+        let case = ALL.iter().find(|case| matches!(case.path, Path::Peer(_))).unwrap_or(&ALL[0]);
+        let round =
+            Round { direct: sample(100_000.0, 0.0), bytes: None, through: Through::Peer(sample(50_000.0, 1.0)) };
+        let rows = of_case(&Measured { case, rounds: vec![round] });
+        assert!(rows.iter().all(|row| row.reached().is_none()), "{rows:?}");
+        let both = rows.last().map(|row| (row.what.as_str(), row.mesh));
+        assert_eq!(both, Some(("CPU s per 100,000 requests, both proxies", 3.0)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::format::{number, ratio};
 use super::rows::{Row, Target};
 
-const HEADS: [&str; 8] = ["case", "figure", "direct", "mesh", "ratio", "ztunnel", "to reach", ""];
+const HEADS: [&str; 8] = ["case", "figure", "direct", "mesh/peer", "ratio", "ztunnel", "to reach", ""];
 /// Columns of words stand left, those of numbers right.
 const LEFT: [bool; 8] = [true, true, false, false, false, false, false, true];
 
@@ -86,9 +86,9 @@ mod tests {
         let p50 = Row { case: "http-1", what: "p50 us".into(), direct: Some(50.0), mesh: 100.0, ..Row::default() };
         let text = render(&[rate, p50]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "case    figure      direct    mesh  ratio  ztunnel  to reach");
-        assert_eq!(lines[3], "http-1  requests/s  20,000  10,000   0.50     0.44   >= 0.60  missed");
-        assert_eq!(lines[4], "        p50 us        50.0     100");
+        assert_eq!(lines[1], "case    figure      direct  mesh/peer  ratio  ztunnel  to reach");
+        assert_eq!(lines[3], "http-1  requests/s  20,000     10,000   0.50     0.44   >= 0.60  missed");
+        assert_eq!(lines[4], "        p50 us        50.0        100");
         assert!(text.contains("0 of 1 targets reached"));
     }
 }

@@ -1,7 +1,6 @@
 //! wrk as the HTTP client. Its results are read from a script of ours that it runs at the end: its own text rounds.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,13 +31,13 @@ struct Outcome {
     p99: f64,
 }
 
-/// Sends requests for so many seconds; with `close` each on a connection of its own.
-pub(super) fn run(client: &Pod, to: SocketAddr, connections: u32, close: bool, secs: u64, dir: &Path) -> Result<Work> {
+/// Sends requests to a URL for so many seconds; with `close` each on a connection of its own.
+pub(super) fn run(client: &Pod, url: &str, connections: u32, close: bool, secs: u64, dir: &Path) -> Result<Work> {
     let script = dir.join("wrk.lua");
     fs::write(&script, SCRIPT).with_context(|| format!("writing {}", script.display()))?;
     let wrk = client.command("wrk").words(&format!("-t 1 -c {connections} -d {secs}s -s")).arg(script);
     let wrk = if close { wrk.args(["-H", "Connection: close"]) } else { wrk };
-    let text = wrk.arg(format!("http://{to}/")).output(Duration::from_secs(secs) + GRACE)?;
+    let text = wrk.arg(url).output(Duration::from_secs(secs) + GRACE)?;
     let outcome = read(&text)?;
     // What wrk calls latency begins after connecting, so it says nothing about connections.
     let quantile = |micros| (!close).then_some(micros);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::bed::{Agent, Node, Process};
 
-/// A line is written when its connection ends, and both ends of it have been seen to end by then.
+/// A line is written when its request or connection ends, and both ends of it have been seen to end by then.
 const LOGGED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A node's agent.
@@ -21,7 +21,7 @@ pub(super) struct NodeAgent {
     process_log: LogFile,
 }
 
-/// A moment, as access logs write it. Lines of connections that began before may still come after it.
+/// A moment, as access logs write it. Lines of what began before may still come after it.
 pub(super) struct Mark(String);
 
 impl Mark {
@@ -38,17 +38,29 @@ impl NodeAgent {
         Ok(Self { agent: node.agent().start_without_waiting()?, node: node.clone(), access_log, process_log })
     }
 
-    /// The first line that is wanted of a connection that began after the mark.
+    /// The first line that is wanted of what began after the mark.
     pub(super) fn logged_since(&self, mark: &Mark, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.all_logged_since(mark, (1, what), wanted)?.into_iter().next().context("no line")
+    }
+
+    /// All lines that are wanted of what began after the mark, once there are so many.
+    pub(super) fn all_logged_since(
+        &self,
+        mark: &Mark,
+        (least, what): (usize, &str),
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<Vec<Value>> {
         let deadline = Instant::now() + LOGGED_WITHIN;
+        let is_later = |line: &Value| line["start"].as_str().is_some_and(|start| start >= mark.0.as_str());
         loop {
-            let lines = self.agent.access_log();
-            let is_later = |line: &Value| line["start"].as_str().is_some_and(|start| start >= mark.0.as_str());
-            if let Some(line) = lines.into_iter().find(|line| is_later(line) && wanted(line)) {
-                return Ok(line);
+            let lines = self.agent.access_log().into_iter();
+            let found: Vec<Value> = lines.filter(|line| is_later(line) && wanted(line)).collect();
+            if found.len() >= least {
+                return Ok(found);
             }
             if Instant::now() > deadline {
-                bail!("the agent of {} logged no {what} within {LOGGED_WITHIN:?}", self.node.name());
+                let (name, count) = (self.node.name(), found.len());
+                bail!("the agent of {name} logged {count} of {least} within {LOGGED_WITHIN:?}: {what}");
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -1,4 +1,4 @@
-//! Who plays: two nodes with an agent each, four pods, one Service.
+//! Who plays: two nodes with an agent each, four pods, a Service of both versions of the server, and one of each.
 //!
 //! The clients live on node-a and the servers on node-b, so that everything between them crosses the wire.
 
@@ -33,12 +33,14 @@ pub(super) struct Cast<'a> {
     /// In the mesh, on node-b: version 1 and version 2 of the server.
     pub(super) servers: [Pod; 2],
     pub(super) service: Service,
+    /// The Services of version 1 alone and of version 2 alone.
+    pub(super) versions: [Service; 2],
     /// The agent of the clients' node.
     pub(super) agent_a: NodeAgent,
     /// The agent of the servers' node.
     pub(super) agent_b: NodeAgent,
-    /// Calls of the client that went through the mesh and were answered.
-    pub(super) meshed_calls: Cell<usize>,
+    /// Requests of the client that went through the mesh and were answered, and the bytes of the answers.
+    pub(super) meshed: Cell<(usize, u64)>,
     _processes: Vec<Process>,
 }
 
@@ -55,29 +57,47 @@ impl<'a> Cast<'a> {
         let servers = [server("v1")?, server("v2")?];
         let service = bed.service_in(NAMESPACE, "server", &[(SERVICE_PORT, POD_PORT)])?;
         service.backends(&servers.each_ref())?;
+        let version = |name: &str, pod: &Pod| {
+            let service = bed.service_in(NAMESPACE, name, &[(SERVICE_PORT, POD_PORT)])?;
+            service.backends(&[pod])?;
+            anyhow::Ok(service)
+        };
+        let versions = [version("server-v1", &servers[0])?, version("server-v2", &servers[1])?];
         let processes = servers.iter().map(serve).collect::<Result<_>>()?;
         let (mut agent_a, mut agent_b) = (NodeAgent::start(&node_a)?, NodeAgent::start(&node_b)?);
         agent_a.agent.wait_ready()?;
         agent_b.agent.wait_ready()?;
-        let meshed_calls = Cell::new(0);
-        Ok(Self { bed, client, outsider, servers, service, agent_a, agent_b, meshed_calls, _processes: processes })
+        let meshed = Cell::default();
+        Ok(Self { bed, client, outsider, servers, service, versions, agent_a, agent_b, meshed, _processes: processes })
     }
 
     /// Sends GETs from a pod to an address, each on a connection of its own.
     pub(super) fn call(&self, from: &Pod, to: SocketAddr, path: &str, count: usize) -> Result<Vec<Call>> {
-        let get = from.command(&own_program()?).words(&format!("get --to {to} --count {count} --path {path}"));
-        let output = get.output(Duration::from_secs(30))?;
-        let calls: Vec<Call> = serde_json::from_str(&output).with_context(|| format!("the client said `{output}`"))?;
-        if from.name() == self.client.name() {
-            let answered = calls.iter().filter(|call| call.answer.is_some()).count();
-            self.meshed_calls.set(self.meshed_calls.get() + answered);
-        }
-        Ok(calls)
+        self.ask(from, to, &format!("--path {path} --count {count}"))
     }
 
     /// One such GET.
     pub(super) fn call_once(&self, from: &Pod, to: SocketAddr, path: &str) -> Result<Call> {
-        self.call(from, to, path, 1)?.pop().context("the client reported no call")
+        self.ask_once(from, to, &format!("--path {path}"))
+    }
+
+    /// Sends requests from a pod to an address as the words of `line` say, which are options of `heddle-demo ask`.
+    pub(super) fn ask(&self, from: &Pod, to: SocketAddr, line: &str) -> Result<Vec<Call>> {
+        let ask = from.command(&own_program()?).words(&format!("ask --to {to} {line}"));
+        let output = ask.output(Duration::from_secs(30))?;
+        let calls: Vec<Call> = serde_json::from_str(&output).with_context(|| format!("the client said `{output}`"))?;
+        if from.name() == self.client.name() {
+            let answered = calls.iter().filter(|call| call.status.is_some());
+            let (requests, bytes) = self.meshed.get();
+            let (more, more_bytes) = answered.fold((0, 0), |(n, bytes), call| (n + 1, bytes + call.received));
+            self.meshed.set((requests + more, bytes + more_bytes));
+        }
+        Ok(calls)
+    }
+
+    /// One such request.
+    pub(super) fn ask_once(&self, from: &Pod, to: SocketAddr, line: &str) -> Result<Call> {
+        self.ask(from, to, line)?.pop().context("the client reported no call")
     }
 
     /// Puts mesh documents in force, as a ConfigMap of this name.
@@ -89,22 +109,42 @@ impl<'a> Cast<'a> {
         }))
     }
 
-    /// Calls until one is refused; gives it with the line of the servers' agent about it, and how long it took.
+    /// Takes mesh documents out of force.
+    pub(super) fn remove_documents(&self, name: &str) -> Result<()> {
+        self.bed.objects().remove("ConfigMap", NAMESPACE, name)
+    }
+
+    /// Calls until one is refused, which took so long. What counts is the call after that one: gives it with the line of the
+    /// servers' agent about it.
     pub(super) fn until_refused(
         &self,
         from: &Pod,
-        to: SocketAddr,
+        (to, path): (SocketAddr, &str),
         is_wanted: fn(&Value) -> bool,
     ) -> Result<(Call, Value, Duration)> {
         let begin = Instant::now();
+        while self.call_once(from, to, path)?.answer.is_some() {
+            let took = begin.elapsed();
+            ensure!(took < IN_FORCE_WITHIN, "{} is still served after {took:?}", from.name());
+        }
+        // The first may have been under way when it came into force, and have been cut.
+        let (took, mark) = (begin.elapsed(), Mark::now());
+        let call = self.call_once(from, to, path)?;
+        Ok((call, self.agent_b.logged_since(&mark, "refusal", is_wanted)?, took))
+    }
+
+    /// The client asks until this rule of a route decides over its requests; how long that took.
+    pub(super) fn until_routed(&self, to: SocketAddr, line: &str, rule: &str) -> Result<Duration> {
+        let begin = Instant::now();
         loop {
             let mark = Mark::now();
-            let call = self.call_once(from, to, "/")?;
+            self.ask_once(&self.client, to, line)?;
             let took = begin.elapsed();
-            if call.answer.is_none() {
-                return Ok((call, self.agent_b.logged_since(&mark, "refused connection", is_wanted)?, took));
+            let logged = self.agent_a.logged_since(&mark, "request", |line| line["direction"] == "outbound")?;
+            if logged["route"] == rule {
+                return Ok(took);
             }
-            ensure!(took < IN_FORCE_WITHIN, "{} is still served after {took:?}", from.name());
+            ensure!(took < IN_FORCE_WITHIN, "{rule} does not decide after {took:?}, but {}", logged["route"]);
         }
     }
 

@@ -75,7 +75,7 @@ fn agents(cast: &Cast<'_>, enter: &Path) -> Section {
         format!("tail -f {}", agent.access_log_file().display()),
         format!("tail -f {}", agent.process_log_file().display()),
     ];
-    ("Ask the agent of node-a; follow its connections, and its own log", commands)
+    ("Ask the agent of node-a; follow its requests, and its own log", commands)
 }
 
 fn objects(cast: &Cast<'_>) -> Section {

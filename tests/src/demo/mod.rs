@@ -7,6 +7,7 @@
 mod agents;
 mod app;
 mod cast;
+mod chance;
 mod interrupt;
 mod keep;
 mod pins;

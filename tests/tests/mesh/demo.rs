@@ -13,7 +13,7 @@ fn every_expectation_of_the_demo_holds_and_nothing_is_left() -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout);
     let summary: Value = serde_json::from_str(&text).with_context(|| format!("the summary is `{text}`"))?;
     ensure!(output.status.success() && summary["ok"] == true, "{} {text}", output.status);
-    assert!(summary["expectations"].as_u64().is_some_and(|count| count >= 20), "{text}");
+    assert!(summary["expectations"].as_u64().is_some_and(|count| count >= 45), "{text}");
     let directory = summary["scenes"][0]["observed"]["directory"].as_str().context("no directory is given")?;
     assert!(!Path::new(directory).exists(), "{directory} is left");
     Ok(())

@@ -18,6 +18,9 @@ use crate::{
     ui,
 };
 
+/// Packages with a service of the same name that would start with the machine.
+const SERVICES: [&str; 2] = ["nginx", "haproxy"];
+
 /// Installs those of the packages that are missing.
 pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
     let missing = missing(project, packages)?;
@@ -37,7 +40,7 @@ pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
     let install = apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing);
     run(install, "the packages come from Debian 12 and its security archive: check that both are package sources")?;
     if Path::new("/run/systemd/system").is_dir() {
-        for service in ["nginx", "haproxy"].into_iter().filter(|service| missing.contains(service)) {
+        for service in SERVICES.into_iter().filter(|service| missing.contains(service)) {
             let disable = cmd!(project.shell, "systemctl disable {service}.service");
             run(disable, "disable it by hand: the tests start their own")?;
         }

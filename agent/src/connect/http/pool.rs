@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     future::Future,
     net::SocketAddr,
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,11 +16,13 @@ use std::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::{
+    balance::breaker::{Overflow, Underway},
     connect::{ApplicationError, ConnectError, Opened, Wire, tunnel::Tunnel},
     mesh::{SpiffeId, WorkloadUid},
-    observe::Transport,
+    observe::{GaugeGuard, Transport},
 };
 
 use super::{
@@ -50,6 +53,15 @@ pub struct PoolKey {
     pub version: HttpVersion,
 }
 
+/// How long a connection is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Requests that it may carry.
+    pub max_requests: Option<NonZeroU32>,
+    /// Without a request; `None` for ever.
+    pub idle: Option<Duration>,
+}
+
 /// What is known of a way that was opened.
 #[derive(Clone)]
 pub struct WayFacts {
@@ -59,12 +71,20 @@ pub struct WayFacts {
     pub peer: Option<SpiffeId>,
     /// The tunnel that it is in.
     tunnel: Option<Arc<Tunnel>>,
+    /// Counts the connection for as long as it is there.
+    _held: Option<Arc<(Option<Underway>, GaugeGuard)>>,
+}
+
+impl Terms {
+    fn allows(self, served: usize) -> bool {
+        self.max_requests.is_none_or(|most| served < most.get() as usize)
+    }
 }
 
 impl WayFacts {
     /// Of plain TCP.
     pub fn plain() -> Self {
-        Self { transport: Transport::Plain, peer: None, tunnel: None }
+        Self { transport: Transport::Plain, peer: None, tunnel: None, _held: None }
     }
 
     /// Whether requests may still start on it: not when the tunnel's peer or own certificate does not hold any more.
@@ -81,10 +101,11 @@ pub struct OpenWay {
     pub facts: WayFacts,
 }
 
-impl From<Opened> for OpenWay {
-    fn from(opened: Opened) -> Self {
+impl OpenWay {
+    /// A way to an endpoint, which counts among the connections under way for as long as it is there.
+    pub fn new(opened: Opened, held: (Option<Underway>, GaugeGuard)) -> Self {
         let Opened { wire, transport, peer, tunnel, .. } = opened;
-        Self { wire, facts: WayFacts { transport, peer, tunnel } }
+        Self { wire, facts: WayFacts { transport, peer, tunnel, _held: Some(Arc::new(held)) } }
     }
 }
 
@@ -97,6 +118,9 @@ pub enum PoolError {
     /// Nor that to the application.
     #[error(transparent)]
     Application(#[from] ApplicationError),
+    /// As many connections are open as a DestinationRule allows.
+    #[error(transparent)]
+    Full(#[from] Overflow),
     /// It is open, but nobody speaks HTTP there.
     #[error("start HTTP with {to}: {source}")]
     Http {
@@ -113,12 +137,15 @@ struct Pair {
     shared: Vec<(Http2Client, WayFacts)>,
     opening: Arc<Flight<(Http2Client, WayFacts), PoolError>>,
     used: Option<Instant>,
+    terms: Option<Terms>,
 }
 
 /// The HTTP connections of one data thread.
 #[derive(Default)]
 pub struct HttpPool {
     pairs: Mutex<HashMap<PoolKey, Pair>>,
+    /// A connection came back, or ended.
+    freed: Notify,
 }
 
 /// A connection for one request.
@@ -129,6 +156,7 @@ pub struct Lease {
     pub is_used: bool,
     pool: Arc<HttpPool>,
     key: PoolKey,
+    terms: Terms,
 }
 
 enum Leased {
@@ -151,67 +179,74 @@ impl Lease {
         &self.facts
     }
 
-    /// Requests that the connection has served, this one too once it was sent.
-    pub fn served(&self) -> usize {
-        match &self.leased {
-            Leased::Http1(client) => client.served as usize,
-            Leased::Http2(client, _) => client.served(),
-        }
-    }
-
     /// Gives the connection back: request and answer have ended. A lease that is dropped closes what was its own.
     pub fn give_back(self) {
-        if let Leased::Http1(client) = self.leased {
-            self.pool.put(&self.key, client, self.facts);
+        if let Leased::Http1(client) = self.leased
+            && self.terms.allows(client.served as usize)
+        {
+            self.pool.put(&self.key, client, self.facts, self.terms);
         }
+        self.pool.freed.notify_one();
     }
 }
 
 impl HttpPool {
     /// A connection, one that is there or a new one, for which `open` opens the way.
-    pub async fn get<F>(self: &Arc<Self>, key: &PoolKey, open: impl FnOnce() -> F) -> Result<Lease, Arc<PoolError>>
+    pub async fn get<F>(
+        self: &Arc<Self>,
+        key: &PoolKey,
+        terms: Terms,
+        open: impl FnOnce() -> F,
+    ) -> Result<Lease, Arc<PoolError>>
     where
         F: Future<Output = Result<OpenWay, PoolError>> + Send + 'static,
     {
         match key.version {
             HttpVersion::Http1 => {
                 if let Some((client, facts)) = self.idle(key) {
-                    return Ok(self.lease(key, Leased::Http1(client), facts, true));
+                    return Ok(self.lease(key, terms, Leased::Http1(client), facts, true));
                 }
                 let OpenWay { wire, facts } = open().await?;
                 let failed = |source| PoolError::Http { to: key.to, source };
                 let client = Http1Client::open(wire).await.map_err(failed)?;
-                Ok(self.lease(key, Leased::Http1(client), facts, false))
+                Ok(self.lease(key, terms, Leased::Http1(client), facts, false))
             }
             HttpVersion::Http2 => {
-                let (client, facts, is_used) = self.shared(key, open).await?;
+                let (client, facts, is_used) = self.shared(key, terms, open).await?;
                 let place = client.place();
-                Ok(self.lease(key, Leased::Http2(client, place), facts, is_used))
+                Ok(self.lease(key, terms, Leased::Http2(client, place), facts, is_used))
             }
         }
     }
 
-    fn lease(self: &Arc<Self>, key: &PoolKey, leased: Leased, facts: WayFacts, is_used: bool) -> Lease {
-        Lease { leased, facts, is_used, pool: Arc::clone(self), key: key.clone() }
+    fn lease(self: &Arc<Self>, key: &PoolKey, terms: Terms, leased: Leased, facts: WayFacts, is_used: bool) -> Lease {
+        Lease { leased, facts, is_used, pool: Arc::clone(self), key: key.clone(), terms }
+    }
+
+    /// Waits until a connection came back, at most for so long.
+    pub async fn freed(&self, patience: Duration) {
+        let _ = timeout(patience, self.freed.notified()).await;
     }
 
     /// Takes a connection back.
-    fn put(&self, key: &PoolKey, mut client: Http1Client, facts: WayFacts) {
+    fn put(&self, key: &PoolKey, mut client: Http1Client, facts: WayFacts, terms: Terms) {
         if !client.is_open() || !facts.is_usable() {
             return;
         }
         client.idle_since = Instant::now();
         let mut pairs = self.pairs.lock();
         let pair = pairs.entry(key.clone()).or_default();
+        pair.terms = Some(terms);
         if pair.idle.len() < MOST_IDLE {
             pair.idle.push((client, facts));
         }
     }
 
-    /// Closes what nobody has used for so long. To be called every few seconds.
-    pub fn close_idle(&self, idle: Duration) {
+    /// Closes what nobody has used for as long as its terms say. To be called every few seconds.
+    pub fn close_idle(&self) {
         let now = Instant::now();
         self.pairs.lock().retain(|_, pair| {
+            let idle = pair.terms.and_then(|terms| terms.idle).unwrap_or(Duration::MAX);
             let is_fresh = |client: &Http1Client| now.duration_since(client.idle_since) < idle;
             pair.idle.retain(|(client, way)| client.is_open() && way.is_usable() && is_fresh(client));
             let busy = pair.shared.iter().any(|(client, _)| client.streams() > 0);
@@ -247,6 +282,7 @@ impl HttpPool {
     async fn shared<F>(
         self: &Arc<Self>,
         key: &PoolKey,
+        terms: Terms,
         open: impl FnOnce() -> F,
     ) -> Result<(Http2Client, WayFacts, bool), Arc<PoolError>>
     where
@@ -255,8 +291,8 @@ impl HttpPool {
         let opening = {
             let mut pairs = self.pairs.lock();
             let pair = pairs.entry(key.clone()).or_default();
-            pair.used = Some(Instant::now());
-            if let Some((client, facts)) = pair.pick() {
+            (pair.used, pair.terms) = (Some(Instant::now()), Some(terms));
+            if let Some((client, facts)) = pair.pick(terms) {
                 return Ok((client, facts, true));
             }
             Arc::clone(&pair.opening)
@@ -281,8 +317,9 @@ impl HttpPool {
 
 impl Pair {
     /// The least busy one that has room.
-    fn pick(&mut self) -> Option<(Http2Client, WayFacts)> {
-        self.shared.retain(|(client, way)| client.is_open() && way.is_usable());
+    fn pick(&mut self, terms: Terms) -> Option<(Http2Client, WayFacts)> {
+        // One that has carried as many as it may ends with the last of them.
+        self.shared.retain(|(client, way)| client.is_open() && way.is_usable() && terms.allows(client.served()));
         let few = self.shared.len() < SPREAD;
         let (client, way) = self.shared.iter().min_by_key(|(client, _)| client.streams())?;
         let has_room = client.streams() < client.room() && !(few && client.streams() >= HOT);

@@ -46,6 +46,7 @@ struct Shared {
     trailers: Option<HeaderMap>,
     state: BodyState,
     ended: bool,
+    broken: bool,
     /// Which try may read. One that was given up may still be held by its connection.
     turn: u32,
 }
@@ -59,9 +60,6 @@ pub enum BodyError {
     /// Another try has taken over.
     #[error("the try was given up")]
     GivenUp,
-    /// It took longer than the request may.
-    #[error("the request took longer than it may")]
-    Late,
 }
 
 impl Replay {
@@ -76,6 +74,7 @@ impl Replay {
             trailers: None,
             state: BodyState::Untouched,
             ended,
+            broken: false,
             turn: 0,
         };
         Self { shared: Arc::new(Mutex::new(shared)), bytes }
@@ -107,9 +106,15 @@ impl Replay {
         self.shared.lock().state
     }
 
+    /// Whether the client broke off, or sent what cannot be read.
+    pub fn is_broken(&self) -> bool {
+        self.shared.lock().broken
+    }
+
     /// Whether it was read to its end. Only then may its connection be used again.
     pub fn has_ended(&self) -> bool {
-        self.shared.lock().ended
+        let shared = self.shared.lock();
+        shared.ended && !shared.broken
     }
 
     /// All of it, where it has ended and was kept.
@@ -171,7 +176,7 @@ impl Shared {
                 Some(Ok((frame, true)))
             }
             Some(Err(error)) => {
-                (self.ended, self.state) = (true, BodyState::TooLong);
+                (self.ended, self.broken, self.state) = (true, true, BodyState::TooLong);
                 Some(Err(error.into()))
             }
             None => {

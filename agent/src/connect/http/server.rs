@@ -1,9 +1,15 @@
-//! HTTP as it is served to a client, within bounds: heads, streams and resets.
+//! HTTP as it is served to a client, within bounds: heads, streams and resets, and silence.
 
-use std::{convert::Infallible, future::Future, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http::{Request, Response};
-use http_body::Body;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -15,22 +21,104 @@ use tokio::{
     sync::watch,
 };
 
-use super::client::{CONNECTION_WINDOW, HttpVersion, STREAM_WINDOW};
-use super::limits::HttpLimits;
+use super::{
+    client::{CONNECTION_WINDOW, HttpVersion, STREAM_WINDOW},
+    guard::{GuardHandle, GuardLimits, InFlight, Refused, RequestGuard},
+};
+use crate::config::HttpLimits;
 
-/// Header lines of a request.
-const MAX_HEADERS: usize = 128;
 /// Streams that a client may open and reset before they were served, at once: "rapid reset" ends the connection.
 const MAX_RESETS: usize = 50;
 /// How often a client that owes nothing is asked whether it is alive, and how long it may take to say so.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// How long a client may leave a body of its own unfinished without a byte, where it is wanted.
+const BODY: Duration = Duration::from_secs(60);
+
+/// How a connection ended.
+#[derive(Debug)]
+pub struct Served {
+    /// As hyper saw it.
+    pub result: Result<(), hyper::Error>,
+    /// Why the client's HTTP/1 was refused before hyper read it, where it was.
+    pub refused: Option<Refused>,
+}
 
 /// Serves requests of one connection until it ends. When the agent is to end, the client is told to use no more of it.
 pub async fn serve<T, F, B>(
     stream: T,
     version: HttpVersion,
     limits: HttpLimits,
-    mut draining: watch::Receiver<bool>,
+    draining: watch::Receiver<bool>,
+    answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+) -> Served
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match version {
+        HttpVersion::Http1 => {
+            let max_head = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
+            let (head, idle) = (limits.request_header_timeout, limits.idle_timeout);
+            let (stream, guard) = RequestGuard::new(stream, GuardLimits { max_head, head, idle, body: BODY });
+            let result = serve_http1(stream, max_head, guard.clone(), draining, answer).await;
+            Served { result, refused: guard.refused() }
+        }
+        HttpVersion::Http2 => Served { result: serve_http2(stream, limits, draining, answer).await, refused: None },
+    }
+}
+
+async fn serve_http1<T, F, B>(
+    stream: T,
+    max_head: usize,
+    guard: GuardHandle,
+    draining: watch::Receiver<bool>,
+    answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+) -> Result<(), hyper::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (in_flight, guard) = (guard.request(), guard.clone());
+        let is_connect = request.method() == Method::CONNECT;
+        let may_switch = is_connect || request.headers().contains_key(header::UPGRADE);
+        let answer = answer(request);
+        async move {
+            let response = answer.await;
+            let switches = match is_connect {
+                true => response.status().is_success(),
+                false => response.status() == StatusCode::SWITCHING_PROTOCOLS,
+            };
+            match (may_switch, switches) {
+                (true, true) => guard.accept_switch(),
+                (true, false) => guard.decline_switch(),
+                (false, _) => {}
+            }
+            Ok::<_, Infallible>(response.map(|body| Held { body, _in_flight: in_flight }))
+        }
+    });
+    let mut builder = http1::Builder::new();
+    // Heads are the server's as it wrote them. hyper's own bound has to be beyond the guard's.
+    builder.auto_date_header(false).half_close(true).max_buf_size(max_head.max(8 * 1024) + 8 * 1024);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+async fn serve_http2<T, F, B>(
+    stream: T,
+    limits: HttpLimits,
+    draining: watch::Receiver<bool>,
     answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
 ) -> Result<(), hyper::Error>
 where
@@ -44,44 +132,53 @@ where
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let drained = async move { draining.wait_for(|draining| *draining).await.is_ok() };
-    tokio::pin!(drained);
-    let head = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
-    match version {
-        HttpVersion::Http1 => {
-            let mut builder = http1::Builder::new();
-            // hyper takes nothing below 8 KiB for its buffer.
-            // Heads are the server's as it wrote them.
-            builder.auto_date_header(false);
-            builder.half_close(true).max_buf_size(head.max(8 * 1024)).max_header_size(head).max_headers(MAX_HEADERS);
-            let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-            tokio::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => return ended,
-                true = &mut drained => connection.as_mut().graceful_shutdown(),
-            }
-            connection.await
-        }
-        HttpVersion::Http2 => {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .auto_date_header(false)
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_concurrent_streams(limits.max_streams)
-                .max_header_list_size(limits.max_header_bytes)
-                .max_pending_accept_reset_streams(MAX_RESETS)
-                .max_local_error_reset_streams(MAX_RESETS)
-                .keep_alive_interval(ALIVE.0)
-                .keep_alive_timeout(ALIVE.1);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => return ended,
-                true = &mut drained => connection.as_mut().graceful_shutdown(),
-            }
-            connection.await
-        }
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .keep_alive_interval(ALIVE.0)
+        .keep_alive_timeout(ALIVE.1);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+/// Until the agent is to end; for ever where nobody could say so any more.
+async fn drained(mut draining: watch::Receiver<bool>) {
+    if draining.wait_for(|draining| *draining).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// An answer's body, for as long as which the connection is not idle.
+struct Held<B> {
+    body: B,
+    _in_flight: InFlight,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

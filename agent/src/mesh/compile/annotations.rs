@@ -38,9 +38,13 @@ pub(super) fn local_pod(pod: &Pod, problems: &mut Vec<String>) -> Option<LocalPo
         exclude_inbound_ports: ports(pod, EXCLUDE_INBOUND_PORTS, problems),
         exclude_outbound_ports: ports(pod, EXCLUDE_OUTBOUND_PORTS, problems),
         exclude_outbound_cidrs: list(pod, EXCLUDE_OUTBOUND_CIDRS, CIDRS, problems),
-        opaque_ports: ports(pod, OPAQUE_PORTS, problems),
     };
     Some(LocalPod { netns, rules })
+}
+
+/// The ports that are never parsed as HTTP.
+pub(super) fn opaque_ports(pod: &Pod, problems: &mut Vec<String>) -> Vec<u16> {
+    ports(pod, OPAQUE_PORTS, problems)
 }
 
 fn ports(pod: &Pod, annotation: &str, problems: &mut Vec<String>) -> Vec<u16> {

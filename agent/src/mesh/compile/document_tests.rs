@@ -199,6 +199,43 @@ fn captures_add_to_annotations_for_the_pods_that_they_select() {
     assert_eq!(excluded(&snapshot), expected.map(|(name, ports)| (name.to_owned(), ports)).into());
 }
 
+/// Clients' nodes ask it, so it is known of pods of other nodes too, and of those outside the mesh.
+#[test]
+fn opaque_ports_of_every_pod_are_those_of_its_annotation_and_of_the_captures_that_select_it() {
+    let elsewhere = |name: &str, host: u8, annotation: &str| {
+        let Change::Put(Object::Pod(pod)) = pod("shop", name) else { unreachable!() };
+        let annotations = Map::from([("heddle.io/opaque-ports".to_owned(), annotation.to_owned())]);
+        Change::Put(Object::Pod(Arc::new(Pod {
+            annotations: annotations.into(),
+            node: Some("node-b".into()),
+            addresses: vec![SocketAddr::from(([10, 0, 9, host], 0)).ip()].into(),
+            ..(*pod).clone()
+        })))
+    };
+    let of = |snapshot: &Snapshot, host: u8| {
+        let workload = snapshot.workload(SocketAddr::from(([10, 0, 9, host], 0)).ip()).unwrap();
+        assert!(workload.opaque_ports.iter().all(|port| workload.is_opaque(*port)) && !workload.is_opaque(1));
+        workload.opaque_ports.to_vec()
+    };
+    let capture = |name: &str, spec: &str| {
+        format!("---\napiVersion: heddle.io/v1alpha1\nkind: Capture\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    };
+    let mut compiler = compiler();
+    let outcome = compiler.apply([elsewhere("db", 1, "5432, 22"), elsewhere("web", 2, "none")]);
+    let snapshot = outcome.snapshot.unwrap();
+    assert_eq!((of(&snapshot, 1), of(&snapshot, 2)), (vec![22, 5432], vec![]));
+    assert_eq!(outcome.new_problems, [], "the pod's own node tells it");
+
+    let text = capture("db", "{selector: {matchLabels: {app: db}}, opaquePorts: [3306, 22]}");
+    let snapshot = apply(&mut compiler, [documents("shop", "m", &text)]).unwrap();
+    assert_eq!((of(&snapshot, 1), of(&snapshot, 2)), (vec![22, 3306, 5432], vec![]));
+    let mesh = capture("mesh", "{opaquePorts: [25]}");
+    let snapshot = apply(&mut compiler, [documents("heddle-system", "m", &mesh), documents("shop", "m", "")]).unwrap();
+    assert_eq!((of(&snapshot, 1), of(&snapshot, 2)), (vec![22, 25, 5432], vec![25]));
+    let snapshot = apply(&mut compiler, [documents("heddle-system", "m", "")]).unwrap();
+    assert_eq!((of(&snapshot, 1), of(&snapshot, 2)), (vec![22, 5432], vec![]));
+}
+
 #[test]
 fn the_mode_of_the_older_config_map_counts_also_when_one_is_made_anew() {
     let map = |name: &str, day: u64, text: &str| {

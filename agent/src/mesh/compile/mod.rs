@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
 use super::{
-    DocumentStatus, Entries, MeshProblem, Names, Rules, Snapshot, TrustDomain, documents::Documents,
-    policies::Policies, token_rules::TokenDocuments,
+    DocumentStatus, Entries, MeshProblem, Names, Rules, Snapshot, TrustDomain, destinations::Destinations,
+    documents::Documents, policies::Policies, rate_limits::RateLimits, token_rules::TokenDocuments,
 };
 use crate::{
     objects::{Change, ObjectSet},
@@ -90,6 +90,8 @@ impl Compiler {
             snapshot: Snapshot {
                 policies: Policies::new(Arc::clone(&settings.root_namespace)),
                 token_documents: TokenDocuments::new(Arc::clone(&settings.root_namespace)),
+                destinations: Destinations::new(Arc::clone(&settings.root_namespace)),
+                rate_limits: RateLimits::new(Arc::clone(&settings.root_namespace)),
                 ..Snapshot::default()
             },
             settings,
@@ -118,6 +120,9 @@ impl Compiler {
             let (before, now) = (rule_of(&rules_before), rule_of(&snapshot.rules));
             snapshot.policies.replace(before.as_deref(), now.as_deref());
             snapshot.token_documents.replace(before.as_deref(), now.as_deref());
+            snapshot.destinations.replace(before.as_deref(), now.as_deref());
+            snapshot.backend_policies.replace(before.as_deref(), now.as_deref());
+            snapshot.rate_limits.replace(before.as_deref(), now.as_deref());
         }
         snapshot.routes.update(&rules, &rules_before, &snapshot.rules);
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {

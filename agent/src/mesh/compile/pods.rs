@@ -21,7 +21,7 @@ use super::{
 use crate::{
     mesh::{Netns, Rules, Snapshot, Workload, WorkloadUid},
     objects::{Kind, ObjectKey, ObjectName, ObjectSet, Pod},
-    rules::{RuleKey, RuleKind},
+    rules::{RuleKey, RuleKind, Spec},
 };
 
 /// What is known of pods besides the pods themselves.
@@ -46,9 +46,9 @@ impl Pods {
         snapshot: &mut Snapshot,
         problems: &mut Problems,
     ) -> bool {
-        self.rules = snapshot.rules.clone();
+        let rules_before = std::mem::replace(&mut self.rules, snapshot.rules.clone());
         let mut affected = self.affected(batch, objects);
-        affected.extend(self.captured_by(changed_rules, settings));
+        affected.extend(self.captured_by(changed_rules, &rules_before, objects, settings));
         affected.extend(self.claim_namespaces(&affected, objects, settings));
         let mut changed = self.free_addresses(batch, snapshot);
         let mut local_changed = false;
@@ -88,12 +88,34 @@ impl Pods {
         affected
     }
 
-    /// The pods of this node that Capture documents may select.
-    fn captured_by(&self, changed: &BTreeSet<RuleKey>, settings: &MeshSettings) -> Vec<ObjectName> {
-        let captures = changed.iter().filter(|key| key.kind == RuleKind::Capture);
-        let namespaces: BTreeSet<&Arc<str>> = captures.map(|key| &key.name.namespace).collect();
-        let all = namespaces.contains(&settings.root_namespace);
-        self.local.keys().filter(|name| all || namespaces.contains(&name.namespace)).cloned().collect()
+    /// The pods that Capture documents may mean: those of this node, and where ports are or were opaque, all.
+    fn captured_by(
+        &self,
+        changed: &BTreeSet<RuleKey>,
+        before: &Rules,
+        objects: &ObjectSet,
+        settings: &MeshSettings,
+    ) -> BTreeSet<ObjectName> {
+        let mut pods = BTreeSet::new();
+        for key in changed.iter().filter(|key| key.kind == RuleKind::Capture) {
+            let everywhere = key.name.namespace == settings.root_namespace;
+            let is_near = |name: &&ObjectName| everywhere || name.namespace == key.name.namespace;
+            pods.extend(self.local.keys().filter(is_near).cloned());
+            for rule in [before.get(key), self.rules.get(key)].into_iter().flatten() {
+                let Spec::Capture(capture) = &rule.spec else { continue };
+                if capture.opaque_ports.is_empty() {
+                    continue;
+                }
+                let selects = |name: &&ObjectName| {
+                    objects.pods.get(name).is_some_and(|pod| capture.selector.selects(&pod.labels))
+                };
+                match everywhere {
+                    true => pods.extend(objects.pods.keys().filter(selects).cloned()),
+                    false => pods.extend(names_in(&key.name.namespace, objects).filter(|name| selects(&name))),
+                }
+            }
+        }
+        pods
     }
 
     /// Takes over which pod wants which network namespace; the pods that share one with those.

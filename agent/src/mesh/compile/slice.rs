@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use crate::{
     mesh::{
-        AddressFamily, Choice,
+        AddressFamily, Choice, Locality,
         endpoints::{Addresses, Group},
     },
     objects::{EndpointSlice, Place, Protocol, Service, SliceEndpoint, TrafficDistribution},
@@ -68,6 +68,7 @@ struct Standing {
     chosen: [bool; Choice::ALL.len()],
     node_hints: bool,
     zone_hints: bool,
+    locality: Locality,
 }
 
 impl Standing {
@@ -87,7 +88,12 @@ impl Standing {
             Choice::Local => ready && local,
             Choice::LocalTerminating => leaving && local,
         };
-        Self { chosen: Choice::ALL.map(is_in), node_hints: !nodes.is_empty(), zone_hints: !zones.is_empty() }
+        let locality = match (&place.zone, &here.zone) {
+            (Some(theirs), Some(ours)) if theirs == ours => Locality::SameZone,
+            (Some(_), Some(_)) => Locality::OtherZone,
+            (None, _) | (_, None) => Locality::Unknown,
+        };
+        Self { chosen: Choice::ALL.map(is_in), node_hints: !nodes.is_empty(), zone_hints: !zones.is_empty(), locality }
     }
 
     fn is_in(&self, choice: Choice) -> bool {
@@ -130,12 +136,19 @@ fn endpoints(slice: &EndpointSlice, terms: Terms, here: &Here) -> BTreeMap<IpAdd
 
 fn group(endpoints: &BTreeMap<IpAddr, Standing>, family: AddressFamily) -> Group {
     let all = addresses(endpoints.keys(), family);
-    let of_choice = |choice: Choice| {
-        let chosen = endpoints.iter().filter(|(_, standing)| standing.is_in(choice));
+    let only = |is_in: &dyn Fn(&Standing) -> bool| {
+        let chosen = endpoints.iter().filter(|(_, standing)| is_in(standing));
         // Nearly always all endpoints are ready: one list in memory serves both.
         if chosen.clone().count() == all.len() { all.clone() } else { addresses(chosen.map(|(ip, _)| ip), family) }
     };
-    Group { chosen: Choice::ALL.map(of_choice), all }
+    let is_near = |standing: &Standing| standing.locality == Locality::SameZone;
+    Group {
+        chosen: Choice::ALL.map(|choice| only(&|standing| standing.is_in(choice))),
+        near: only(&|standing| standing.is_in(Choice::Ready) && is_near(standing)),
+        far: only(&|standing| standing.is_in(Choice::Ready) && !is_near(standing)),
+        unplaced: only(&|standing| standing.locality == Locality::Unknown),
+        all: all.clone(),
+    }
 }
 
 fn addresses<'a>(addresses: impl Iterator<Item = &'a IpAddr>, family: AddressFamily) -> Addresses {

@@ -522,12 +522,30 @@ fn snapshot_shows_as_json() {
         "namespace": "shop", "name": "web", "uid": "shop/web", "node": "node-a", "serviceAccount": "default",
         "identity": "spiffe://cluster.local/ns/shop/sa/default", "addresses": ["10.0.0.1"], "membership": "enrolled",
         "owner": "web", "app": "", "version": "", "canonicalService": "web", "canonicalRevision": "latest",
-        "local": {"netns": "/run/netns/web", "excludeInboundPorts": [], "excludeOutboundPorts": [], "excludeOutboundCidrs": [],
-                  "opaquePorts": []},
+        "local": {"netns": "/run/netns/web", "excludeInboundPorts": [], "excludeOutboundPorts": [], "excludeOutboundCidrs": []},
     });
     assert_eq!(shown["workloads"], serde_json::json!([expected]));
     let port = &shown["services"][0]["ports"][0];
     let web = serde_json::json!({"address": "10.0.0.1:8080", "workload": "shop/web"});
     let ready = serde_json::json!([web, {"address": "10.0.0.2:8080"}, web]);
     assert_eq!((&port["port"], &port["family"], &port["ready"]), (&80.into(), &"IPv4".into(), &ready));
+}
+
+#[test]
+fn endpoints_know_whether_they_are_in_this_nodes_zone() {
+    use crate::mesh::{Locality, Reach};
+    let fields = [", zone: z1", ", zone: z2", "", ", zone: z1, conditions: {ready: false}"];
+    let text = discovery("", "{port: 80}", &[("{port: 80}", &entries(&fields))]);
+    let (snapshot, _) = compiled(&text);
+    let ready = &service(&snapshot, "db").ports[0].ready;
+    let localities = |ready: &crate::mesh::Endpoints| {
+        (1..=4).map(|host| ready.locality(([10, 0, 0, host], 80).into())).collect::<Vec<_>>()
+    };
+    let (here, there, unknown) = (Some(Locality::SameZone), Some(Locality::OtherZone), Some(Locality::Unknown));
+    assert_eq!(localities(ready), [here, there, unknown, None]);
+    assert_eq!((ready.len_within(Reach::Near), ready.len_within(Reach::Far), ready.len()), (1, 2, 3));
+    let (nowhere, _) = compiled(&text.replace("topology.kubernetes.io/zone", "elsewhere"));
+    let ready = &service(&nowhere, "db").ports[0].ready;
+    assert_eq!(localities(ready), [unknown, unknown, unknown, None]);
+    assert_eq!((ready.len_within(Reach::Near), ready.len_within(Reach::Far)), (0, 3));
 }

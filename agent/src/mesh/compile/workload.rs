@@ -32,6 +32,13 @@ pub(super) fn compile(
         return None;
     }
     let mut workload = workload_of(pod, uid, membership, settings);
+    // Whoever reads the problems of another node's pods reads them there.
+    let mut elsewhere = Vec::new();
+    let mut opaque = annotations::opaque_ports(pod, if here { &mut *problems } else { &mut elsewhere });
+    capture::add_opaque(&mut opaque, pod, rules, &settings.root_namespace);
+    if !opaque.is_empty() {
+        workload.opaque_ports = opaque.into();
+    }
     if here {
         workload.local = annotations::local_pod(pod, problems).map(Box::new);
         if let Some(local) = &mut workload.local {
@@ -65,6 +72,7 @@ fn workload_of(pod: &Pod, uid: WorkloadUid, membership: Membership, settings: &M
         app: app.unwrap_or_default(),
         version: version.unwrap_or_default(),
         labels: Arc::clone(&pod.labels),
+        opaque_ports: Arc::default(),
         local: None,
     }
 }

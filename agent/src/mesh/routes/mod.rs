@@ -10,6 +10,7 @@
 //! nobody can dial it. That such routes are for nothing is told by [`parents`].
 
 mod calls;
+mod extensions;
 mod parents;
 mod paths;
 mod rank;
@@ -26,6 +27,8 @@ use std::{
 use super::{Rules, ServiceName};
 use crate::rules::{Rule, RuleKey, Spec, gateway::ParentRef};
 
+pub use extensions::ExtensionProblem;
+pub(crate) use extensions::key_of;
 pub use parents::{ParentProblem, ParentRefusal, Scope};
 pub use rank::{GrpcRank, HttpRank};
 pub use table::{Condition, RouteKind, RouteMatch, RouteTable};

@@ -98,6 +98,8 @@ closed_label! {
         GatewayErrors = "gateway_errors",
         /// Connections that failed or broke, or no answer in time, in a row.
         LocalOriginFailures = "local_origin_failures",
+        /// The request that was to find out whether it works again failed.
+        ProbeFailed = "probe_failed",
     }
 }
 
@@ -144,10 +146,8 @@ closed_label! {
         SameNode = "same_node",
         /// In the same zone.
         SameZone = "same_zone",
-        /// In another zone of the same region.
-        SameRegion = "same_region",
-        /// In another region.
-        OtherRegion = "other_region",
+        /// In another zone.
+        OtherZone = "other_zone",
         /// One of the two nodes has no labels that say where it is.
         Unknown = "unknown",
     }

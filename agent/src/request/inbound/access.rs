@@ -1,18 +1,19 @@
 //! May this request reach the application? Its token first, then the policies.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use http::request::Parts;
+use http::{HeaderMap, request::Parts};
 
 use super::Inbound;
 use crate::{
     authorize::{
         self, Answer, Denied, Facts, PermittedRequest,
+        limits::LimitSource,
         policy::{RequestFacts, TokenFacts},
         token::{self, Outcome},
     },
     mesh::{Snapshot, Workload},
-    observe::{PolicyEffect, RequestRecord, TokenResult},
+    observe::{LimitedAt, PolicyEffect, RequestRecord, TokenResult},
     request::failed::RequestFailed,
     target::RequestTarget,
 };
@@ -67,10 +68,24 @@ impl Inbound {
             record.set_remarks(node.told(&remarks));
         }
         let permitted = leave?;
+        self.limited(snapshot, workload, &parts.headers)?;
         if !rules.is_empty() {
             token::forward(&rules, outcome.token(), &mut parts.headers, &mut parts.uri);
         }
         Ok(permitted)
+    }
+
+    fn limited(&self, snapshot: &Snapshot, workload: &Workload, headers: &HeaderMap) -> Result<(), RequestFailed> {
+        let node = &self.facts.thread.node;
+        let source = match &self.facts.peer {
+            Some(peer) => LimitSource::Identity(peer.id()),
+            None => LimitSource::Address(self.facts.client.ip()),
+        };
+        for limits in snapshot.rate_limits_of_workload(workload) {
+            let checked = node.rate_limiter.check(&limits.document, &limits.limits, source, headers, Instant::now());
+            checked.inspect_err(|_| node.observer.metrics().rate_limited(LimitedAt::Workload))?;
+        }
+        Ok(())
     }
 
     /// Counts a request that was denied. Others are counted by their flags alone.

@@ -7,14 +7,16 @@ mod access;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, uri::Authority};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use super::{
     body::AnswerBody,
-    exchange::{ending, grpc_status_in, host, is_grpc, passed_on, protocol, refuse, switched, with_version},
+    exchange::{
+        ending, grpc_status_in, host, is_grpc, known_by, passed_on, protocol, refuse, switched, with_host, with_version,
+    },
     failed::RequestFailed,
     upgrade,
 };
@@ -24,7 +26,9 @@ use crate::{
     connect::{
         Wire, dial_application,
         http::{
-            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, WayFacts, head,
+            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms, WayFacts,
+            forwarded::{self, Proven},
+            head,
         },
     },
     identify::VerifiedPeer,
@@ -33,6 +37,9 @@ use crate::{
     observe::{Party, Reporter, RequestRecord, RequestStart, Transport},
     target::RequestTarget,
 };
+
+/// Connections to the application live as long as the client's.
+const TERMS: Terms = Terms { max_requests: None, idle: None };
 
 /// What all requests of one connection have in common.
 pub struct InboundFacts {
@@ -78,17 +85,25 @@ impl Inbound {
         let (mut parts, body) = request.into_parts();
         let (version, is_grpc) = (parts.version, is_grpc(&parts));
         let mut record = self.record(&snapshot, &workload, &parts, is_grpc);
+        known_by(&mut parts.headers, &mut record);
+        with_host(&mut parts, self.facts.to);
         let is_connect = parts.method == Method::CONNECT;
-        let client_half = upgrade::client_half(&mut parts).filter(|_| head::is_upgrade(&parts));
+        let client_half = upgrade::client_half(&mut parts, self.key.version);
         let replay = Replay::new(body, 0, record.bytes());
         let sent = async {
             let authority = head::normalize_request(&mut parts)?;
-            let permitted = self.authorize(&snapshot, &workload, &mut parts, &authority, &mut record)?;
-            self.forward(parts, &authority, &replay, permitted).await
+            let is_upgrade = client_half.is_some() && !is_connect;
+            head::remove_hop_by_hop(&mut parts.headers, is_upgrade);
+            self.write_client(&workload, &mut parts.headers);
+            let permitted = self.authorize(&snapshot, &workload, &mut parts, authority.as_str(), &mut record)?;
+            self.forward(parts, authority, &replay, permitted).await
         };
         let response = match Box::pin(sent).await {
             Ok((response, lease)) => match client_half.filter(|_| upgrade::is_agreed(is_connect, &response)) {
-                Some(client_half) => switched(response, client_half, record, lease),
+                Some(client_half) => {
+                    node.observer.metrics().upgraded(upgrade::kind(is_connect, &response));
+                    switched(response, client_half, record, lease)
+                }
                 None => answered(response, lease, replay, record),
             },
             Err(failed) => {
@@ -97,6 +112,14 @@ impl Inbound {
             }
         };
         with_version(response, version)
+    }
+
+    /// Writes who the client has proved to be, in place of what it says.
+    fn write_client(&self, workload: &Workload, headers: &mut HeaderMap) {
+        let peer = self.facts.peer.as_ref();
+        let proven = peer.map(|peer| Proven { client: peer.id(), server: &workload.identity });
+        forwarded::write_client_cert(headers, proven);
+        forwarded::write_proto(headers);
     }
 
     fn record(
@@ -129,25 +152,29 @@ impl Inbound {
     async fn forward(
         &self,
         mut parts: http::request::Parts,
-        authority: &str,
+        authority: Authority,
         replay: &Replay,
         _permitted: PermittedRequest,
     ) -> Result<(Response<Incoming>, Lease), RequestFailed> {
-        let target = normal_target(&parts)?;
-        let is_upgrade = head::is_upgrade(&parts);
-        head::remove_hop_by_hop(&mut parts.headers, is_upgrade);
+        if parts.method != Method::CONNECT
+            && let Ok(target) = normal_target(&parts)?.parse()
+        {
+            parts.uri = target;
+        }
+        // hyper has answered it where the body is wanted.
         parts.headers.remove(http::header::EXPECT);
         match self.key.version {
-            HttpVersion::Http1 => head::to_http1(&mut parts, authority, &target),
-            HttpVersion::Http2 => head::to_http2(&mut parts, authority, &target),
+            HttpVersion::Http1 => head::to_http1(&mut parts),
+            HttpVersion::Http2 => head::to_http2(&mut parts, authority),
         }
         loop {
-            let mut lease = self.pool.get(&self.key, || self.open()).await?;
+            let mut lease = self.pool.get(&self.key, TERMS, || self.open()).await?;
             let request = Request::from_parts(parts.clone(), replay.next_try());
             match lease.send(request).await {
                 Ok(response) => return Ok((response, lease)),
                 // The application had closed a connection that was kept.
                 Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
+                Err(_) if replay.is_broken() => return Err(RequestFailed::Body),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -179,18 +206,17 @@ fn normal_target(parts: &http::request::Parts) -> Result<String, RequestFailed> 
 
 /// The application's answer for the client.
 fn answered(
-    mut response: Response<Incoming>,
+    response: Response<Incoming>,
     lease: Lease,
     replay: Replay,
     mut record: RequestRecord,
 ) -> Response<AnswerBody> {
-    head::remove_hop_by_hop(response.headers_mut(), false);
     record.responded(response.status());
     if let Some(status) = grpc_status_in(response.headers()) {
         record.grpc_status(status);
     }
     let bytes = record.bytes();
-    let ending = ending(record, move |is_whole| {
+    let ending = ending(record, None, move |is_whole| {
         if is_whole && replay.has_ended() {
             lease.give_back();
         }

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,13 +15,14 @@ use tokio::time::timeout;
 
 use super::{
     Asked, Outbound,
-    tries::{Forwarding, version},
+    plan::{self, Plan},
+    tries::Forwarding,
 };
 use crate::{
-    balance::{self, Ask, Candidate},
-    connect::http::{HttpPool, OpenWay, PoolError, PoolKey, RequestBody},
+    balance::Wanted,
+    connect::http::{HttpPool, OpenWay, PoolError, PoolKey, RequestBody, Terms},
     observe::MirrorResult,
-    route::http::Mirror,
+    route::{Route, http::Mirror},
 };
 
 /// Copies under way on this node: more are dropped, since a mirror that is slow must not take the memory of what counts.
@@ -41,6 +42,7 @@ pub(super) struct Copies<'a> {
 struct Copy {
     head: http::request::Parts,
     key: PoolKey,
+    terms: Terms,
     open: Box<dyn FnOnce() -> Opening + Send>,
 }
 
@@ -48,20 +50,30 @@ type Opening = std::pin::Pin<Box<dyn Future<Output = Result<OpenWay, PoolError>>
 
 impl<'a> Copies<'a> {
     /// Makes the heads, of the request as the client sent it.
-    pub(super) fn prepare(forwarding: &Forwarding<'a>, asked: &Asked, mirrors: &[Mirror<'_>], target: &str) -> Self {
+    pub(super) fn prepare(forwarding: &Forwarding<'a>, asked: &Asked, plan: &Plan<'_>) -> Self {
         let metrics = forwarding.at.thread.node.observer.metrics();
         let copy = |mirror: &Mirror<'_>| {
-            let candidate = mirror.port.as_ref().ok().and_then(|port| endpoint(forwarding, port));
-            let Some(candidate) = candidate else {
+            // The lease ends here: a copy does not count for anything.
+            let picked = mirror.port.as_ref().ok().and_then(|port| {
+                let settings = plan::settings(forwarding.snapshot, port, &forwarding.source.namespace);
+                let wanted = Wanted { settings: settings.as_deref(), ..Wanted::default() };
+                let (candidate, _) = forwarding.chooser().one_of(port, &wanted).ok()?;
+                Some((port, settings, candidate))
+            });
+            let Some((port, settings, candidate)) = picked else {
                 metrics.mirrored(MirrorResult::Failed);
                 return None;
             };
-            let (mut asked, version) = (asked.clone(), version(asked));
-            asked.prepare(&mirror.request, mirror.request.target().unwrap_or(target), version);
-            let (key, open) = (forwarding.key(&candidate, version), forwarding.open(candidate));
-            Some(Copy { head: asked.parts, key, open: Box::new(move || Box::pin(open) as Opening) })
+            let version = asked.version_for(Some(port));
+            let mut asked = asked.clone();
+            asked.prepare(&mirror.request, mirror.request.target().unwrap_or(&plan.target), version);
+            let to = Route::Service(Arc::clone(port));
+            let plan = Plan { settings, ..Plan::plain(to, String::new()) };
+            let (key, terms) = (forwarding.key(&candidate, version), forwarding.terms(&plan));
+            let open = forwarding.open(candidate, &plan);
+            Some(Copy { head: asked.parts, key, terms, open: Box::new(move || Box::pin(open) as Opening) })
         };
-        Self { at: forwarding.at, copies: mirrors.iter().filter_map(copy).collect() }
+        Self { at: forwarding.at, copies: plan.mirrors.iter().filter_map(copy).collect() }
     }
 
     /// Sends them, where the whole body is known.
@@ -85,27 +97,10 @@ impl<'a> Copies<'a> {
     }
 }
 
-fn endpoint(forwarding: &Forwarding<'_>, port: &Arc<crate::mesh::ServicePort>) -> Option<Candidate> {
-    let ask = Ask {
-        port,
-        load_balancer: None,
-        outliers: None,
-        hash: None,
-        client: forwarding.at.client.ip(),
-        sticky: None,
-        excluded: &[],
-        now: Instant::now(),
-    };
-    // The lease ends here: a copy does not count for anything.
-    let address = forwarding.at.thread.node.balancer.pick(&ask).ok()?.address();
-    let workload = forwarding.snapshot.workload(address.ip()).cloned();
-    Some(balance::candidate(forwarding.snapshot, address, workload, forwarding.source))
-}
-
 impl Copy {
     /// Whether it was answered, to the end.
     async fn sent(self, pool: &Arc<HttpPool>, body: Bytes) -> bool {
-        let Ok(mut lease) = pool.get(&self.key, self.open).await else { return false };
+        let Ok(mut lease) = pool.get(&self.key, self.terms, self.open).await else { return false };
         let Ok(response) = lease.send(Request::from_parts(self.head, RequestBody::copy(body))).await else {
             return false;
         };

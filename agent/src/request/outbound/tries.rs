@@ -1,35 +1,40 @@
 //! One request to one endpoint after the other, until one answers.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use http::{Method, Request, Response, Version};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{Asked, Outbound, mirrors::Copies, plan::Plan};
+use super::{
+    Asked, Outbound,
+    mirrors::Copies,
+    plan::Plan,
+    send::{Untold, party, pool_settings},
+};
 use crate::{
-    balance::{self, Answered, Ask, Candidate, Lease as EndpointLease, TryResult, Way},
-    connect::{
-        Opener,
-        http::{BodyState, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, head},
-        tunnel::ConnectHeaders,
+    balance::{
+        Answered, Candidate, Lease as EndpointLease, TryResult,
+        breaker::{LimitName, Underway},
+        health::{EjectionReason, HealthEvent},
+        retry_after::retry_after,
+        session::CookieScope,
     },
-    connection::{ABSENT_AGENT, LOOK_AGAIN, bypass},
+    connect::http::{BodyState, HttpVersion, Lease, Replay, answer},
+    connection::{ABSENT_AGENT, LOOK_AGAIN},
     mesh::{Snapshot, Workload},
-    observe::{Party, RequestRecord},
+    observe::{self, Failure, OverflowLimit, RequestRecord, ResponseFlag, RetryResult},
     request::{
         body::AnswerBody,
         exchange::{ending, grpc_status_in, passed_on, refuse, switched},
         failed::RequestFailed,
         upgrade,
     },
-    route::{Route, http::RequestEdits},
+    route::retry::{self, GiveUp, Next, TryEnd, decide},
 };
-
-/// More tries than this are no help to anyone.
-const MOST_TRIES: u32 = 10;
-/// Pause before another try, where nobody says another.
-const BACKOFF: Duration = Duration::from_millis(25);
 
 /// Sends one request on.
 pub(super) struct Forwarding<'a> {
@@ -43,15 +48,9 @@ struct Answer {
     response: Response<Incoming>,
     connection: Lease,
     endpoint: Option<EndpointLease>,
-}
-
-/// A try that got none.
-struct Untold {
-    why: RequestFailed,
-    /// Whether the server may have acted on the request.
-    may_be_processed: bool,
-    /// Whether this endpoint is to be left out from now on: it is not where the connection was only used up.
-    is_endpoint: bool,
+    candidate: Candidate,
+    /// Why it is passed on although its status was to be tried again.
+    gave_up: Option<GiveUp>,
 }
 
 impl Forwarding<'_> {
@@ -59,125 +58,164 @@ impl Forwarding<'_> {
     pub(super) async fn run(
         &self,
         mut asked: Asked,
-        plan: Plan<'_>,
+        mut plan: Plan<'_>,
         body: Incoming,
         mut record: RequestRecord,
     ) -> Response<AnswerBody> {
         let (is_grpc, is_connect) = (asked.is_grpc, asked.parts.method == Method::CONNECT);
-        let client_half = upgrade::client_half(&mut asked.parts).filter(|_| head::is_upgrade(&asked.parts));
-        let deadline = plan.request_timeout().map(|timeout| (Instant::now() + timeout, timeout));
-        let is_kept = plan.retry.is_some() || !plan.mirrors.is_empty();
-        let keep = if is_kept { self.at.thread.node.http.replay_bytes } else { 0 };
+        let began = Instant::now();
+        if let Some(delay) = plan.delay {
+            sleep(delay).await;
+        }
+        let version = asked.version_for(plan.port());
+        let client_half = upgrade::client_half(&mut asked.parts, version);
+        let keep = if plan.keeps_body() { self.at.thread.node.http.replay_bytes } else { 0 };
         let replay = Replay::new(body, keep, record.bytes());
-        let copies = Copies::prepare(self, &asked, &plan.mirrors, &plan.target);
-        let result = self.tries(asked, &plan, &replay, deadline, &mut record).await;
+        let copies = Copies::prepare(self, &asked, &plan);
+        asked.prepare(&plan.request, &plan.target, version);
+        let result = match self.underway(&plan) {
+            Ok(underway) => {
+                let tries = self.tries(&asked, version, &plan, &replay, began, &mut record).await;
+                tries.map(|answer| (answer, underway))
+            }
+            Err(failed) => Err(failed),
+        };
         copies.send(|| replay.whole());
+        let deadline = plan.limits.request.map(|timeout| began + timeout);
         let mut response = match result {
-            Ok(answer) => match client_half.filter(|_| upgrade::is_agreed(is_connect, &answer.response)) {
-                Some(client_half) => {
-                    let Answer { response, connection, endpoint } = answer;
-                    switched(response, client_half, record, (connection, endpoint))
+            Ok((answer, underway)) => {
+                let endpoint = answer.candidate.address;
+                let mut response = match client_half.filter(|_| upgrade::is_agreed(is_connect, &answer.response)) {
+                    Some(client_half) => {
+                        let kind = upgrade::kind(is_connect, &answer.response);
+                        self.at.thread.node.observer.metrics().upgraded(kind);
+                        let Answer { response, connection, endpoint, .. } = answer;
+                        switched(response, client_half, record, (connection, endpoint, underway))
+                    }
+                    None => answered(answer, replay, deadline, record, underway),
+                };
+                if let Some((sessions, came_with)) = &plan.session {
+                    let scope = CookieScope { path: "/", secure: false };
+                    let said = sessions.write(endpoint, *came_with, scope, SystemTime::now());
+                    if let Some((name, value)) = said {
+                        response.headers_mut().append(name, value);
+                    }
                 }
-                None => answered(answer, replay, deadline.map(|(at, _)| at), record),
-            },
+                let cookie = plan.hash_cookie.take().map(|cookie| cookie.header);
+                if let Some(cookie) = cookie {
+                    response.headers_mut().append(http::header::SET_COOKIE, cookie);
+                }
+                response
+            }
             Err(failed) => refuse(&failed, is_grpc, record),
         };
         plan.response.apply(response.headers_mut());
         response
     }
 
+    /// Counts the request among those under way to its destination.
+    fn underway(&self, plan: &Plan<'_>) -> Result<Option<Underway>, RequestFailed> {
+        let node = &self.at.thread.node;
+        let Some(port) = plan.port() else { return Ok(None) };
+        let constraint = self.snapshot.backend_policy(&port.service).and_then(|policy| policy.retry_constraint);
+        node.budgets.of(&port.service, constraint).request(std::time::Instant::now());
+        let breaker = node.breakers.of(&port.service, port.port);
+        breaker.begin(LimitName::Requests, pool_settings(plan)).map(Some).map_err(|overflow| {
+            node.observer.metrics().overflowed(OverflowLimit::Requests);
+            overflow.into()
+        })
+    }
+
     async fn tries(
         &self,
-        mut asked: Asked,
+        asked: &Asked,
+        version: HttpVersion,
         plan: &Plan<'_>,
         replay: &Replay,
-        deadline: Option<(Instant, Duration)>,
+        began: Instant,
         record: &mut RequestRecord,
     ) -> Result<Answer, RequestFailed> {
-        let version = version(&asked);
-        asked.prepare(&plan.request, &plan.target, version);
-        let give_up = Instant::now() + ABSENT_AGENT;
-        let mut excluded = Vec::new();
-        let mut tries = 0;
+        let patience = Instant::now() + ABSENT_AGENT;
+        let (mut excluded, mut tries) = (Vec::new(), 1);
+        let mut _retry = None;
         loop {
+            record.set_tries(tries);
             let (candidate, endpoint) = self.pick(plan, &excluded)?;
             record.set_server(party(&candidate));
-            let limits = [deadline, plan.try_timeout().map(|timeout| (Instant::now() + timeout, timeout))];
-            let limit = limits.into_iter().flatten().min_by_key(|(at, _)| *at);
-            let failed = match self.one(&asked, version, &candidate, endpoint, replay, limit, record).await {
-                Ok(answer) => match again_after_answer(plan, &answer, tries, replay) {
-                    None => {
-                        record.set_tries(tries + 1);
-                        return Ok(answer);
-                    }
-                    Some(pause) => {
-                        excluded.push(candidate.address);
-                        tries += 1;
-                        self.pause(pause, deadline).await?;
-                        continue;
-                    }
-                },
-                Err(failed) => failed,
+            let tried = self.one(asked, version, plan, &candidate, endpoint, replay, began, record).await;
+            let (end, result) = match tried {
+                Ok(answer) => {
+                    let wait = retry_after(answer.response.headers(), SystemTime::now());
+                    (TryEnd::Answered(answer.response.status(), wait), Ok(answer))
+                }
+                Err(untold) if untold.why.is_absent_agent() && Instant::now() < patience => {
+                    // It is just being started anew.
+                    sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                Err(untold) => (untold.end, Err(untold)),
             };
-            if failed.why.is_absent_agent() && Instant::now() < give_up {
-                // It is just being started anew.
-                tokio::time::sleep(LOOK_AGAIN).await;
-                continue;
-            }
-            if failed.is_endpoint {
+            if result.as_ref().err().is_none_or(|untold| untold.is_endpoint) {
                 excluded.push(candidate.address);
             }
-            match again_after_failure(plan, &failed, &asked.parts.method, tries, replay) {
-                None => {
-                    record.set_tries(tries + 1);
-                    return Err(failed.why);
-                }
-                Some(pause) => {
+            let left = plan.limits.request.map(|timeout| timeout.saturating_sub(began.elapsed()));
+            let body = match replay.state() {
+                BodyState::Untouched => retry::BodyState::None,
+                BodyState::Kept => retry::BodyState::Replayable,
+                BodyState::TooLong => retry::BodyState::TooLong,
+            };
+            let next = decide(&plan.retry, tries, end, &asked.parts.method, body, left);
+            match self.allowed(plan, next) {
+                Ok((after, retry)) => {
+                    self.at.thread.node.observer.metrics().retry(RetryResult::Again);
+                    _retry = retry;
                     tries += 1;
-                    self.pause(pause, deadline).await?;
+                    drop(result);
+                    sleep(after).await;
+                }
+                Err(GiveUp::OverBudget) => return Err(RequestFailed::OverBudget),
+                Err(reason) => {
+                    self.gave_up(reason);
+                    return match result {
+                        Ok(answer) if reason == GiveUp::NotRetried => Ok(answer),
+                        Ok(answer) => Ok(Answer { gave_up: Some(reason), ..answer }),
+                        Err(untold) => Err(untold.why),
+                    };
                 }
             }
         }
     }
 
-    async fn pause(&self, pause: Duration, deadline: Option<(Instant, Duration)>) -> Result<(), RequestFailed> {
-        match deadline {
-            Some((at, timeout)) if Instant::now() + pause >= at => Err(RequestFailed::Late(timeout)),
-            _ => {
-                tokio::time::sleep(pause).await;
-                Ok(())
-            }
+    /// Whether budget and breaker allow another try.
+    fn allowed(&self, plan: &Plan<'_>, next: Next) -> Result<(Duration, Option<Underway>), GiveUp> {
+        let after = match next {
+            Next::GiveUp(reason) => return Err(reason),
+            Next::Again { after } => after,
+        };
+        let node = &self.at.thread.node;
+        let Some(port) = plan.port() else { return Ok((after, None)) };
+        let constraint = self.snapshot.backend_policy(&port.service).and_then(|policy| policy.retry_constraint);
+        if !node.budgets.of(&port.service, constraint).try_retry(std::time::Instant::now()) {
+            node.observer.metrics().retry(RetryResult::NoBudget);
+            return Err(GiveUp::OverBudget);
         }
+        let breaker = node.breakers.of(&port.service, port.port);
+        let retry = breaker.begin(LimitName::Retries, pool_settings(plan)).map_err(|_| {
+            node.observer.metrics().overflowed(OverflowLimit::Retries);
+            GiveUp::TooManyRetries
+        })?;
+        Ok((after, Some(retry)))
     }
 
-    /// The endpoint that this try goes to.
-    fn pick(
-        &self,
-        plan: &Plan<'_>,
-        excluded: &[SocketAddr],
-    ) -> Result<(Candidate, Option<EndpointLease>), RequestFailed> {
-        let port = match &plan.to {
-            Route::Service(port) => port,
-            Route::Workload(workload, address) => {
-                let workload = Some(Arc::clone(workload));
-                return Ok((balance::candidate(self.snapshot, *address, workload, self.source), None));
-            }
-            Route::External(address, _) => {
-                return Ok((balance::candidate(self.snapshot, *address, None, self.source), None));
-            }
+    fn gave_up(&self, reason: GiveUp) {
+        let result = match reason {
+            GiveUp::NotIdempotent => RetryResult::NotIdempotent,
+            GiveUp::AttemptsEnded | GiveUp::NoTimeLeft | GiveUp::RetryAfterTooLong => RetryResult::Attempts,
+            GiveUp::BodyTooLong => RetryResult::BodyTooLong,
+            GiveUp::TooManyRetries => RetryResult::Overflow,
+            GiveUp::NotRetried | GiveUp::OverBudget => return,
         };
-        let lease = self.at.thread.node.balancer.pick(&Ask {
-            port,
-            load_balancer: None,
-            outliers: None,
-            hash: None,
-            client: self.at.client.ip(),
-            sticky: None,
-            excluded,
-            now: std::time::Instant::now(),
-        })?;
-        let workload = self.snapshot.workload(lease.address().ip()).cloned();
-        Ok((balance::candidate(self.snapshot, lease.address(), workload, self.source), Some(lease)))
+        self.at.thread.node.observer.metrics().retry(result);
     }
 
     /// One try.
@@ -186,145 +224,59 @@ impl Forwarding<'_> {
         &self,
         asked: &Asked,
         version: HttpVersion,
+        plan: &Plan<'_>,
         candidate: &Candidate,
         endpoint: Option<EndpointLease>,
         replay: &Replay,
-        limit: Option<(Instant, Duration)>,
+        began: Instant,
         record: &mut RequestRecord,
     ) -> Result<Answer, Untold> {
-        let started = std::time::Instant::now();
-        let result = match limit {
-            Some((at, timeout)) => {
-                let sent = timeout_at(at, self.send(asked, version, candidate, replay, record)).await;
-                let late = || Untold { why: RequestFailed::Late(timeout), may_be_processed: true, is_endpoint: true };
-                sent.unwrap_or_else(|_| Err(late()))
-            }
-            None => self.send(asked, version, candidate, replay, record).await,
+        let started = Instant::now();
+        let send = self.send(asked, version, plan, candidate, replay, record);
+        let result = match plan.limits.next_try(began.elapsed()) {
+            Some(limit) => timeout(limit, send).await.unwrap_or_else(|_| {
+                Err(Untold { why: RequestFailed::Late(limit), end: TryEnd::Timeout, is_endpoint: true })
+            }),
+            None => send.await,
         };
         if let Some(endpoint) = &endpoint {
-            endpoint.responded(Answered { latency: started.elapsed(), result: told(&result) });
+            let event = endpoint.responded(Answered { latency: started.elapsed(), result: told(&result) });
+            event.into_iter().for_each(|event| self.tell(event, candidate));
         }
         let (response, connection) = result?;
-        Ok(Answer { response, connection, endpoint })
+        Ok(Answer { response, connection, endpoint, candidate: candidate.clone(), gave_up: None })
     }
 
-    async fn send(
-        &self,
-        asked: &Asked,
-        version: HttpVersion,
-        candidate: &Candidate,
-        replay: &Replay,
-        record: &mut RequestRecord,
-    ) -> Result<(Response<Incoming>, Lease), Untold> {
-        let key = self.key(candidate, version);
-        loop {
-            let unreached =
-                |error: Arc<PoolError>| Untold { why: error.into(), may_be_processed: false, is_endpoint: true };
-            let mut lease = self.at.thread.http.get(&key, || self.open(candidate.clone())).await.map_err(unreached)?;
-            record.set_transport(lease.facts().transport);
-            if let Some(peer) = lease.facts().peer.clone() {
-                record.set_server(Party { identity: Some(peer), ..party(candidate) });
-            }
-            let request = Request::from_parts(asked.parts.clone(), replay.next_try());
-            match lease.send(request).await {
-                Ok(response) => return Ok((response, lease)),
-                // The server had closed a connection that was kept: that says nothing of the endpoint.
-                Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
-                Err(error) => {
-                    let may_be_processed = matches!(error, SendError::Broken(_));
-                    return Err(Untold { why: error.into(), may_be_processed, is_endpoint: !lease.is_used });
-                }
-            }
+    fn tell(&self, event: HealthEvent, candidate: &Candidate) {
+        let metrics = self.at.thread.node.observer.metrics();
+        if let HealthEvent::Ejected(reason) = event {
+            metrics.ejected(match reason {
+                EjectionReason::ServerErrors => observe::EjectionReason::Consecutive5xx,
+                EjectionReason::GatewayErrors => observe::EjectionReason::GatewayErrors,
+                EjectionReason::LocalFailures => observe::EjectionReason::LocalOriginFailures,
+                EjectionReason::ProbeFailed => observe::EjectionReason::ProbeFailed,
+            });
         }
-    }
-
-    pub(super) fn key(&self, candidate: &Candidate, version: HttpVersion) -> PoolKey {
-        let expected = match &candidate.way {
-            Way::Tunnel(identity) => Some(identity.clone()),
-            Way::Plain(_) => None,
-        };
-        let Workload { uid, identity, .. } = self.source.as_ref();
-        PoolKey { source: uid.clone(), identity: identity.clone(), to: candidate.address, expected, version }
-    }
-
-    /// Opens the way, by itself: others may wait for it too.
-    pub(super) fn open(
-        &self,
-        candidate: Candidate,
-    ) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
-        let (thread, pod) = (Arc::clone(&self.at.thread), Arc::clone(&self.at.pod));
-        let source = Arc::clone(self.source);
-        let headers =
-            ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
-        async move {
-            if let Some(reason) = bypass(&candidate.way) {
-                thread.node.observer.metrics().bypassed(reason, 1);
-            }
-            let node = &thread.node;
-            let opener = Opener { node, tunnels: &thread.tunnels, pod: &pod, source: &source, headers: &headers };
-            Ok(opener.open_only(candidate).await?.into())
-        }
+        tracing::debug!(endpoint = %candidate.address, ?event, "the health of an endpoint changed");
     }
 }
 
-impl Asked {
-    /// Makes the head that an endpoint gets.
-    pub(super) fn prepare(&mut self, edits: &RequestEdits<'_>, target: &str, version: HttpVersion) {
-        let is_upgrade = head::is_upgrade(&self.parts);
-        head::remove_hop_by_hop(&mut self.parts.headers, is_upgrade);
-        self.parts.headers.remove(http::header::EXPECT);
-        edits.apply(&mut self.parts.headers);
-        let authority = edits.authority().unwrap_or(&self.authority).to_owned();
-        match version {
-            HttpVersion::Http1 => head::to_http1(&mut self.parts, &authority, target),
-            HttpVersion::Http2 => head::to_http2(&mut self.parts, &authority, target),
-        }
-    }
-}
-
-/// The version in which the server is spoken to.
-pub(super) fn version(asked: &Asked) -> HttpVersion {
-    match asked.version {
-        Version::HTTP_2 => HttpVersion::Http2,
-        _ => HttpVersion::Http1,
-    }
-}
-
-fn party(candidate: &Candidate) -> Party {
-    Party { address: candidate.address, workload: candidate.workload.clone(), identity: None }
-}
-
-/// A try as balancing sees it.
+/// A try as balancing sees it. A gRPC call tells its failure in a head without a body.
 fn told(result: &Result<(Response<Incoming>, Lease), Untold>) -> TryResult {
     match result {
-        Ok((response, _)) => TryResult::Status(response.status(), None),
-        Err(Untold { why: RequestFailed::Connect(_), .. }) => TryResult::ConnectFailed,
-        Err(Untold { why: RequestFailed::Late(_), .. }) => TryResult::Timeout,
-        Err(_) => TryResult::Reset,
+        Ok((response, _)) => {
+            let of_call = grpc_status_in(response.headers()).and_then(|status| u16::try_from(status).ok());
+            let status = of_call.map_or(response.status(), answer::from_grpc_status);
+            TryResult::Status(status, retry_after(response.headers(), SystemTime::now()))
+        }
+        Err(untold) => match untold.end {
+            TryEnd::ConnectFailed => TryResult::ConnectFailed,
+            TryEnd::Timeout => TryResult::Timeout,
+            // The client's own doing is nobody's failure.
+            _ if matches!(untold.why, RequestFailed::Body) => TryResult::Status(StatusCode::BAD_REQUEST, None),
+            _ => TryResult::Reset,
+        },
     }
-}
-
-/// How long to wait before the next try, where an answer is to be tried again.
-fn again_after_answer(plan: &Plan<'_>, answer: &Answer, tries: u32, replay: &Replay) -> Option<Duration> {
-    let retry = plan.retry?;
-    let is_wanted = retry.codes.contains(&answer.response.status());
-    let may = tries < retry.attempts.unwrap_or(1).min(MOST_TRIES) && replay.state() != BodyState::TooLong;
-    (is_wanted && may).then(|| retry.backoff.unwrap_or(BACKOFF))
-}
-
-/// The same where there was none.
-fn again_after_failure(
-    plan: &Plan<'_>,
-    failed: &Untold,
-    method: &Method,
-    tries: u32,
-    replay: &Replay,
-) -> Option<Duration> {
-    let attempts = plan.retry.map_or(1, |retry| retry.attempts.unwrap_or(1).min(MOST_TRIES));
-    let is_safe = !failed.may_be_processed || method.is_idempotent();
-    let can = matches!(failed.why, RequestFailed::Connect(_) | RequestFailed::Send(_))
-        || plan.retry.is_some() && matches!(failed.why, RequestFailed::Late(_));
-    (can && is_safe && tries < attempts && replay.state() != BodyState::TooLong).then_some(BACKOFF)
 }
 
 /// A server's answer for the client.
@@ -333,16 +285,20 @@ fn answered(
     replay: Replay,
     deadline: Option<Instant>,
     mut record: RequestRecord,
+    underway: Option<Underway>,
 ) -> Response<AnswerBody> {
-    let Answer { mut response, connection, endpoint } = answer;
-    head::remove_hop_by_hop(response.headers_mut(), false);
+    let Answer { response, connection, endpoint, gave_up, .. } = answer;
     record.responded(response.status());
     if let Some(status) = grpc_status_in(response.headers()) {
         record.grpc_status(status);
     }
+    let exhausted = gave_up.map(|reason| {
+        let error = format!("the answer {} was to be tried again, and is not: {reason:?}", response.status());
+        Failure { flag: ResponseFlag::RetriesExhausted, error, denied_by: None }
+    });
     let bytes = record.bytes();
-    let ending = ending(record, move |is_whole| {
-        drop(endpoint);
+    let ending = ending(record, exhausted, move |is_whole| {
+        drop((endpoint, underway));
         if is_whole && replay.has_ended() {
             connection.give_back();
         }

@@ -1,6 +1,6 @@
 //! What a rule does with a request that matched it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -25,6 +25,8 @@ pub struct Scene<'a> {
     pub dialled: &'a ServicePort,
     /// Decides between backends, and which requests are mirrored.
     pub draw: Draw,
+    /// The endpoint of the request's session: the backend that has it is taken before chance decides.
+    pub session: Option<SocketAddr>,
 }
 
 /// What is done with a request.
@@ -116,9 +118,24 @@ impl<'t> Matched<'t> {
         if backends.is_empty() {
             return Err(Failure::NoBackends);
         }
+        if let Some(kept) = scene.session.and_then(|endpoint| self.backend_with(scene, endpoint)) {
+            return Ok(kept);
+        }
         let turn = scene.draw.weighted(backends.iter().map(|backend| backend.backend.weight));
         let backend = turn.and_then(|turn| backends.get(turn)).ok_or(Failure::NoWeight)?;
         Ok((backend, self.resolve(scene, &backend.backend.service)?))
+    }
+
+    /// The backend that has an endpoint in use.
+    fn backend_with(
+        &self,
+        scene: &Scene<'_>,
+        endpoint: SocketAddr,
+    ) -> Option<(&'t FilteredBackendRef, Arc<ServicePort>)> {
+        self.backends().iter().filter(|backend| backend.backend.weight > 0).find_map(|backend| {
+            let port = self.resolve(scene, &backend.backend.service).ok()?;
+            (port.ready.on(endpoint.ip()) == Some(endpoint)).then_some((backend, port))
+        })
     }
 
     fn resolve(&self, scene: &Scene<'_>, reference: &ServiceRef) -> Result<Arc<ServicePort>, Unresolved> {

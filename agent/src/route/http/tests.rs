@@ -372,7 +372,7 @@ proptest! {
         };
         let dialled = dialled();
         sent.decided(|request| {
-            let scene = Scene { snapshot: &Snapshot::default(), dialled: &dialled, draw: Draw(0) };
+            let scene = Scene { snapshot: &Snapshot::default(), dialled: &dialled, draw: Draw(0), session: None };
             let [Decision::Rule(rewritten), Decision::Rule(redirected)] =
                 [decide(Some(&rules[0]), request), decide(Some(&rules[1]), request)] else { panic!("no match") };
             prop_assert!(matches!(rewritten.outcome(&scene, request), Outcome::Failure(Failure::NoBackends, _)));

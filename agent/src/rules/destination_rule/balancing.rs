@@ -48,7 +48,7 @@ words! {
         LeastRequest = "LEAST_REQUEST",
         /// Any.
         Random = "RANDOM",
-        /// The one whose address was dialled.
+        /// The one whose address was dialled. Refused: at a Service's address there is nobody.
         Passthrough = "PASSTHROUGH",
     }
 }
@@ -94,9 +94,10 @@ pub struct HashCookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum HashAlgorithm {
-    /// A ring of virtual nodes.
+    /// A ring of virtual nodes, kept as a table of Maglev's: what is alike goes to one endpoint, and few others move when
+    /// endpoints change.
     RingHash {
-        /// Virtual nodes at least; 1024 where it is absent.
+        /// Virtual nodes at least; up to the 65537 that there always are.
         #[serde(skip_serializing_if = "Option::is_none")]
         minimum_ring_size: Option<u32>,
     },
@@ -126,13 +127,13 @@ pub struct Warmup {
 /// Upstream's bound for Maglev's table.
 const LARGEST_TABLE: u32 = 5_000_011;
 
-/// Memory for each destination grows with the ring; Envoy's bound.
-const LARGEST_RING: u32 = 8 << 20;
+/// A ring is kept as a table of Maglev's, which has so many places: at least as many as are asked for.
+const LARGEST_RING: u32 = 65_537;
 
 /// Reads `loadBalancer`.
 pub(super) fn read(map: MapReader<'_>) -> LoadBalancer {
     not_both(&map, "simple", "consistentHash");
-    let simple = word(&map, "simple", &["LEAST_CONN"]).map(Algorithm::Simple);
+    let simple = word(&map, "simple", &["LEAST_CONN", "PASSTHROUGH"]).map(Algorithm::Simple);
     let hash = map.map("consistentHash").and_then(consistent_hash).map(Algorithm::ConsistentHash);
     let locality_lb_setting = map.map("localityLbSetting").map(locality::read);
     let warmup = map.map("warmup").and_then(warmup);

@@ -20,7 +20,7 @@ pub struct ConnectionPool {
     pub http: Option<HttpSettings>,
 }
 
-/// Bounds of connections. `tcpKeepalive` and `maxConnectionDuration` are refused.
+/// Bounds of connections. `tcpKeepalive`, `maxConnectionDuration` and `idleTimeout` are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpSettings {
@@ -100,7 +100,8 @@ fn tcp(map: MapReader<'_>) -> TcpSettings {
         connect_timeout: duration(&map, "connectTimeout"),
         idle_timeout: duration_or_zero(&map, "idleTimeout"),
     };
-    map.not_enforced(&["tcpKeepalive", "maxConnectionDuration"]);
+    // Connections that are not HTTP last as long as both ends want.
+    map.not_enforced(&["tcpKeepalive", "maxConnectionDuration", "idleTimeout"]);
     map.finish();
     settings
 }

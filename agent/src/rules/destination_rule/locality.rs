@@ -15,7 +15,7 @@ pub struct LocalityLb {
     /// `false` turns all regard for places off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// In place of near before far.
+    /// In place of near before far. Refused: shares and orders of places are not what endpoints are picked by.
     #[serde(flatten)]
     pub policy: Option<LocalityPolicy>,
 }
@@ -67,6 +67,8 @@ pub(super) fn read(map: MapReader<'_>) -> LocalityLb {
     for key in there.iter().filter(|key| map.has_empty(key)) {
         map.complain(key, "is empty; remove it");
     }
+    // Read all the same, so that whoever writes one hears everything at once.
+    map.not_enforced(&POLICIES);
     map.finish();
     let policy = match there.first().copied() {
         Some("distribute") => Some(LocalityPolicy::Distribute(distribute)),

@@ -36,10 +36,10 @@ pub(in crate::rules) use words;
 
 /// Reads one of the words. `unenforced` are words of the upstream schema that this build does not act on.
 pub(in crate::rules) fn word<T: Word>(map: &MapReader<'_>, key: &'static str, unenforced: &[&str]) -> Option<T> {
-    let words: Vec<&str> = T::ALL.iter().map(|word| word.as_str()).collect();
+    let words: Vec<&str> = T::ALL.iter().map(|word| word.as_str()).filter(|word| !unenforced.contains(word)).collect();
     let allowed = words.join(", ");
     let found = map.scalar(key, &allowed, Node::text)?;
-    let known = T::ALL.iter().find(|word| word.as_str() == found).copied();
+    let known = T::ALL.iter().find(|word| word.as_str() == found && words.contains(&found)).copied();
     if known.is_none() {
         map.complain(key, hint(found, &words, unenforced, &allowed));
     }

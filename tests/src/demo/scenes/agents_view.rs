@@ -1,4 +1,4 @@
-//! One call through the Service, as both agents logged it: proven identities, protection, bytes.
+//! One request through the Service, as both agents logged it: proven identities, protection, what was asked, bytes.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -10,17 +10,17 @@ use super::super::story::Story;
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("agents", "What the agents saw");
-    story.text("One more call; each agent wrote an access log line about it.");
+    story.text("One more request, with a body; each agent wrote an access log line about it.");
     story.pause();
     let service = cast.service.at(SERVICE_PORT);
     let mark = Mark::now();
-    let call = cast.call_once(&cast.client, service, "/hello")?;
+    let call = cast.ask_once(&cast.client, service, "--path /orders?priority=1 --body 3-bolts-of-cloth")?;
     let Some(server) = cast.server_of(&call).cloned() else {
         story.expect(false, "one more call is answered", || call.outcome());
         return Ok(());
     };
-    let outbound = cast.agent_a.logged_since(&mark, "outbound connection", |line| line["direction"] == "outbound")?;
-    let inbound = cast.agent_b.logged_since(&mark, "inbound connection", |line| line["direction"] == "inbound")?;
+    let outbound = cast.agent_a.logged_since(&mark, "outbound request", |line| line["direction"] == "outbound")?;
+    let inbound = cast.agent_b.logged_since(&mark, "inbound request", |line| line["direction"] == "inbound")?;
     let lines = Lines { outbound, inbound };
     lines.show(story);
     story.pause();
@@ -40,8 +40,12 @@ impl Lines {
         self.both(story, "client", |line| text(&line["source_identity"]));
         self.both(story, "server", |line| text(&line["destination_identity"]));
         self.both(story, "protection", |line| format!("{}, {}", text(&line["tls_version"]), text(&line["tls_group"])));
-        self.both(story, "bytes", |line| {
-            format!("{} to the server, {} back", line["sent_bytes"], line["received_bytes"])
+        self.both(story, "request", |line| {
+            let (method, path) = (text(&line["method"]), text(&line["path"]));
+            format!("{method} {path}, {}, answered {}", text(&line["protocol"]), line["status"])
+        });
+        self.both(story, "bodies", |line| {
+            format!("{} bytes to the server, {} back", line["sent_bytes"], line["received_bytes"])
         });
         story.fact(
             "dialled",
@@ -70,8 +74,10 @@ impl Lines {
         story.expect(identities, "both agents know both ends by their service account's SPIFFE identity", show);
         let tls = each(&|line| line["tls_version"] == "TLSv1.3" && line["tls_group"] == "X25519MLKEM768");
         story.expect(tls, "TLS 1.3 both ways, keys exchanged by X25519MLKEM768 (post-quantum)", show);
+        let asked = each(&|line| line["method"] == "POST" && line["path"] == "/orders" && line["status"] == 200);
+        story.expect(asked, "both read the request: its method, its path without the query, its status", show);
         let bytes = each(&|line| line["sent_bytes"] == call.sent && line["received_bytes"] == call.received);
-        let counted = format!("both counted the bytes that the client did: {} and {}", call.sent, call.received);
+        let counted = format!("both counted the bodies' bytes as the client did: {} and {}", call.sent, call.received);
         story.expect(bytes, &counted, show);
         story.expect(self.outbound["endpoint"] == endpoint, "the endpoint is the pod that answered", show);
     }

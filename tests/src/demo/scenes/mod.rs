@@ -2,9 +2,15 @@
 
 mod agents_view;
 mod applications_view;
+mod canary;
 mod fail_closed;
+mod header_route;
 mod metrics;
 mod policy;
+mod rate_limit;
+mod request_policy;
+mod retry;
+mod shares;
 mod stage;
 mod strict;
 mod traffic;
@@ -18,14 +24,19 @@ use super::story::Story;
 /// Plays one scene; an error means that it could not be played, which ends the demo.
 type Scene = fn(&mut Story, &mut Cast<'_>) -> Result<()>;
 
-pub(super) const ALL: [Scene; 9] = [
+pub(super) const ALL: [Scene; 14] = [
     stage::play,
     traffic::play,
     applications_view::play,
     agents_view::play,
     wire::play,
     metrics::play,
+    canary::play,
+    header_route::play,
+    retry::play,
+    rate_limit::play,
     fail_closed::play,
     strict::play,
+    request_policy::play,
     policy::play,
 ];

@@ -1,4 +1,5 @@
-//! An AuthorizationPolicy comes into force while everything runs: the client is refused, and the log says by which rule.
+//! An AuthorizationPolicy against an identity comes into force while everything runs: the client's pod gets no connection any
+//! more, its agent answers the requests with 503, and the log says by which rule.
 
 use std::time::Instant;
 
@@ -10,13 +11,13 @@ use super::super::cast::{Cast, IN_FORCE_WITHIN, NAMESPACE, SERVICE_PORT};
 use super::super::story::Story;
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
-    story.scene("policy", "An AuthorizationPolicy refuses the client, by name");
+    story.scene("policy", "An AuthorizationPolicy refuses a client, by name");
     let identity = cast.client.identity();
     let principal = identity.trim_start_matches("spiffe://");
     cast.put_documents("access", &policy(principal))?;
     let service = cast.service.at(SERVICE_PORT);
-    let (refused, line, took) = cast.until_refused(&cast.client, service, is_failed)?;
-    cast.bed.objects().remove("ConfigMap", NAMESPACE, "access")?;
+    let (refused, line, took) = cast.until_refused(&cast.client, (service, "/"), is_denied)?;
+    cast.remove_documents("access")?;
     let again = until_answered(cast)?;
 
     story.fact("policy", &format!("DENY {principal} on pods with app: server"));
@@ -25,14 +26,21 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.fact("node-b's log", &format!("flag {}: {}", text(&line["flag"]), text(&line["error"])));
     story.fact("removed", &format!("client: {}", again.outcome()));
     story.pause();
-    let denied = line["flag"] == "DENY" && line["source_identity"] == identity.as_str();
-    story.expect(denied, "the server's node refused it, by the identity that the client's certificate proves", || {
-        line.to_string()
+    let denied = line["source_identity"] == identity.as_str() && line["method"].is_null();
+    story.expect(
+        denied,
+        "the server's node refused it before any request, by the identity that its certificate proves",
+        || line.to_string(),
+    );
+    let answered = refused.status == Some(503);
+    story.expect(answered, "so the client's own agent answered: 503, the server cannot be reached", || {
+        refused.outcome()
     });
     let named = text(&line["error"]).contains(&format!("{NAMESPACE}/no-client"));
     story.expect(named, "the log names the policy that refused", || line.to_string());
     story.expect(again.answer.is_some(), "without the policy the client is served again", || again.outcome());
     story.record("refused", line);
+    story.record("call", &refused);
     Ok(())
 }
 
@@ -49,8 +57,8 @@ fn policy(principal: &str) -> String {
     )
 }
 
-fn is_failed(line: &Value) -> bool {
-    line["direction"] == "inbound" && line["flag"] != "-"
+fn is_denied(line: &Value) -> bool {
+    line["direction"] == "inbound" && line["flag"] == "DENY"
 }
 
 fn until_answered(cast: &Cast<'_>) -> Result<Call> {

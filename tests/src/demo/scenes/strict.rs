@@ -16,9 +16,9 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     let pod = cast.servers[0].at(POD_PORT);
     let mark = Mark::now();
     let admitted = cast.call_once(&cast.outsider, pod, "/")?;
-    let before = cast.agent_b.logged_since(&mark, "connection of the outsider", is_of_outsider)?;
+    let before = cast.agent_b.logged_since(&mark, "request of the outsider", is_of_outsider)?;
     cast.put_documents("strict", STRICT)?;
-    let (refused, after, took) = cast.until_refused(&cast.outsider, pod, is_of_outsider)?;
+    let (refused, after, took) = cast.until_refused(&cast.outsider, (pod, "/"), is_of_outsider)?;
     let calls = cast.call(&cast.client, cast.service.at(SERVICE_PORT), "/", 4)?;
 
     story.fact("PERMISSIVE", &format!("outsider: {}", admitted.outcome()));
@@ -34,8 +34,10 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.expect(admitted.answer.is_some(), "PERMISSIVE admitted the outsider, who has no identity", || {
         admitted.outcome()
     });
-    let denied = refused.answer.is_none() && after["flag"] == "DENY";
-    story.expect(denied, "STRICT refused it, and the log says why", || format!("{}; {after}", refused.outcome()));
+    let denied = refused.status.is_none() && after["flag"] == "DENY" && after["method"].is_null();
+    story.expect(denied, "STRICT refused its connection before any request, and the log says why", || {
+        format!("{}; {after}", refused.outcome())
+    });
     let answered = calls.iter().filter(|call| call.answer.is_some()).count();
     story.expect(answered == calls.len(), "the client in the mesh is served as before", || {
         format!("{answered} of {} calls were answered", calls.len())

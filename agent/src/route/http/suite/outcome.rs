@@ -95,7 +95,7 @@ impl World {
         let session = matched.session().and_then(|session| session.session_name.clone()).unwrap_or_default();
         told.wanted("session", &expected.session, &session);
 
-        let scene = |draw| Scene { snapshot: &self.snapshot, dialled, draw };
+        let scene = |draw| Scene { snapshot: &self.snapshot, dialled, draw, session: None };
         let many = || (0..MANY).map(|turn| Draw(u64::MAX / MANY * turn + MANY));
         if let Some(share) = &expected.share {
             let mut found = BTreeMap::<String, usize>::new();

@@ -1,0 +1,238 @@
+//! Circuit breakers: how much of this node may be under way to one Service port, as Envoy's four limits.
+//!
+//! All is counted, so that limits that come later know what is there; only what a DestinationRule asks for is refused.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    mesh::ServiceName,
+    rules::destination_rule::{ConnectionPool, HttpSettings, TcpSettings},
+};
+
+/// The breakers of this node, one for each Service port that was used; [`Breakers::retain`] bounds them.
+#[derive(Debug, Default)]
+pub struct Breakers {
+    all: Mutex<HashMap<(ServiceName, u16), Arc<Breaker>>>,
+}
+
+/// What is under way to one Service port.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    counts: [AtomicU32; 4],
+}
+
+/// What is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LimitName {
+    /// Connections to endpoints.
+    Connections,
+    /// Requests that wait for one.
+    Pending,
+    /// Requests under way.
+    Requests,
+    /// Tries again under way.
+    Retries,
+}
+
+/// As many are under way as a DestinationRule allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{limit} {} are under way on this node already; raise {} of the DestinationRule if it can take more", name.what(), name.field())]
+pub struct Overflow {
+    /// How many are allowed.
+    pub limit: u32,
+    /// Of what.
+    pub name: LimitName,
+}
+
+/// One that is under way, until it is dropped.
+#[derive(Debug)]
+pub struct Underway {
+    breaker: Arc<Breaker>,
+    name: LimitName,
+}
+
+/// What a DestinationRule says of connections, with the defaults of config.md.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PoolSettings<'a>(pub Option<&'a ConnectionPool>);
+
+/// Envoy's defaults for what a document leaves open.
+const LIMIT: u32 = 1024;
+const RETRIES: u32 = 3;
+
+const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
+impl Breakers {
+    /// That of a Service port.
+    pub fn of(&self, service: &ServiceName, port: u16) -> Arc<Breaker> {
+        Arc::clone(self.all.lock().entry((service.clone(), port)).or_default())
+    }
+
+    /// Forgets those of Service ports that are not there. What is under way to them still gives back.
+    pub fn retain(&self, there: impl Fn(&ServiceName, u16) -> bool) {
+        self.all.lock().retain(|(service, port), _| there(service, *port));
+    }
+}
+
+impl Breaker {
+    /// Counts one more, if that is within the limit.
+    pub fn begin(self: &Arc<Self>, name: LimitName, settings: PoolSettings<'_>) -> Result<Underway, Overflow> {
+        let limit = settings.limit(name);
+        let bound = limit.unwrap_or(u32::MAX);
+        let more = |count: u32| (count < bound).then(|| count + 1);
+        match self.count(name).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(Underway { breaker: Arc::clone(self), name }),
+            Err(_) => Err(Overflow { limit: bound, name }),
+        }
+    }
+
+    /// How many are under way.
+    pub fn underway(&self, name: LimitName) -> u32 {
+        self.count(name).load(Ordering::Relaxed)
+    }
+
+    fn count(&self, name: LimitName) -> &AtomicU32 {
+        let [connections, pending, requests, retries] = &self.counts;
+        match name {
+            LimitName::Connections => connections,
+            LimitName::Pending => pending,
+            LimitName::Requests => requests,
+            LimitName::Retries => retries,
+        }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.breaker.count(self.name).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PoolSettings<'_> {
+    /// The limit; `None` where no document asks for any.
+    pub fn limit(self, name: LimitName) -> Option<u32> {
+        let pool = self.0?;
+        let tcp = |field: fn(&TcpSettings) -> Option<NonZeroU32>| pool.tcp.as_ref().and_then(field);
+        let http = |field: fn(&HttpSettings) -> Option<NonZeroU32>| pool.http.as_ref().and_then(field);
+        let (set, default) = match name {
+            LimitName::Connections => (tcp(|tcp| tcp.max_connections), LIMIT),
+            LimitName::Pending => (http(|http| http.http1_max_pending_requests), LIMIT),
+            LimitName::Requests => (http(|http| http.http2_max_requests), LIMIT),
+            LimitName::Retries => (http(|http| http.max_retries), RETRIES),
+        };
+        Some(set.map_or(default, NonZeroU32::get))
+    }
+
+    /// How long opening a connection may take, where a document says it.
+    pub fn own_connect_timeout(self) -> Option<Duration> {
+        self.tcp().and_then(|tcp| tcp.connect_timeout)
+    }
+
+    /// After how long without a request a connection is closed; `None` for never.
+    pub fn http_idle_timeout(self) -> Option<Duration> {
+        let idle = self.http().and_then(|http| http.idle_timeout).unwrap_or(HTTP_IDLE_TIMEOUT);
+        (!idle.is_zero()).then_some(idle)
+    }
+
+    /// How many requests one connection carries; `None` for no limit.
+    pub fn max_requests_per_connection(self) -> Option<NonZeroU32> {
+        self.http().and_then(|http| http.max_requests_per_connection)
+    }
+
+    fn tcp(&self) -> Option<&TcpSettings> {
+        self.0.and_then(|pool| pool.tcp.as_ref())
+    }
+
+    fn http(&self) -> Option<&HttpSettings> {
+        self.0.and_then(|pool| pool.http.as_ref())
+    }
+}
+
+impl LimitName {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Pending => "requests without a connection",
+            Self::Requests => "requests",
+            Self::Retries => "retries",
+        }
+    }
+
+    fn field(self) -> &'static str {
+        match self {
+            Self::Connections => "connectionPool.tcp.maxConnections",
+            Self::Pending => "connectionPool.http.http1MaxPendingRequests",
+            Self::Requests => "connectionPool.http.http2MaxRequests",
+            Self::Retries => "connectionPool.http.maxRetries",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    const NAMES: [LimitName; 4] = [LimitName::Connections, LimitName::Pending, LimitName::Requests, LimitName::Retries];
+
+    #[test]
+    fn absent_fields_have_envoys_defaults_only_where_a_pool_is_there() {
+        let pool = ConnectionPool::default();
+        let limits = |settings: PoolSettings<'_>| NAMES.map(|name| settings.limit(name));
+        assert_eq!(limits(PoolSettings(Some(&pool))), [Some(1024), Some(1024), Some(1024), Some(3)]);
+        assert_eq!(limits(PoolSettings(None)), [None; 4]);
+    }
+
+    #[test]
+    fn a_full_one_refuses_and_a_dropped_guard_gives_back() {
+        let tcp = TcpSettings { max_connections: NonZeroU32::new(2), ..TcpSettings::default() };
+        let pool = ConnectionPool { tcp: Some(tcp), http: None };
+        let breaker = Arc::new(Breaker::default());
+        let begin = || breaker.begin(LimitName::Connections, PoolSettings(Some(&pool)));
+        let (first, _second) = (begin().unwrap(), begin().unwrap());
+        assert_eq!(begin().unwrap_err(), Overflow { limit: 2, name: LimitName::Connections });
+        assert!(breaker.begin(LimitName::Requests, PoolSettings(Some(&pool))).is_ok(), "others are not touched");
+        drop(first);
+        assert!(begin().is_ok());
+        assert_eq!(breaker.underway(LimitName::Connections), 1);
+    }
+
+    #[test]
+    fn without_a_pool_all_is_counted_and_nothing_refused() {
+        let breaker = Arc::new(Breaker::default());
+        let all: Vec<_> = (0..5_000).map(|_| breaker.begin(LimitName::Retries, PoolSettings(None)).unwrap()).collect();
+        assert_eq!(breaker.underway(LimitName::Retries), 5_000);
+        drop(all);
+        assert_eq!(breaker.underway(LimitName::Retries), 0);
+    }
+
+    #[test]
+    fn one_breaker_for_each_service_port_until_it_goes() {
+        let service = ServiceName { namespace: "shop".into(), name: "cart".into() };
+        let breakers = Breakers::default();
+        let first = breakers.of(&service, 80);
+        assert!(Arc::ptr_eq(&first, &breakers.of(&service, 80)) && !Arc::ptr_eq(&first, &breakers.of(&service, 81)));
+        breakers.retain(|_, port| port == 81);
+        assert!(!Arc::ptr_eq(&first, &breakers.of(&service, 80)));
+    }
+
+    #[test]
+    fn zero_means_never_idle_and_absent_the_default() {
+        let never = HttpSettings { idle_timeout: Some(Duration::ZERO), ..HttpSettings::default() };
+        let pool = ConnectionPool { tcp: None, http: Some(never) };
+        assert_eq!(PoolSettings(Some(&pool)).http_idle_timeout(), None);
+        let none = PoolSettings(None);
+        assert_eq!((none.http_idle_timeout(), none.own_connect_timeout()), (Some(HTTP_IDLE_TIMEOUT), None));
+        assert_eq!(none.max_requests_per_connection(), None);
+    }
+}

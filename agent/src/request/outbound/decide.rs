@@ -1,0 +1,208 @@
+//! Where a request goes, before anything is sent: its route, its limits and faults, and what its destination's documents say.
+
+use std::{
+    sync::OnceLock,
+    time::{Instant, SystemTime},
+};
+
+use http::Response;
+
+use super::{
+    Asked, Outbound,
+    plan::{self, Plan},
+};
+use crate::{
+    authorize::limits::LimitSource,
+    balance::{
+        hash_key::{hash_key, new_cookie},
+        session::{Session, Sessions},
+    },
+    mesh::{Snapshot, Workload},
+    observe::{FaultKind, LimitedAt, RequestRecord},
+    request::{body::AnswerBody, failed::RequestFailed},
+    route::{
+        self, Route,
+        backend::Draw,
+        fault,
+        http::{Decision, Failure, Matched, Outcome, Request, ResponseEdits, Scene},
+        timeouts,
+    },
+    rules::{
+        destination_rule::{Algorithm, HashKey},
+        gateway::ExtensionKind,
+        http_route::Scheme,
+    },
+    target::RequestTarget,
+};
+
+/// What is done with a request.
+pub(super) enum Planned<'s> {
+    Forward(Box<Plan<'s>>),
+    Answer(Response<AnswerBody>),
+}
+
+/// A request that goes nowhere.
+pub(super) struct Unplanned<'s> {
+    pub(super) failed: RequestFailed,
+    /// What its rule changes in the answer.
+    pub(super) edits: ResponseEdits<'s>,
+    /// How long it waits first, on purpose.
+    pub(super) delay: Option<std::time::Duration>,
+}
+
+impl<E: Into<RequestFailed>> From<E> for Box<Unplanned<'_>> {
+    fn from(failed: E) -> Self {
+        Self::new(Unplanned { failed: failed.into(), edits: ResponseEdits::default(), delay: None })
+    }
+}
+
+impl Outbound {
+    /// Decides.
+    pub(super) fn plan<'s>(
+        &'s self,
+        snapshot: &'s Snapshot,
+        source: &Workload,
+        asked: &Asked,
+        session_place: &'s OnceLock<String>,
+        record: &mut RequestRecord,
+    ) -> Result<Planned<'s>, Box<Unplanned<'s>>> {
+        let route = route::route(snapshot, self.original_dst)?;
+        if let Some(service) = route.service() {
+            record.set_service(service.clone());
+        }
+        let sent = asked.parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+        let target = RequestTarget::parse(sent)?;
+        let request = Request {
+            method: &asked.parts.method,
+            target: &target,
+            headers: &asked.parts.headers,
+            scheme: Scheme::Http,
+            authority: asked.authority.as_str(),
+        };
+        let Route::Service(port) = &route else {
+            return Ok(Planned::Forward(Box::new(Plan::to(route, &target))));
+        };
+        for limits in snapshot.rate_limits_of_service(&port.service) {
+            self.limited(&limits.document, &limits.limits, source, &request, LimitedAt::Service)?;
+        }
+        let table = snapshot.routes().table(&port.service, port.port, &source.namespace);
+        let matched = match route::http::decide(table.map(AsRef::as_ref), &request) {
+            Decision::Implicit => None,
+            // The routes of the port came to be about connections while this one was open: those that come from now on
+            // are decided by them.
+            Decision::OfConnections | Decision::NoRule => return Err(Failure::NoRule.into()),
+            Decision::Rule(matched) => Some(matched),
+        };
+        let persistence = matched.as_ref().and_then(Matched::session);
+        let of_policy = || snapshot.backend_policy(&port.service)?.session_persistence.as_ref();
+        // A rule's sessions are its own; those of a policy are the Service's.
+        let place = || match &matched {
+            Some(matched) if persistence.is_some() => format!("{} {}", matched.route(), matched.rule()),
+            _ => format!("Service {}", port.service),
+        };
+        let session = persistence.or_else(of_policy).map(|persistence| {
+            let sessions = Sessions::new(&self.thread.node.session_key, persistence, session_place.get_or_init(place));
+            let session = sessions.read(request.headers, SystemTime::now());
+            (sessions, session)
+        });
+        let mut plan = match &matched {
+            None => Plan::to(route.clone(), &target),
+            Some(matched) => {
+                record.set_route(format_args!("{} rules[{}]", matched.route(), matched.rule()));
+                let delay = self.extensions(snapshot, source, matched, &request)?;
+                let endpoint = session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
+                let scene = Scene { snapshot, dialled: port, draw: Draw(fastrand::u64(..)), session: endpoint };
+                match matched.outcome(&scene, &request) {
+                    Outcome::Forward(forward) => Plan { delay, ..Plan::of_rule(matched, forward, &target) },
+                    Outcome::Answer(answer) => {
+                        let mut response = Response::new(AnswerBody::own(""));
+                        (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
+                        return Ok(Planned::Answer(response));
+                    }
+                    Outcome::Failure(failure, edits) => {
+                        return Err(Box::new(Unplanned { failed: failure.into(), edits, delay }));
+                    }
+                }
+            }
+        };
+        plan.session = session;
+        plan.limits = self.time(matched.as_ref(), &request)?;
+        self.destination(snapshot, source, &request, &mut plan);
+        Ok(Planned::Forward(Box::new(plan)))
+    }
+
+    fn time(&self, matched: Option<&Matched<'_>>, request: &Request<'_>) -> Result<timeouts::Limits, RequestFailed> {
+        let asked = request.headers.get("grpc-timeout").filter(|_| request.is_grpc());
+        let asked = asked.map(timeouts::grpc_timeout).transpose().map_err(RequestFailed::GrpcTimeout)?;
+        Ok(timeouts::Limits::of(matched.and_then(Matched::timeouts).as_ref(), asked))
+    }
+
+    /// What the documents about the destination say of this request.
+    fn destination(&self, snapshot: &Snapshot, source: &Workload, request: &Request<'_>, plan: &mut Plan<'_>) {
+        let Some(port) = plan.port() else { return };
+        plan.settings = plan::settings(snapshot, port, &source.namespace);
+        let balancer = plan.settings.as_ref().and_then(|settings| settings.load_balancer.as_ref());
+        let Some(Algorithm::ConsistentHash(alike)) = balancer.and_then(|balancer| balancer.algorithm.as_ref()) else {
+            return;
+        };
+        plan.hash = hash_key(&alike.key, request, self.client.ip());
+        if let (None, HashKey::Cookie(cookie)) = (plan.hash, &alike.key) {
+            let cookie = new_cookie(cookie);
+            plan.hash = cookie.as_ref().map(|cookie| cookie.hash);
+            plan.hash_cookie = cookie;
+        }
+    }
+
+    /// The limits and faults that a rule refers to, in their order; the delay that is to come, if any.
+    fn extensions(
+        &self,
+        snapshot: &Snapshot,
+        source: &Workload,
+        matched: &Matched<'_>,
+        request: &Request<'_>,
+    ) -> Result<Option<std::time::Duration>, Box<Unplanned<'static>>> {
+        let namespace = &matched.route().name.namespace;
+        let mut delay = None;
+        for extension in matched.extensions() {
+            let missing = || RequestFailed::Extension { kind: extension.kind, name: extension.name.clone() };
+            match extension.kind {
+                ExtensionKind::RateLimit => {
+                    let limits = snapshot.rate_limit(namespace, &extension.name).ok_or_else(missing)?;
+                    self.limited(&limits.document, &limits.limits, source, request, LimitedAt::Route)?;
+                }
+                ExtensionKind::FaultInjection => {
+                    let fault = snapshot.fault(namespace, &extension.name).ok_or_else(missing)?;
+                    let planned = fault::plan(fault, request.headers, fault::Draw::random());
+                    let metrics = self.thread.node.observer.metrics();
+                    if planned.delay.is_some() {
+                        metrics.fault_injected(FaultKind::Delay);
+                        delay = planned.delay;
+                    }
+                    if let Some(status) = planned.abort {
+                        metrics.fault_injected(FaultKind::Abort);
+                        let document = format!("FaultInjection {namespace}/{}", extension.name);
+                        let failed = RequestFailed::Fault { status, document };
+                        return Err(Box::new(Unplanned { failed, edits: ResponseEdits::default(), delay }));
+                    }
+                }
+            }
+        }
+        Ok(delay)
+    }
+
+    fn limited(
+        &self,
+        document: &crate::objects::ObjectName,
+        limits: &[crate::rules::rate_limit::Limit],
+        source: &Workload,
+        request: &Request<'_>,
+        at: LimitedAt,
+    ) -> Result<(), RequestFailed> {
+        let node = &self.thread.node;
+        let source = LimitSource::Identity(&source.identity);
+        node.rate_limiter.check(document, limits, source, request.headers, Instant::now()).map_err(|limited| {
+            node.observer.metrics().rate_limited(at);
+            limited.into()
+        })
+    }
+}

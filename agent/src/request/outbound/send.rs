@@ -1,0 +1,206 @@
+//! One try: a connection to the endpoint, and the request over it.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::{Asked, plan::Plan, tries::Forwarding};
+use crate::{
+    balance::{
+        Candidate, Way,
+        breaker::{LimitName, PoolSettings},
+    },
+    connect::{
+        Opener,
+        http::{
+            BodyState, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
+            head::{self, Upgrade},
+        },
+        tunnel::ConnectHeaders,
+    },
+    connection::bypass,
+    mesh::{ServicePort, Workload},
+    observe::{OverflowLimit, Party, PoolResult, RequestRecord},
+    request::failed::RequestFailed,
+    route::{http::RequestEdits, protocol::Declared, retry::TryEnd},
+};
+
+/// A try that got no answer.
+pub(super) struct Untold {
+    pub(super) why: RequestFailed,
+    /// How it ended, for who may try again.
+    pub(super) end: TryEnd,
+    /// Whether this endpoint is to be left out from now on: not where only the connection was used up.
+    pub(super) is_endpoint: bool,
+}
+
+impl Forwarding<'_> {
+    /// Sends the request to an endpoint, and waits for the head of the answer.
+    pub(super) async fn send(
+        &self,
+        asked: &Asked,
+        version: HttpVersion,
+        plan: &Plan<'_>,
+        candidate: &Candidate,
+        replay: &Replay,
+        record: &mut RequestRecord,
+    ) -> Result<(Response<Incoming>, Lease), Untold> {
+        loop {
+            let mut lease = self.connection(version, plan, candidate).await?;
+            record.set_transport(lease.facts().transport);
+            if let Some(peer) = lease.facts().peer.clone() {
+                record.set_server(Party { identity: Some(peer), ..party(candidate) });
+            }
+            let request = Request::from_parts(asked.parts.clone(), replay.next_try());
+            match lease.send(request).await {
+                Ok(response) => return Ok((response, lease)),
+                // The server had closed a connection that was kept: that says nothing of the endpoint.
+                Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
+                Err(error) => {
+                    let end = match &error {
+                        SendError::NotSent(..) | SendError::Refused(_) => TryEnd::Refused,
+                        SendError::Broken(_) if lease.is_used => TryEnd::StaleConnection,
+                        SendError::Broken(_) => TryEnd::Reset,
+                    };
+                    let is_endpoint = !lease.is_used;
+                    let why = if replay.is_broken() { RequestFailed::Body } else { error.into() };
+                    return Err(Untold { why, end, is_endpoint });
+                }
+            }
+        }
+    }
+
+    /// A connection to an endpoint. Where as many are open as a document allows, the request waits for one to come free,
+    /// if not too many wait already.
+    async fn connection(&self, version: HttpVersion, plan: &Plan<'_>, candidate: &Candidate) -> Result<Lease, Untold> {
+        let thread = &self.at.thread;
+        let metrics = thread.node.observer.metrics();
+        let failed =
+            |error: Arc<PoolError>| Untold { why: error.into(), end: TryEnd::ConnectFailed, is_endpoint: true };
+        let key = self.key(candidate, version);
+        let pool = pool_settings(plan);
+        let breaker = plan.port().map(|port| thread.node.breakers.of(&port.service, port.port));
+        let pending = breaker.as_ref().map(|breaker| breaker.begin(LimitName::Pending, pool)).transpose();
+        let _pending = pending.map_err(|overflow| {
+            metrics.overflowed(OverflowLimit::Pending);
+            failed(Arc::new(overflow.into()))
+        })?;
+        let give_up = Instant::now() + self.connect_timeout(plan);
+        loop {
+            let open = || self.open(candidate.clone(), plan);
+            match thread.http.get(&key, self.terms(plan), open).await {
+                Ok(lease) => {
+                    metrics.pool_request(if lease.is_used { PoolResult::Reused } else { PoolResult::New });
+                    return Ok(lease);
+                }
+                Err(error) if matches!(*error, PoolError::Full(_)) && Instant::now() < give_up => {
+                    thread.http.freed(FREED).await;
+                }
+                Err(error) => {
+                    if matches!(*error, PoolError::Full(_)) {
+                        metrics.overflowed(OverflowLimit::Connections);
+                    }
+                    return Err(failed(error));
+                }
+            }
+        }
+    }
+
+    pub(super) fn key(&self, candidate: &Candidate, version: HttpVersion) -> PoolKey {
+        let expected = match &candidate.way {
+            Way::Tunnel(identity) => Some(identity.clone()),
+            Way::Plain(_) => None,
+        };
+        let Workload { uid, identity, .. } = self.source.as_ref();
+        PoolKey { source: uid.clone(), identity: identity.clone(), to: candidate.address, expected, version }
+    }
+
+    /// How long connections for this request are used.
+    pub(super) fn terms(&self, plan: &Plan<'_>) -> Terms {
+        let pool = pool_settings(plan);
+        let idle = match pool.0 {
+            None => Some(self.at.thread.node.http.idle_timeout),
+            Some(_) => pool.http_idle_timeout(),
+        };
+        Terms { max_requests: pool.max_requests_per_connection(), idle }
+    }
+
+    fn connect_timeout(&self, plan: &Plan<'_>) -> Duration {
+        pool_settings(plan).own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
+    }
+
+    /// Opens the way, by itself: others may wait for it too.
+    pub(super) fn open(
+        &self,
+        candidate: Candidate,
+        plan: &Plan<'_>,
+    ) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
+        let (thread, pod) = (Arc::clone(&self.at.thread), Arc::clone(&self.at.pod));
+        let source = Arc::clone(self.source);
+        let headers =
+            ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
+        let after = self.connect_timeout(plan);
+        let breaker = plan.port().map(|port| thread.node.breakers.of(&port.service, port.port));
+        let underway = breaker.map(|breaker| breaker.begin(LimitName::Connections, pool_settings(plan)));
+        async move {
+            let underway = underway.transpose()?;
+            if let Some(reason) = bypass(&candidate.way) {
+                thread.node.observer.metrics().bypassed(reason, 1);
+            }
+            let node = &thread.node;
+            let opener = Opener { node, tunnels: &thread.tunnels, pod: &pod, source: &source, headers: &headers };
+            let open = node.observer.metrics().pool_connection_opened();
+            Ok(OpenWay::new(opener.open_only(candidate, after).await?, (underway, open)))
+        }
+    }
+}
+
+/// What a document says about connections to where a request goes.
+pub(super) fn pool_settings<'p>(plan: &'p Plan<'_>) -> PoolSettings<'p> {
+    PoolSettings(plan.settings.as_ref().and_then(|settings| settings.connection_pool.as_ref()))
+}
+
+/// How often it is looked whether a connection may be opened that was freed on another data thread.
+const FREED: Duration = Duration::from_millis(20);
+
+impl Asked {
+    /// Makes the head that an endpoint gets.
+    pub(super) fn prepare(&mut self, edits: &RequestEdits<'_>, target: &str, version: HttpVersion) {
+        let is_upgrade = version == HttpVersion::Http1 && Upgrade::of(&self.parts).is_some();
+        head::remove_hop_by_hop(&mut self.parts.headers, is_upgrade);
+        // hyper has answered it where the body is wanted.
+        self.parts.headers.remove(http::header::EXPECT);
+        edits.apply(&mut self.parts.headers);
+        // The target was read as one; CONNECT has none.
+        if self.parts.method != Method::CONNECT
+            && let Ok(target) = target.parse()
+        {
+            self.parts.uri = target;
+        }
+        let authority = edits.authority().and_then(|authority| authority.parse().ok());
+        match version {
+            HttpVersion::Http1 => head::to_http1(&mut self.parts),
+            HttpVersion::Http2 => head::to_http2(&mut self.parts, authority.unwrap_or_else(|| self.authority.clone())),
+        }
+    }
+
+    /// The version in which the server is spoken to: what its port declares, else what the client speaks. Upgrades are of
+    /// HTTP/1.1, and calls of HTTP/2.
+    pub(super) fn version_for(&self, port: Option<&Arc<ServicePort>>) -> HttpVersion {
+        let own = if self.version == Version::HTTP_2 { HttpVersion::Http2 } else { HttpVersion::Http1 };
+        if Upgrade::of(&self.parts).is_some() || self.parts.method == Method::CONNECT {
+            return own;
+        }
+        match port.map(|port| Declared::of(port)) {
+            Some(Declared::Http2 | Declared::Grpc) => HttpVersion::Http2,
+            Some(Declared::Http1) if !self.is_grpc => HttpVersion::Http1,
+            _ => own,
+        }
+    }
+}
+
+pub(super) fn party(candidate: &Candidate) -> Party {
+    Party { address: candidate.address, workload: candidate.workload.clone(), identity: None }
+}
