@@ -171,7 +171,7 @@ fn declared_versions_are_spoken_to_the_server_whatever_the_client_speaks() -> Re
     let trailers = vec![("x-t".to_owned(), "1".to_owned())];
     for (port, version) in [(80, "HTTP/1.1"), (81, "HTTP/2.0")] {
         for h2 in [false, true] {
-            let ask = Ask { h2, body_bytes: 50_000, trailers: trailers.clone(), ..Ask::to(service.at(port)).host("versions").method("POST") };
+            let ask = Ask { h2, body_bytes: 50_000, trailers: trailers.clone(), ..Ask::to(service.at(port)).host("versions").method("POST").header("trailer", "x-t") };
             let answer = client.ask(ask.target("/x?y"))?;
             assert_eq!(answer.status, 200, "port {port}, h2 {h2}: {answer:?}");
             let seen = answer.seen().with_context(|| format!("{answer:?}"))?;
