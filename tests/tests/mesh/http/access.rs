@@ -86,13 +86,15 @@ fn a_connection_is_not_judged_by_its_first_request() -> Result<()> {
 
 #[test]
 fn a_call_that_is_denied_ends_with_permission_denied() -> Result<()> {
-    let web = Web::new("http-access-grpc")?;
+    let mut web = Web::new("http-access-grpc")?;
     let _calls = listening(&web.world.far, "grpc-serve --listen 9000 --name calls")?;
     let service = web.world.bed.service("calls", &[(80, 9000)])?;
     service.backends(&[&web.world.far])?;
     web.in_force(&policy("unary", "DENY", "[{to: [{operation: {paths: [/heddle.test.Echo/Unary]}}]}]"))?;
-    let ask = |method: &str| -> Result<GrpcReport> { web.world.client.ask(&format!("grpc --to {} --method {method}", service.at(80))) };
-    assert_eq!(ask("unary")?.calls[0].code, "PERMISSION_DENIED");
+    let (client, to) = (web.world.client.clone(), service.at(80));
+    let ask = |method: &str| -> Result<GrpcReport> { client.ask(&format!("grpc --to {to} --method {method}")) };
+    let denied = ask("unary")?;
+    assert_eq!(denied.calls[0].code, "PERMISSION_DENIED", "{denied:?}\n{}\n{}\n{}", web.said()?, web.world.a.process().stderr().join("\n"), web.world.b.process().stderr().join("\n"));
     assert_eq!(ask("bidi")?.calls[0].code, "OK");
     Ok(())
 }

@@ -38,7 +38,7 @@ fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -
     let mut client = Client::of(&world.client)?;
     let to = service.at(9000);
     // Like a method, like TLS, like HTTP/2, a single byte, and nothing of these.
-    for bytes in ["GETX no request\n", "G", "\u{16}\u{3}\u{1}no hello", "PRI * HTTP/1.0 no preface", "\0\u{1}\u{2}", "SSH-2.0-x\r\n"] {
+    for bytes in ["GETX no request\n", "G", "\u{16}\u{3}\u{1}no hello", "PRI * HTTX/2.0 no preface", "\0\u{1}\u{2}", "SSH-2.0-x\r\n"] {
         let answer = client.pieces(Raw { to, pieces: vec![bytes.to_owned()], pause_ms: 0, wait_ms: 8_000, until: Some(bytes.to_owned()) })?;
         assert_eq!((answer.received.as_str(), answer.ended.as_str()), (bytes, "until"), "{bytes:?}");
         ensure!(answer.ms < STALL_MS, "{bytes:?} took {} ms", answer.ms);
