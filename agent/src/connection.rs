@@ -38,7 +38,7 @@ use crate::{
     request,
     route::{self, Route, protocol::SpokenAt, streams},
 };
-use speech::{Expected, Spoken, Words};
+use speech::{Expected, ServerEnd, Spoken, Words, server_speaks};
 
 /// How long a connection waits for an agent that is not there. An agent that is started anew takes a tenth of it.
 pub(crate) const ABSENT_AGENT: Duration = Duration::from_secs(1);
@@ -139,7 +139,12 @@ impl Outbound<'_> {
         let (expected, key) = Expected::of(&self.snapshot, &self.source, self.original_dst, &node.learned);
         let (spoken, how) = match expected {
             Expected::Bytes => (Spoken::Bytes, DetectedBy::Declared),
-            Expected::ServerName | Expected::Http => (words.heard().await.map_err(silent)?, DetectedBy::Declared),
+            // Whatever is no TLS has no server name, HTTP too.
+            Expected::ServerName => match words.heard().await.map_err(silent)? {
+                Spoken::Http(_) => (Spoken::Bytes, DetectedBy::Declared),
+                spoken => (spoken, DetectedBy::Declared),
+            },
+            Expected::Http => (words.heard_as_http().await.map_err(silent)?, DetectedBy::Declared),
             Expected::HttpAsBefore => {
                 let spoken = words.heard_or_silence(node.http.detection_timeout).await.map_err(silent)?;
                 (spoken, DetectedBy::Learned)
@@ -178,7 +183,7 @@ impl Outbound<'_> {
         let (spoken, how) = tokio::select! {
             biased;
             spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
-            first = ready.opened.wire.first_bytes() => {
+            first = server_speaks(ServerEnd::Wire(&mut ready.opened.wire)) => {
                 first.map_err(|source| RelayError::Broken { side: Side::Server, source })?;
                 (Spoken::Bytes, DetectedBy::ServerFirst)
             }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -41,6 +41,15 @@ pub enum BodyEnd {
     Abandoned,
 }
 
+/// Until when an answer has to have ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limit {
+    /// `None` for no limit.
+    pub(super) deadline: Option<Instant>,
+    /// Of a gRPC call, which is told so in trailers; any other answer breaks off.
+    pub(super) is_grpc: bool,
+}
+
 /// What is done once an answer has ended.
 pub(super) type Ending = Box<dyn FnOnce(BodyEnd) + Send>;
 
@@ -57,6 +66,7 @@ struct Streamed {
     source: Incoming,
     bytes: Arc<ByteCounts>,
     deadline: Option<Pin<Box<Sleep>>>,
+    is_grpc: bool,
     ending: Option<Ending>,
 }
 
@@ -72,14 +82,15 @@ impl AnswerBody {
     }
 
     /// A server's body. It breaks off at the deadline. `ending` is called exactly once.
-    pub(super) fn streamed(
-        source: Incoming,
-        bytes: Arc<ByteCounts>,
-        deadline: Option<Instant>,
-        ending: Ending,
-    ) -> Self {
-        let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        Self(Kind::Streamed(Box::new(Streamed { source, bytes, deadline, ending: Some(ending) })))
+    pub(super) fn streamed(source: Incoming, bytes: Arc<ByteCounts>, limit: Limit, ending: Ending) -> Self {
+        let deadline = limit.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        Self(Kind::Streamed(Box::new(Streamed {
+            source,
+            bytes,
+            deadline,
+            is_grpc: limit.is_grpc,
+            ending: Some(ending),
+        })))
     }
 }
 
@@ -98,7 +109,10 @@ impl Streamed {
             && deadline.as_mut().poll(context).is_ready()
         {
             self.end(BodyEnd::Broken(AnswerError::Late));
-            return Poll::Ready(Some(Err(AnswerError::Late)));
+            return Poll::Ready(Some(match self.is_grpc {
+                true => Ok(Frame::trailers(too_late())),
+                false => Err(AnswerError::Late),
+            }));
         }
         match ready!(Pin::new(&mut self.source).poll_frame(context)) {
             Some(Ok(frame)) => {
@@ -120,6 +134,12 @@ impl Streamed {
             }
         }
     }
+}
+
+/// DEADLINE_EXCEEDED, as gRPC writes it.
+fn too_late() -> HeaderMap {
+    let fields = [("grpc-status", "4"), ("grpc-message", "the call took longer than it may")];
+    fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }
 
 impl Body for AnswerBody {

@@ -4,10 +4,9 @@ use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Response, Version, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
-use tokio::time::Instant;
 
 use super::{
-    body::{AnswerBody, AnswerError, BodyEnd, Ending},
+    body::{AnswerBody, AnswerError, BodyEnd, Ending, Limit},
     failed::RequestFailed,
     upgrade,
 };
@@ -44,8 +43,16 @@ pub(super) fn refuse(failed: &RequestFailed, is_grpc: bool, mut record: RequestR
     }
     record.responded(parts.status);
     record.finish(Err(failed.failure()));
+    if failed.is_of_client() {
+        parts.extensions.insert(LastAnswer);
+    }
     Response::from_parts(parts, AnswerBody::whole(text))
 }
+
+/// What follows such an answer on an HTTP/1 connection is not read: the client has said something that readers take for
+/// different things.
+#[derive(Clone)]
+struct LastAnswer;
 
 /// The end of an answer that a server gave: the record is told how it went, and `then` whether it was whole. One that was
 /// `flagged` before is told so even where it was.
@@ -89,11 +96,11 @@ pub(super) fn grpc_status_in(headers: &HeaderMap) -> Option<u32> {
 pub(super) fn passed_on(
     response: Response<Incoming>,
     bytes: Arc<ByteCounts>,
-    deadline: Option<Instant>,
+    limit: Limit,
     ending: Ending,
 ) -> Response<AnswerBody> {
     let (parts, body) = response.into_parts();
-    Response::from_parts(parts, AnswerBody::streamed(body, bytes, deadline, ending))
+    Response::from_parts(parts, AnswerBody::streamed(body, bytes, limit, ending))
 }
 
 /// A server's agreement to speak something else from now on. What is `held` is dropped at the end of it.
@@ -119,6 +126,9 @@ pub(super) fn switched(
 pub(super) fn with_version(response: Response<AnswerBody>, version: Version) -> Response<AnswerBody> {
     let (mut parts, body) = response.into_parts();
     head::response_to(version, &mut parts);
+    if parts.extensions.remove::<LastAnswer>().is_some() && version != Version::HTTP_2 {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Response::from_parts(parts, body)
 }
 

@@ -190,6 +190,11 @@ impl RequestFailed {
         text.to_owned()
     }
 
+    /// Whether the client's request is none that could be understood.
+    pub fn is_of_client(&self) -> bool {
+        matches!(self, Self::Head(_) | Self::Body | Self::Target(_))
+    }
+
     /// Headers that the answer has beside those of its status.
     pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         match self {

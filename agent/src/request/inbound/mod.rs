@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 
 use super::{
-    body::AnswerBody,
+    body::{AnswerBody, Limit},
     exchange::{
         ending, grpc_status_in, host, is_grpc, known_by, passed_on, protocol, refuse, switched, with_host, with_version,
     },
@@ -221,5 +221,5 @@ fn answered(
             lease.give_back();
         }
     });
-    passed_on(response, bytes, None, ending)
+    passed_on(response, bytes, Limit::default(), ending)
 }

@@ -27,6 +27,14 @@ use crate::{
     route::{http::RequestEdits, protocol::Declared, retry::TryEnd},
 };
 
+/// A try that got an answer.
+pub(super) struct Told {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: Lease,
+    /// From sending the request: how long it took to connect says nothing of the endpoint's speed.
+    pub(super) latency: Duration,
+}
+
 /// A try that got no answer.
 pub(super) struct Untold {
     pub(super) why: RequestFailed,
@@ -46,7 +54,7 @@ impl Forwarding<'_> {
         candidate: &Candidate,
         replay: &Replay,
         record: &mut RequestRecord,
-    ) -> Result<(Response<Incoming>, Lease), Untold> {
+    ) -> Result<Told, Untold> {
         loop {
             let mut lease = self.connection(version, plan, candidate).await?;
             record.set_transport(lease.facts().transport);
@@ -54,8 +62,9 @@ impl Forwarding<'_> {
                 record.set_server(Party { identity: Some(peer), ..party(candidate) });
             }
             let request = Request::from_parts(asked.parts.clone(), replay.next_try());
+            let sent = Instant::now();
             match lease.send(request).await {
-                Ok(response) => return Ok((response, lease)),
+                Ok(response) => return Ok(Told { response, connection: lease, latency: sent.elapsed() }),
                 // The server had closed a connection that was kept: that says nothing of the endpoint.
                 Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
                 Err(error) => {

@@ -13,7 +13,7 @@ use super::{
     Asked, Outbound,
     mirrors::Copies,
     plan::Plan,
-    send::{Untold, party, pool_settings},
+    send::{Told, Untold, party, pool_settings},
 };
 use crate::{
     balance::{
@@ -28,7 +28,7 @@ use crate::{
     mesh::{Snapshot, Workload},
     observe::{self, Failure, OverflowLimit, RequestRecord, ResponseFlag, RetryResult},
     request::{
-        body::AnswerBody,
+        body::{AnswerBody, Limit},
         exchange::{ending, grpc_status_in, passed_on, refuse, switched},
         failed::RequestFailed,
         upgrade,
@@ -92,7 +92,7 @@ impl Forwarding<'_> {
                         let Answer { response, connection, endpoint, .. } = answer;
                         switched(response, client_half, record, (connection, endpoint, underway))
                     }
-                    None => answered(answer, replay, deadline, record, underway),
+                    None => answered(answer, replay, Limit { deadline, is_grpc }, record, underway),
                 };
                 if let Some((sessions, came_with)) = &plan.session {
                     let scope = CookieScope { path: "/", secure: false };
@@ -240,10 +240,11 @@ impl Forwarding<'_> {
             None => send.await,
         };
         if let Some(endpoint) = &endpoint {
-            let event = endpoint.responded(Answered { latency: started.elapsed(), result: told(&result) });
+            let latency = result.as_ref().map_or_else(|_| started.elapsed(), |told| told.latency);
+            let event = endpoint.responded(Answered { latency, result: how(&result) });
             event.into_iter().for_each(|event| self.tell(event, candidate));
         }
-        let (response, connection) = result?;
+        let Told { response, connection, .. } = result?;
         Ok(Answer { response, connection, endpoint, candidate: candidate.clone(), gave_up: None })
     }
 
@@ -262,9 +263,9 @@ impl Forwarding<'_> {
 }
 
 /// A try as balancing sees it. A gRPC call tells its failure in a head without a body.
-fn told(result: &Result<(Response<Incoming>, Lease), Untold>) -> TryResult {
+fn how(result: &Result<Told, Untold>) -> TryResult {
     match result {
-        Ok((response, _)) => {
+        Ok(Told { response, .. }) => {
             let of_call = grpc_status_in(response.headers()).and_then(|status| u16::try_from(status).ok());
             let status = of_call.map_or(response.status(), answer::from_grpc_status);
             TryResult::Status(status, retry_after(response.headers(), SystemTime::now()))
@@ -283,7 +284,7 @@ fn told(result: &Result<(Response<Incoming>, Lease), Untold>) -> TryResult {
 fn answered(
     answer: Answer,
     replay: Replay,
-    deadline: Option<Instant>,
+    limit: Limit,
     mut record: RequestRecord,
     underway: Option<Underway>,
 ) -> Response<AnswerBody> {
@@ -303,5 +304,5 @@ fn answered(
             connection.give_back();
         }
     });
-    passed_on(response, bytes, deadline, ending)
+    passed_on(response, bytes, limit, ending)
 }

@@ -42,6 +42,8 @@ pub fn sniff(prefix: &[u8]) -> Sniffed {
         [0x16, 3, 0..=4, _, _, 1, ..] => Sniffed::Tls,
         prefix if prefix.starts_with(PREFACE) => Sniffed::Http2,
         prefix if PREFACE.starts_with(prefix) => Sniffed::More,
+        // RFC 9113, 3.4: the method is kept for the preface, and no request has it.
+        prefix if prefix.starts_with(b"PRI ") => Sniffed::Opaque,
         prefix => http1(prefix),
     }
 }

@@ -127,7 +127,9 @@ impl ServerStreamingService<Echo> for EchoService {
         let numbered = move |number| Echo { text: format!("{} {number}", echo.text), code: 0, ..echo.clone() };
         let all = stream::iter(0..numbered(0).count).map(numbered).then(answer);
         // A status comes after all messages.
-        let end = stream::iter((last != 0).then(|| Err(Status::new(Code::from(i32::try_from(last).unwrap_or(2)), "told to"))));
+        let end = stream::iter(
+            (last != 0).then(|| Err(Status::new(Code::from(i32::try_from(last).unwrap_or(2)), "told to"))),
+        );
         let answers: Answers = Box::pin(all.chain(end));
         let response = self.response(answers);
         Box::pin(async move { Ok(response) })

@@ -52,7 +52,8 @@ impl Behaviour {
         let in_query = query.split('&').find_map(|pair| pair.strip_prefix("behave="));
         let in_header = request.headers().get("x-behave").and_then(|value| value.to_str().ok());
         let mut behaviour = Self::default();
-        for word in in_header.or(in_query).unwrap_or(default).split(';').map(str::trim).filter(|word| !word.is_empty()) {
+        for word in in_header.or(in_query).unwrap_or(default).split(';').map(str::trim).filter(|word| !word.is_empty())
+        {
             behaviour.word(word).ok_or_else(|| format!("`{word}` is no behaviour"))?;
         }
         for line in request.headers().get_all("x-answer") {

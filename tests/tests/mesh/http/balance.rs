@@ -61,7 +61,10 @@ fn a_header_leads_to_another_version_on_one_connection() -> Result<()> {
           {backendRefs: [{name: v1, port: 80}]}]",
     ))?;
     let request = |header: &str| format!("GET / HTTP/1.1\r\nhost: web\r\n{header}\r\n");
-    let all = request("") + &request("X-Tester: yes\r\n") + &request("x-tester: no\r\n") + &request("x-tester: yes\r\nconnection: close\r\n");
+    let all = request("")
+        + &request("X-Tester: yes\r\n")
+        + &request("x-tester: no\r\n")
+        + &request("x-tester: yes\r\nconnection: close\r\n");
     let answer = web.client.raw(web.service.at(80), &all, 8_000)?;
     let lines = answer.received.to_lowercase();
     let by: Vec<&str> = lines.match_indices("x-server: ").map(|(at, _)| &lines[at + 10..at + 12]).collect();
@@ -88,7 +91,12 @@ fn round_robin_is_even_and_a_hash_is_faithful() -> Result<()> {
     let mut web = Web::new("http-balancers")?;
     let _three = three(&web)?;
     let rule = |balancer: &str| {
-        document(RULES, "DestinationRule", "web", &format!("{{host: web, trafficPolicy: {{loadBalancer: {balancer}}}}}"))
+        document(
+            RULES,
+            "DestinationRule",
+            "web",
+            &format!("{{host: web, trafficPolicy: {{loadBalancer: {balancer}}}}}"),
+        )
     };
     web.in_force(&rule("{simple: ROUND_ROBIN}"))?;
     let found = servers(&web.client.all(web.get("/").times(90, 1))?);
@@ -115,7 +123,9 @@ fn a_session_stays_with_its_endpoint_by_cookie_and_by_header() -> Result<()> {
         )))?;
         let first = web.client.ask(web.get("/"))?;
         let session = match kind {
-            "Cookie" => first.header("set-cookie").context("a cookie")?.split(';').next().unwrap_or_default().to_owned(),
+            "Cookie" => {
+                first.header("set-cookie").context("a cookie")?.split(';').next().unwrap_or_default().to_owned()
+            }
             _ => first.header(name).context("a session")?,
         };
         let header = if kind == "Cookie" { "cookie" } else { name };
@@ -138,10 +148,14 @@ fn a_session_is_given_to_others_when_its_endpoint_goes() -> Result<()> {
     let first = web.client.ask(web.get("/"))?;
     let cookie = first.header("set-cookie").context("a cookie")?.split(';').next().unwrap_or_default().to_owned();
     let gone = first.header("x-server").context("a server")?;
-    web.service.backends(&three.iter().filter(|(pod, _)| pod.name() != gone).map(|(pod, _)| pod).collect::<Vec<_>>())?;
+    web.service
+        .backends(&three.iter().filter(|(pod, _)| pod.name() != gone).map(|(pod, _)| pod).collect::<Vec<_>>())?;
     web.world.settle()?;
     let answers = web.client.all(web.get("/").header("cookie", &cookie).times(5, 1))?;
-    assert!(answers.iter().all(|answer| answer.status == 200 && answer.header("x-server") != Some(gone.clone())), "{answers:?}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 200 && answer.header("x-server") != Some(gone.clone())),
+        "{answers:?}"
+    );
     assert!(answers[0].header("set-cookie").is_some(), "the client is told its new session: {:?}", answers[0]);
     Ok(())
 }
@@ -150,15 +164,19 @@ fn a_session_is_given_to_others_when_its_endpoint_goes() -> Result<()> {
 fn an_endpoint_that_dies_under_load_costs_no_request_where_there_are_retries() -> Result<()> {
     let web = Web::new("http-killed")?;
     let mut three = three(&web)?;
-    web.in_force(&route("[{retry: {codes: [502, 503, 504], attempts: 3, backoff: 10ms}, backendRefs: [{name: web, port: 80}]}]"))?;
+    web.in_force(&route(
+        "[{retry: {codes: [502, 503, 504], attempts: 3, backoff: 10ms}, backendRefs: [{name: web, port: 80}]}]",
+    ))?;
     for h2 in ["", "--h2"] {
-        let load = HttpLoad::start(&web.world.client, &format!("--to {} --host web {h2} --pause-ms 2", web.service.at(80)))?;
+        let load =
+            HttpLoad::start(&web.world.client, &format!("--to {} --host web {h2} --pause-ms 2", web.service.at(80)))?;
         std::thread::sleep(Duration::from_millis(700));
         let (pod, mut server) = three.pop().context("one more")?;
         server.process().kill()?;
         std::thread::sleep(Duration::from_millis(1_500));
         let report = load.end()?;
-        let good: u64 = report.answers.iter().filter(|(answer, _)| answer.starts_with("200 ")).map(|(_, count)| count).sum();
+        let good: u64 =
+            report.answers.iter().filter(|(answer, _)| answer.starts_with("200 ")).map(|(_, count)| count).sum();
         assert!(report.failures.is_empty() && good == report.attempted, "{h2}: {report:?}\n{}", web.said()?);
         assert!(report.answers.contains_key(&format!("200 {}", pod.name())), "it had its share before: {report:?}");
     }
@@ -182,7 +200,11 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_and_tried_by_a_request_lat
     let statuses = |answers: &[Answer]| answers.iter().filter(|answer| answer.status == 503).count();
     let first = web.client.all(web.get("/").times(60, 1))?;
     let failed = statuses(&first);
-    ensure!((3..=5).contains(&failed), "{failed} requests failed before the endpoint was left out: {:?}", servers(&first));
+    ensure!(
+        (3..=5).contains(&failed),
+        "{failed} requests failed before the endpoint was left out: {:?}",
+        servers(&first)
+    );
     web.world.a.wait_metrics("it is counted", SOON, |metrics| metrics.sum("heddle_ejections_total", &[]) >= 1.0)?;
     let reached = bad.requests().len();
     let meanwhile = web.client.all(web.get("/").times(30, 1))?;

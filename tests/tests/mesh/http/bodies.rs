@@ -37,7 +37,12 @@ fn a_slow_reader_holds_its_server_back_and_fills_no_memory() -> Result<()> {
     let before = memory(&mut web)?;
     for h2 in [false, true] {
         // Whoever read ahead would have to keep a hundred times what ROOM is.
-        let ask = Ask { h2, read_every_ms: 200, timeout_ms: 4_000, ..web.get("/slow").behave(&format!("size={}", 5_000 * MIB)) };
+        let ask = Ask {
+            h2,
+            read_every_ms: 200,
+            timeout_ms: 4_000,
+            ..web.get("/slow").behave(&format!("size={}", 5_000 * MIB))
+        };
         let slow: Vec<u64> = (0..3).map(|_| web.client.begin(ask.clone())).collect::<Result<_>>()?;
         std::thread::sleep(Duration::from_secs(2));
         bounded(&mut web, before)?;
@@ -55,7 +60,8 @@ fn a_server_that_reads_slowly_holds_its_client_back() -> Result<()> {
     let mut web = Web::new("http-slow-server")?;
     let _ = web.client.ask(web.get("/warm"))?;
     let before = memory(&mut web)?;
-    let ask = Ask { body_bytes: 2_000 * MIB, timeout_ms: 4_000, ..web.get("/slow").method("POST").behave("read-every=200") };
+    let ask =
+        Ask { body_bytes: 2_000 * MIB, timeout_ms: 4_000, ..web.get("/slow").method("POST").behave("read-every=200") };
     let slow: Vec<u64> =
         [false, true].into_iter().map(|h2| web.client.begin(Ask { h2, ..ask.clone() })).collect::<Result<_>>()?;
     std::thread::sleep(Duration::from_secs(2));
@@ -76,7 +82,13 @@ fn parts_of_a_body_arrive_while_it_goes_on() -> Result<()> {
         assert_eq!(answer.received, Some(patterned(200_000)));
         // Thirteen parts, 100 ms apart: whoever collects them first answers with the head at the end.
         ensure!(answer.head_ms < answer.ms / 2.0, "the head took {} of {} ms", answer.head_ms, answer.ms);
-        let ask = Ask { h2, body_bytes: 200_000, chunked: true, send_every_ms: 100, ..web.get("/").method("POST").behave("echo") };
+        let ask = Ask {
+            h2,
+            body_bytes: 200_000,
+            chunked: true,
+            send_every_ms: 100,
+            ..web.get("/").method("POST").behave("echo")
+        };
         let answer = web.client.ask(ask)?;
         assert_eq!(answer.received, Some(patterned(200_000)));
         ensure!(answer.head_ms < answer.ms / 2.0, "the head took {} of {} ms", answer.head_ms, answer.ms);
@@ -87,7 +99,8 @@ fn parts_of_a_body_arrive_while_it_goes_on() -> Result<()> {
 #[test]
 fn an_answer_may_come_before_the_request_has_ended() -> Result<()> {
     let mut web = Web::new("http-early")?;
-    let ask = Ask { body_bytes: 500 * MIB, timeout_ms: 15_000, ..web.get("/").method("POST").behave("early;status=413") };
+    let ask =
+        Ask { body_bytes: 500 * MIB, timeout_ms: 15_000, ..web.get("/").method("POST").behave("early;status=413") };
     for h2 in [false, true] {
         let answer = web.client.ask(Ask { h2, ..ask.clone() })?;
         assert_eq!(answer.status, 413, "h2 {h2}: {answer:?}");

@@ -44,7 +44,8 @@ fn fifty_changes_a_second_fail_no_request_and_mix_no_two_generations() -> Result
     let took = begin.elapsed();
     for load in loads {
         let report = load.end()?;
-        let good: u64 = report.answers.iter().filter(|(answer, _)| answer.starts_with("200 ")).map(|(_, count)| count).sum();
+        let good: u64 =
+            report.answers.iter().filter(|(answer, _)| answer.starts_with("200 ")).map(|(_, count)| count).sum();
         assert!(report.failures.is_empty() && good == report.attempted, "{report:?}\n{}", web.said()?);
         assert_eq!(report.mixed, 0, "{report:?}");
         // The agent may put several changes in force at once; that none came through would show nothing.

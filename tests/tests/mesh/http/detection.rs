@@ -1,11 +1,12 @@
 //! What is HTTP and what is not: declared, sniffed, learned; and nothing waits for long that is not.
 
 use anyhow::{Result, ensure};
+use heddle_tests::peer::grpc::GrpcReport;
 use heddle_tests::peer::http::report::{Ask, Raw};
 use heddle_tests::peer::report::ProbeReport;
 use serde_json::json;
 
-use super::tools::{Client, Server, Web, in_force, route};
+use super::tools::{Client, Server, Web, document, in_force, listening, route};
 use crate::world::{SOON, World, echoed, eventually, probe};
 
 /// Longer than detection may take, shorter than any timeout that would hide its absence.
@@ -29,6 +30,26 @@ fn a_server_that_speaks_first_is_heard_without_a_word_of_the_client() -> Result<
 }
 
 #[test]
+fn a_server_of_http2_that_speaks_first_is_one_of_http_all_the_same() -> Result<()> {
+    let world = World::new("http-settings-first")?;
+    // tonic's server sends its SETTINGS before it has read anything.
+    let _calls = listening(&world.far, "grpc-serve --listen 9000 --name calls")?;
+    let service = world.bed.service("calls", &[(80, 9000)])?;
+    service.backends(&[&world.far])?;
+    let denied = "{selector: {matchLabels: {app: far}}, action: DENY, rules: [{to: [{operation: {paths: [/never]}}]}]}";
+    in_force(&world, &document("security.istio.io/v1", "AuthorizationPolicy", "never", denied))?;
+    for turn in 0..30 {
+        let report: GrpcReport = world.client.ask(&format!("grpc --to {}", service.at(80)))?;
+        // A connection that is taken for bytes is refused: nobody can tell what its path is.
+        assert_eq!(report.calls[0].code, "OK", "turn {turn}: {report:?}");
+    }
+    let metrics = world.b.metrics()?;
+    let by_bytes = metrics.sum("heddle_protocol_detections_total", &[("direction", "inbound"), ("protocol", "tcp")]);
+    assert_eq!(by_bytes, 0.0, "{}", metrics.heddle());
+    Ok(())
+}
+
+#[test]
 fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -> Result<()> {
     let world = World::new("http-opaque")?;
     let _echo = world.far.serve("--listen 9000")?;
@@ -38,8 +59,21 @@ fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -
     let mut client = Client::of(&world.client)?;
     let to = service.at(9000);
     // Like a method, like TLS, like HTTP/2, a single byte, and nothing of these.
-    for bytes in ["GETX no request\n", "G", "\u{16}\u{3}\u{1}no hello", "PRI * HTTX/2.0 no preface", "\0\u{1}\u{2}", "SSH-2.0-x\r\n"] {
-        let answer = client.pieces(Raw { to, pieces: vec![bytes.to_owned()], pause_ms: 0, wait_ms: 8_000, until: Some(bytes.to_owned()) })?;
+    for bytes in [
+        "GETX no request\n",
+        "G",
+        "\u{16}\u{3}\u{1}no hello",
+        "PRI * HTTX/2.0 no preface",
+        "\0\u{1}\u{2}",
+        "SSH-2.0-x\r\n",
+    ] {
+        let answer = client.pieces(Raw {
+            to,
+            pieces: vec![bytes.to_owned()],
+            pause_ms: 0,
+            wait_ms: 8_000,
+            until: Some(bytes.to_owned()),
+        })?;
         assert_eq!((answer.received.as_str(), answer.ended.as_str()), (bytes, "until"), "{bytes:?}");
         ensure!(answer.ms < STALL_MS, "{bytes:?} took {} ms", answer.ms);
     }
@@ -54,7 +88,12 @@ fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -
 #[test]
 fn undeclared_ports_are_sniffed_on_every_way() -> Result<()> {
     let mut web = Web::new("http-sniffed")?;
-    in_force(&web.world, &route("[{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-by, value: mesh}]}}], backendRefs: [{name: web, port: 80}]}]"))?;
+    in_force(
+        &web.world,
+        &route(
+            "[{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-by, value: mesh}]}}], backendRefs: [{name: web, port: 80}]}]",
+        ),
+    )?;
     for to in [web.service.at(80), web.service.at6(80)] {
         for h2 in [false, true] {
             let (_, seen) = web.seen(Ask { h2, ..Ask::to(to).host("web") })?;
@@ -99,7 +138,10 @@ fn opaque_ports_are_never_parsed() -> Result<()> {
     }
     let seen = server.requests();
     assert!(seen.len() == 2 && seen.iter().all(|seen| seen.header("x-hop").as_deref() == Some("1")), "{seen:?}");
-    assert!(seen.iter().all(|seen| seen.header("x-request-id").is_none() && seen.header("x-forwarded-client-cert").is_none()));
+    assert!(
+        seen.iter()
+            .all(|seen| seen.header("x-request-id").is_none() && seen.header("x-forwarded-client-cert").is_none())
+    );
     Ok(())
 }
 
@@ -111,7 +153,8 @@ fn ports_declared_as_tcp_are_not_parsed_and_those_as_http_are() -> Result<()> {
     service.backends(&[&world.far])?;
     let mut client = Client::of(&world.client)?;
     for (app_protocol, is_parsed) in [("tcp", false), ("http", true), ("tcp", false), ("http", true)] {
-        let port = json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": app_protocol}]);
+        let port =
+            json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": app_protocol}]);
         service.specify("ports", port)?;
         world.settle()?;
         let before = server.requests().len();
@@ -125,7 +168,10 @@ fn ports_declared_as_tcp_are_not_parsed_and_those_as_http_are() -> Result<()> {
     let _echo = world.far.serve("--listen 9000")?;
     let echo = world.bed.service("echo", &[(80, 9000)])?;
     echo.backends(&[&world.far])?;
-    echo.specify("ports", json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 9000, "appProtocol": "tcp"}]))?;
+    echo.specify(
+        "ports",
+        json!([{"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 9000, "appProtocol": "tcp"}]),
+    )?;
     world.settle()?;
     assert!(echoed(&probe(&world.client, echo.at(80), "GET-nothing")?, "GET-nothing"));
     Ok(())

@@ -32,9 +32,15 @@ fn a_connection_is_used_for_many_requests_and_pipelined_ones_are_answered_in_the
 fn what_a_server_sees_is_what_was_sent() -> Result<()> {
     let mut web = Web::new("http-as-sent")?;
     for h2 in [false, true] {
-        let ask = Ask { h2, ..web.get("/a/b;c?d=e&f=%20").method("PATCH").header("x-a", "1").header("x-a", "2").body("content") };
+        let ask = Ask {
+            h2,
+            ..web.get("/a/b;c?d=e&f=%20").method("PATCH").header("x-a", "1").header("x-a", "2").body("content")
+        };
         let (_, seen) = web.seen(ask)?;
-        assert_eq!((seen.method.as_str(), seen.target.as_str(), seen.host.as_deref()), ("PATCH", "/a/b;c?d=e&f=%20", Some("web")));
+        assert_eq!(
+            (seen.method.as_str(), seen.target.as_str(), seen.host.as_deref()),
+            ("PATCH", "/a/b;c?d=e&f=%20", Some("web"))
+        );
         assert_eq!((seen.header("x-a").as_deref(), seen.body.map(|body| body.bytes)), (Some("1 | 2"), Some(7)));
         assert_eq!(seen.version, if h2 { "HTTP/2.0" } else { "HTTP/1.1" });
         let client = web.world.client.v4().to_string();
@@ -51,13 +57,21 @@ fn chunked_bodies_and_trailers_go_both_ways() -> Result<()> {
         let ask = Ask { h2, body_bytes: 300_000, chunked: true, ..web.get("/chunked").method("POST") };
         let (_, seen) = web.seen(ask)?;
         assert_eq!(seen.body, Some(patterned(300_000)), "chunked, {h2}");
-        let ask = Ask { h2, body_bytes: 70_000, trailers, ..web.get("/trailers").method("POST").header("trailer", "x-sum") };
+        let ask =
+            Ask { h2, body_bytes: 70_000, trailers, ..web.get("/trailers").method("POST").header("trailer", "x-sum") };
         let (_, seen) = web.seen(ask)?;
         assert_eq!(seen.body, Some(patterned(70_000)));
         assert_eq!(seen.trailers, [("x-sum".to_owned(), "abc".to_owned())], "of a request, {h2}");
         // A client of HTTP/1.1 says with TE that it takes trailers (RFC 9110, 6.5.1).
-        let ask = Ask { h2, ..web.get("/").behave("size=50000;trailer=x-end:1").header("te", "trailers").header("connection", "te") };
-        let ask = if h2 { Ask { headers: ask.headers.into_iter().filter(|(name, _)| name != "connection").collect(), ..ask } } else { ask };
+        let ask = Ask {
+            h2,
+            ..web.get("/").behave("size=50000;trailer=x-end:1").header("te", "trailers").header("connection", "te")
+        };
+        let ask = if h2 {
+            Ask { headers: ask.headers.into_iter().filter(|(name, _)| name != "connection").collect(), ..ask }
+        } else {
+            ask
+        };
         let answer = web.client.ask(ask)?;
         assert_eq!(answer.received, Some(patterned(50_000)));
         assert_eq!(answer.trailers, [("x-end".to_owned(), "1".to_owned())], "of an answer, {h2}");
@@ -137,9 +151,11 @@ fn connect_is_refused_in_words_or_carried_to_its_end() -> Result<()> {
 #[test]
 fn hop_by_hop_headers_end_at_the_mesh() -> Result<()> {
     let mut web = Web::new("http-hops")?;
-    let ask = web.get("/").header("connection", "x-hop, keep-alive").header("x-hop", "1").header("keep-alive", "timeout=5");
+    let ask =
+        web.get("/").header("connection", "x-hop, keep-alive").header("x-hop", "1").header("keep-alive", "timeout=5");
     let ask = ask.header("proxy-connection", "keep-alive").header("te", "gzip").header("x-stays", "1");
-    let ask = ask.header("x-answer", "connection: x-back").header("x-answer", "x-back: 1").header("x-answer", "x-kept: 1");
+    let ask =
+        ask.header("x-answer", "connection: x-back").header("x-answer", "x-back: 1").header("x-answer", "x-kept: 1");
     let (answer, seen) = web.seen(ask)?;
     for name in ["x-hop", "keep-alive", "proxy-connection", "te", "upgrade"] {
         assert_eq!(seen.header(name), None, "{name}: {seen:?}");
@@ -152,10 +168,11 @@ fn hop_by_hop_headers_end_at_the_mesh() -> Result<()> {
 #[test]
 fn declared_versions_are_spoken_to_the_server_whatever_the_client_speaks() -> Result<()> {
     let web = Web::new("http-versions")?;
-    let service = web.world.bed.service("versions", &[(80, 8080), (81, 8080)])?;
+    let service = web.world.bed.service("versions", &[(80, 8080), (81, 8080), (82, 8080)])?;
     let ports = json!([
-        {"name": "one", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": "http"},
+        {"name": "one", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": "kubernetes.io/ws"},
         {"name": "two", "protocol": "TCP", "port": 81, "targetPort": 8080, "appProtocol": "kubernetes.io/h2c"},
+        {"name": "any", "protocol": "TCP", "port": 82, "targetPort": 8080, "appProtocol": "http"},
     ]);
     service.specify("ports", ports)?;
     let slice = json!({
@@ -163,19 +180,31 @@ fn declared_versions_are_spoken_to_the_server_whatever_the_client_speaks() -> Re
         "metadata": {"name": "versions-named", "namespace": "default", "labels": {"kubernetes.io/service-name": "versions"}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [web.world.far.v4()], "conditions": {"ready": true}, "nodeName": web.world.far.node().name()}],
-        "ports": [{"name": "one", "protocol": "TCP", "port": 8080}, {"name": "two", "protocol": "TCP", "port": 8080}],
+        "ports": [{"name": "one", "protocol": "TCP", "port": 8080}, {"name": "two", "protocol": "TCP", "port": 8080},
+            {"name": "any", "protocol": "TCP", "port": 8080}],
     });
     web.world.bed.objects().put(&slice)?;
     web.world.settle()?;
     let mut client = Client::of(&web.world.client)?;
     let trailers = vec![("x-t".to_owned(), "1".to_owned())];
-    for (port, version) in [(80, "HTTP/1.1"), (81, "HTTP/2.0")] {
+    for (port, declared) in [(80, Some("HTTP/1.1")), (81, Some("HTTP/2.0")), (82, None)] {
         for h2 in [false, true] {
-            let ask = Ask { h2, body_bytes: 50_000, trailers: trailers.clone(), ..Ask::to(service.at(port)).host("versions").method("POST").header("trailer", "x-t") };
+            let ask = Ask {
+                h2,
+                body_bytes: 50_000,
+                trailers: trailers.clone(),
+                ..Ask::to(service.at(port)).host("versions").method("POST").header("trailer", "x-t")
+            };
+            // Where the version is left open, it is the client's.
+            let version = declared.unwrap_or(if h2 { "HTTP/2.0" } else { "HTTP/1.1" });
             let answer = client.ask(ask.target("/x?y"))?;
             assert_eq!(answer.status, 200, "port {port}, h2 {h2}: {answer:?}");
             let seen = answer.seen().with_context(|| format!("{answer:?}"))?;
-            assert_eq!((seen.version.as_str(), seen.host.as_deref(), seen.target.as_str()), (version, Some("versions"), "/x?y"), "h2 {h2}");
+            assert_eq!(
+                (seen.version.as_str(), seen.host.as_deref(), seen.target.as_str()),
+                (version, Some("versions"), "/x?y"),
+                "h2 {h2}"
+            );
             assert_eq!((seen.body, seen.trailers.len()), (Some(patterned(50_000)), 1), "port {port}, h2 {h2}");
         }
     }
@@ -189,7 +218,8 @@ fn every_way_through_the_mesh_is_http_alike() -> Result<()> {
     let stranger = web.world.stranger()?;
     let mut outside = Client::of(&stranger)?;
     let (near, far) = (&web.world.near, &web.world.far);
-    for (to, name) in [(near.at(8080), "near"), (near.at6(8080), "near"), (far.at(8080), "far"), (far.at6(8080), "far")] {
+    for (to, name) in [(near.at(8080), "near"), (near.at6(8080), "near"), (far.at(8080), "far"), (far.at6(8080), "far")]
+    {
         for h2 in [false, true] {
             let ask = Ask { h2, body_bytes: 200_000, ..Ask::to(to).host("web").method("POST") };
             let answer = web.client.ask(ask.clone())?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use heddle_tests::bed::{Process, Service};
 use heddle_tests::peer::grpc::{GrpcCall, GrpcReport};
 
-use super::tools::{in_force, listening, document};
+use super::tools::{document, in_force, listening};
 use crate::world::World;
 
 struct Calls {
@@ -54,7 +54,13 @@ fn calls_of_each_kind_pass_and_messages_are_not_held_back() -> Result<()> {
 #[test]
 fn statuses_of_the_server_arrive_as_they_are() -> Result<()> {
     let calls = Calls::new("grpc-status")?;
-    for (code, name) in [(3, "INVALID_ARGUMENT"), (5, "NOT_FOUND"), (8, "RESOURCE_EXHAUSTED"), (13, "INTERNAL"), (16, "UNAUTHENTICATED")] {
+    for (code, name) in [
+        (3, "INVALID_ARGUMENT"),
+        (5, "NOT_FOUND"),
+        (8, "RESOURCE_EXHAUSTED"),
+        (13, "INTERNAL"),
+        (16, "UNAUTHENTICATED"),
+    ] {
         let call = calls.ask(&format!("--code {code} --text told-to"))?.remove(0);
         assert_eq!((call.code.as_str(), call.message.as_str()), (name, "told-to"), "{call:?}");
         let call = calls.ask(&format!("--method server --code {code}"))?.remove(0);
@@ -69,7 +75,10 @@ fn a_deadline_ends_the_call_in_time() -> Result<()> {
     // Of streams tonic's deadline bounds the first answer only; grpcio's client watches over them, in `python`.
     for method in ["unary", "client"] {
         let call = calls.ask(&format!("--method {method} --delay-ms 5000 --deadline-ms 300"))?.remove(0);
-        assert!(["DEADLINE_EXCEEDED", "CANCELLED"].contains(&call.code.as_str()) && call.ms < 3_000.0, "{method}: {call:?}");
+        assert!(
+            ["DEADLINE_EXCEEDED", "CANCELLED"].contains(&call.code.as_str()) && call.ms < 3_000.0,
+            "{method}: {call:?}"
+        );
     }
     assert_eq!(calls.ask("--deadline-ms 5000")?[0].code, "OK");
     Ok(())
@@ -98,7 +107,8 @@ fn calls_of_one_connection_are_shared_among_endpoints_and_routed_by_method() -> 
     let second = world.bed.service("second", &[(80, 9000)])?;
     second.backends(&[&other])?;
     world.settle()?;
-    let found: std::collections::BTreeSet<String> = calls.ask("--times 100")?.into_iter().map(|call| call.server).collect();
+    let found: std::collections::BTreeSet<String> =
+        calls.ask("--times 100")?.into_iter().map(|call| call.server).collect();
     assert_eq!(found.len(), 2, "a connection is not tied to an endpoint: {found:?}");
     in_force(
         world,
@@ -123,7 +133,9 @@ fn a_stream_outlives_changes_of_its_route() -> Result<()> {
     let mut stream = calls.world.client.peer(&line)?.start()?;
     std::thread::sleep(Duration::from_millis(500));
     for name in ["calls", "nowhere", "calls"] {
-        let spec = format!("{{parentRefs: [{{group: \"\", kind: Service, name: calls}}], rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}");
+        let spec = format!(
+            "{{parentRefs: [{{group: \"\", kind: Service, name: calls}}], rules: [{{backendRefs: [{{name: {name}, port: 80}}]}}]}}"
+        );
         in_force(&calls.world, &document("gateway.networking.k8s.io/v1", "GRPCRoute", "calls", &spec))?;
     }
     let finished = stream.wait(Duration::from_secs(30))?;

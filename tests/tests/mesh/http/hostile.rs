@@ -11,12 +11,24 @@ use super::tools::Web;
 const REFUSED: [(&str, &str); 22] = [
     ("two lengths", "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!"),
     ("two lengths in one line", "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 5, 6\r\n\r\nhello!"),
-    ("a length and chunks", "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nG"),
-    ("chunks and a length", "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n0\r\n\r\nG"),
+    (
+        "a length and chunks",
+        "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nG",
+    ),
+    (
+        "chunks and a length",
+        "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n0\r\n\r\nG",
+    ),
     ("chunked is not last", "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     ("an unknown coding", "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n"),
-    ("chunked twice", "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-    ("chunked in two lines with identity", "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    (
+        "chunked twice",
+        "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "chunked in two lines with identity",
+        "POST / HTTP/1.1\r\nhost: web\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     ("chunks in HTTP/1.0", "POST / HTTP/1.0\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
     ("a signed length", "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: +5\r\n\r\nhello"),
     ("a negative length", "POST / HTTP/1.1\r\nhost: web\r\ncontent-length: -5\r\n\r\nhello"),
@@ -48,7 +60,11 @@ fn what_can_be_read_in_two_ways_gets_400_and_reaches_nobody() -> Result<()> {
         }
     }
     let reached: Vec<_> = web.server.requests().iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
-    ensure!(wrong.is_empty() && reached.is_empty(), "not refused:\n{}\nreached the server: {reached:?}", wrong.join("\n"));
+    ensure!(
+        wrong.is_empty() && reached.is_empty(),
+        "not refused:\n{}\nreached the server: {reached:?}",
+        wrong.join("\n")
+    );
     let broken: Vec<_> =
         web.server.events().into_iter().filter(|e| matches!(e, HttpEvent::Ended { error: Some(_), .. })).collect();
     assert_eq!(broken, [], "nor did parts of them");
@@ -186,7 +202,15 @@ fn connections_that_do_nothing_do_not_keep_others_out() -> Result<()> {
     let mut web = Web::new("http-idle")?;
     let to = web.service.at(80);
     let idle: Vec<u64> = (0..200)
-        .map(|_| web.client.begin_raw(Raw { to, pieces: vec!["GET / HTT".to_owned()], pause_ms: 0, wait_ms: 4_000, until: None }))
+        .map(|_| {
+            web.client.begin_raw(Raw {
+                to,
+                pieces: vec!["GET / HTT".to_owned()],
+                pause_ms: 0,
+                wait_ms: 4_000,
+                until: None,
+            })
+        })
         .collect::<Result<_>>()?;
     let answers = web.client.all(web.get("/").times(50, 5))?;
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");

@@ -13,11 +13,17 @@ fn the_proven_identity_is_told_and_a_claimed_one_never() -> Result<()> {
     let _near = Server::start(&web.world.near, "--listen 8080 --name near")?;
     let forged = "By=spiffe://cluster.local/ns/default/sa/far;URI=spiffe://cluster.local/ns/default/sa/root";
     let (identity, mut stranger) = (web.world.client.identity(), Client::of(&web.world.stranger()?)?);
-    for (to, by) in [(web.service.at(80), web.world.far.identity()), (web.world.near.at(8080), web.world.near.identity())] {
+    for (to, by) in
+        [(web.service.at(80), web.world.far.identity()), (web.world.near.at(8080), web.world.near.identity())]
+    {
         for h2 in [false, true] {
-            let (_, seen) = web.seen(Ask { h2, ..Ask::to(to).header(XFCC, forged).header("X-Forwarded-Client-Cert", forged) })?;
+            let (_, seen) =
+                web.seen(Ask { h2, ..Ask::to(to).header(XFCC, forged).header("X-Forwarded-Client-Cert", forged) })?;
             let told = seen.header(XFCC).with_context(|| format!("{to}, h2 {h2}: {seen:?}"))?;
-            assert!(told.contains(&format!("URI={identity}")) && told.contains(&format!("By={by}")), "{to}, h2 {h2}: {told}");
+            assert!(
+                told.contains(&format!("URI={identity}")) && told.contains(&format!("By={by}")),
+                "{to}, h2 {h2}: {told}"
+            );
             assert!(!told.contains("sa/root") && !told.contains('|') && !told.contains(','), "one element: {told}");
         }
     }

@@ -25,7 +25,8 @@ fn the_server_says_what_it_saw_in_both_versions() -> Result<()> {
     let serving = Server::start(&server, "--listen 80=v1,81=v2")?;
     let mut client = Client::of(&client)?;
     for (h2, version) in [(false, "HTTP/1.1"), (true, "HTTP/2.0")] {
-        let ask = Ask::to(server.at(81)).host("web").target("/a?b=c").header("x-a", "1").header("x-a", "2").method("PUT");
+        let ask =
+            Ask::to(server.at(81)).host("web").target("/a?b=c").header("x-a", "1").header("x-a", "2").method("PUT");
         let ask = Ask { h2, body_bytes: 100_000, trailers: vec![("x-t".to_owned(), "end".to_owned())], ..ask };
         let answer = client.ask(ask)?;
         let seen = answer.seen().unwrap();

@@ -120,7 +120,11 @@ fn curl_uploads_and_keeps_its_connection() -> Result<()> {
     }
     let small = nginx.url("/small.txt");
     let said = nginx.curl(&format!("-w %{{num_connects}} {small} {small} {small} {small}"))?;
-    assert_eq!(said.replace(char::is_whitespace, ""), "small1small0small0small0", "one connection of the client: {said}");
+    assert_eq!(
+        said.replace(char::is_whitespace, ""),
+        "small1small0small0small0",
+        "one connection of the client: {said}"
+    );
     let lines = nginx.nginx.stdout();
     let used: std::collections::BTreeSet<_> =
         lines.iter().filter(|line| line.contains("/small.txt")).filter_map(|line| line.split(' ').nth(3)).collect();

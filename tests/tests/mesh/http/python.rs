@@ -71,18 +71,25 @@ fn make(aside: &Path, place: &Path) -> Result<()> {
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("running {command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, said.lines().last().unwrap_or_default());
+    ensure!(
+        output.status.success(),
+        "{command:?} ended with {}: {}",
+        output.status,
+        said.lines().last().unwrap_or_default()
+    );
     Ok(())
 }
 
 fn serve(pod: &Pod, python: &Path, port: u16, name: &str) -> Result<Process> {
-    let mut server = pod.command(&python.display().to_string()).arg(ECHO).words(&format!("serve {port} {name}")).start()?;
+    let mut server =
+        pod.command(&python.display().to_string()).arg(ECHO).words(&format!("serve {port} {name}")).start()?;
     server.wait_line(SOON, |line| line.contains("listening"))?;
     Ok(server)
 }
 
 fn call(pod: &Pod, python: &Path, line: &str) -> Result<GrpcReport> {
-    let output = pod.command(&python.display().to_string()).arg(ECHO).words(&format!("call {line}")).output(SOON * 6)?;
+    let output =
+        pod.command(&python.display().to_string()).arg(ECHO).words(&format!("call {line}")).output(SOON * 6)?;
     serde_json::from_str(&output).with_context(|| format!("`{output}` is no report"))
 }
 
@@ -90,7 +97,8 @@ fn call(pod: &Pod, python: &Path, line: &str) -> Result<GrpcReport> {
 fn googles_client_and_server_and_tonics_understand_each_other_through_the_mesh() -> Result<()> {
     let Some(python) = python()? else { return Ok(()) };
     let world = World::new("grpcio")?;
-    let _servers = [serve(&world.far, python, 9000, "grpcio")?, listening(&world.far, "grpc-serve --listen 9001 --name tonic")?];
+    let _servers =
+        [serve(&world.far, python, 9000, "grpcio")?, listening(&world.far, "grpc-serve --listen 9001 --name tonic")?];
     let service = world.bed.service("calls", &[(80, 9000), (81, 9001)])?;
     service.backends(&[&world.far])?;
     world.settle()?;
@@ -106,7 +114,11 @@ fn googles_client_and_server_and_tonics_understand_each_other_through_the_mesh()
             let by_tonic: GrpcReport = world.client.ask(&format!("grpc --to {to} --method {method} --times 5"))?;
             for (client, report) in [("grpcio", by_google), ("tonic", by_tonic)] {
                 for call in report.calls {
-                    assert_eq!((call.code.as_str(), call.server.as_str()), ("OK", name), "{client}, {method}: {call:?}");
+                    assert_eq!(
+                        (call.code.as_str(), call.server.as_str()),
+                        ("OK", name),
+                        "{client}, {method}: {call:?}"
+                    );
                     assert_eq!(call.replies, replies, "{client} to {name}, {method}");
                 }
             }
@@ -124,7 +136,8 @@ fn googles_client_is_told_status_deadline_and_the_meshs_own_refusals() -> Result
     service.backends(&[&world.far])?;
     world.settle()?;
     let to = service.at(80);
-    let ask = |line: &str| Ok::<_, anyhow::Error>(call(&world.client, python, &format!("{to} {line}"))?.calls.remove(0));
+    let ask =
+        |line: &str| Ok::<_, anyhow::Error>(call(&world.client, python, &format!("{to} {line}"))?.calls.remove(0));
     let told = ask("unary --code 5 --text nowhere")?;
     assert_eq!((told.code.as_str(), told.message.as_str()), ("NOT_FOUND", "nowhere"), "{told:?}");
     for method in ["unary", "server", "bidi"] {

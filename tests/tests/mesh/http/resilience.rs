@@ -63,7 +63,9 @@ fn a_limit_of_a_route_counts_what_the_route_takes() -> Result<()> {
 fn faults_delay_and_abort_those_whom_they_are_for() -> Result<()> {
     let mut web = Web::new("http-faults")?;
     let filter = |name: &str| {
-        format!("filters: [{{type: ExtensionRef, extensionRef: {{group: heddle.io, kind: FaultInjection, name: {name}}}}}]")
+        format!(
+            "filters: [{{type: ExtensionRef, extensionRef: {{group: heddle.io, kind: FaultInjection, name: {name}}}}}]"
+        )
     };
     let rule = |path: &str, name: &str| {
         format!("{{matches: [{{path: {{value: {path}}}}}], {}, backendRefs: [{{name: web, port: 80}}]}}", filter(name))
@@ -90,7 +92,9 @@ fn faults_delay_and_abort_those_whom_they_are_for() -> Result<()> {
 fn timeouts_answer_504_in_time() -> Result<()> {
     let mut web = Web::new("http-timeouts")?;
     let rule = |path: &str, timeouts: &str| {
-        format!("{{matches: [{{path: {{value: {path}}}}}], timeouts: {timeouts}, backendRefs: [{{name: web, port: 80}}]}}")
+        format!(
+            "{{matches: [{{path: {{value: {path}}}}}], timeouts: {timeouts}, backendRefs: [{{name: web, port: 80}}]}}"
+        )
     };
     web.in_force(&route(&format!(
         "[{}, {}, {}]",
@@ -113,7 +117,9 @@ fn timeouts_answer_504_in_time() -> Result<()> {
 #[test]
 fn retries_hide_two_failures_and_give_back_the_last_when_they_end() -> Result<()> {
     let mut web = Web::new("http-retries")?;
-    web.in_force(&route("[{retry: {codes: [503], attempts: 2, backoff: 10ms}, backendRefs: [{name: web, port: 80}]}]"))?;
+    web.in_force(&route(
+        "[{retry: {codes: [503], attempts: 2, backoff: 10ms}, backendRefs: [{name: web, port: 80}]}]",
+    ))?;
     for h2 in [false, true] {
         let plain = Ask { h2, ..web.get("/") };
         let ask = |path: &str, how: &str| plain.clone().target(path).behave(how);
@@ -122,11 +128,17 @@ fn retries_hide_two_failures_and_give_back_the_last_when_they_end() -> Result<()
         let thrice = web.client.ask(ask("/thrice", &format!("fail=3:thrice{h2};status=503")))?;
         assert_eq!((thrice.status, tries(&web, "/thrice", h2)), (503, 3), "{thrice:?}");
         let other = web.client.ask(ask("/other", &format!("fail=1:other{h2};status=500")))?;
-        assert_eq!((other.status, tries(&web, "/other", h2)), (500, 1), "a status that the route does not name: {other:?}");
-        let small = web.client.ask(ask("/small", &format!("fail=1:small{h2};status=503")).method("POST").body("replayed"))?;
+        assert_eq!(
+            (other.status, tries(&web, "/other", h2)),
+            (500, 1),
+            "a status that the route does not name: {other:?}"
+        );
+        let small =
+            web.client.ask(ask("/small", &format!("fail=1:small{h2};status=503")).method("POST").body("replayed"))?;
         assert_eq!((small.status, tries(&web, "/small", h2)), (200, 2), "{small:?}");
         assert_eq!(small.seen().and_then(|seen| seen.body).map(|body| body.bytes), Some(8));
-        let large = Ask { body_bytes: 300_000, ..ask("/large", &format!("fail=1:large{h2};status=503")).method("POST") };
+        let large =
+            Ask { body_bytes: 300_000, ..ask("/large", &format!("fail=1:large{h2};status=503")).method("POST") };
         let large = web.client.ask(large)?;
         assert_eq!((large.status, tries(&web, "/large", h2)), (503, 1), "more than is kept: {large:?}");
     }
@@ -194,7 +206,9 @@ fn calls_fare_as_their_protocol_says() -> Result<()> {
         let report: GrpcReport = web.world.client.ask(&format!("grpc --to {} {line}", service.at(80)))?;
         Ok(report.calls[0].code.clone())
     };
-    web.in_force(&route("[{matches: [{method: {service: heddle.test.Echo, method: Unary}}], backendRefs: [{name: calls, port: 80}]}]"))?;
+    web.in_force(&route(
+        "[{matches: [{method: {service: heddle.test.Echo, method: Unary}}], backendRefs: [{name: calls, port: 80}]}]",
+    ))?;
     assert_eq!(ask("--method unary")?, "OK");
     assert_eq!(ask("--method server")?, "UNIMPLEMENTED", "no rule matches");
     web.in_force(&route("[{backendRefs: [{name: nowhere, port: 80}]}]"))?;

@@ -63,7 +63,8 @@ impl Stage {
         }
         let answer = self.client(&sent.from)?.ask(ask)?;
         let mark = self.next.to_string();
-        let is_answered_by_mesh = expected.status.is_some() || expected.grpc_status.is_some() || expected.location.is_some();
+        let is_answered_by_mesh =
+            expected.status.is_some() || expected.grpc_status.is_some() || expected.location.is_some();
         if is_answered_by_mesh {
             of_mesh(&answer, sent, expected, &mut told);
             told.compare("reached a server", &0, &self.seen(&mark).len());
@@ -80,7 +81,8 @@ impl Stage {
             self.of_mirrors(&mark, mirrors, &answer, &mut told);
         }
         if !told.differences.is_empty() {
-            told.differences.push(format!("found: {} {:?} {:?} {}", answer.status, answer.error, answer.headers, answer.body));
+            told.differences
+                .push(format!("found: {} {:?} {:?} {}", answer.status, answer.error, answer.headers, answer.body));
         }
         Ok(told)
     }
@@ -120,7 +122,11 @@ impl Stage {
         let answers = self.client(&sent.from)?.all(ask.times(MANY, 8))?;
         let mut found = BTreeMap::<String, usize>::new();
         for answer in &answers {
-            let who = if answer.status == 200 { answer.header("x-server").unwrap_or_default() } else { answer.status.to_string() };
+            let who = if answer.status == 200 {
+                answer.header("x-server").unwrap_or_default()
+            } else {
+                answer.status.to_string()
+            };
             *found.entry(who).or_default() += 1;
         }
         if let Some(share) = &expected.share {
@@ -172,7 +178,8 @@ impl Stage {
         let method = sent.method.clone().unwrap_or_else(|| if sent.grpc { "POST" } else { "GET" }.to_owned());
         let mut ask = Ask::to(self.address(&sent.to)?).target(&sent.path).host(&sent.host).method(&method);
         ask.headers.extend(sent.headers.iter().cloned());
-        ask.headers.extend(sent.answered.iter().map(|(name, value)| ("x-answer".to_owned(), format!("{name}: {value}"))));
+        ask.headers
+            .extend(sent.answered.iter().map(|(name, value)| ("x-answer".to_owned(), format!("{name}: {value}"))));
         ask.headers.push((MARK.to_owned(), self.next.to_string()));
         ask.timeout_ms = 10_000;
         if sent.grpc {
@@ -197,8 +204,11 @@ impl Stage {
 /// What the mesh answered.
 fn of_mesh(answer: &Answer, sent: &Sent, expected: &Expected, told: &mut Told) {
     if sent.grpc {
-        let number = answer.header("grpc-status").or_else(|| heddle_tests::peer::http::report::values(&answer.trailers, "grpc-status"));
-        let name = number.and_then(|number| NAMES.get(number.parse::<usize>().ok()?).copied()).unwrap_or("none").to_owned();
+        let number = answer
+            .header("grpc-status")
+            .or_else(|| heddle_tests::peer::http::report::values(&answer.trailers, "grpc-status"));
+        let name =
+            number.and_then(|number| NAMES.get(number.parse::<usize>().ok()?).copied()).unwrap_or("none").to_owned();
         told.compare("status", &200, &answer.status);
         told.wanted("grpc", &expected.grpc_status, &name);
     } else {
@@ -209,9 +219,23 @@ fn of_mesh(answer: &Answer, sent: &Sent, expected: &Expected, told: &mut Told) {
 
 /// gRPC statuses by their numbers, as far as the suite names them.
 const NAMES: [&str; 17] = [
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE",
-    "DATA_LOSS", "UNAUTHENTICATED",
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
 ];
 
 /// The one backend of the rule `route#rule` or `route#rule.match`, if it has one only.
@@ -220,7 +244,9 @@ fn only_backend(group: &Group, rule: &str) -> Option<String> {
     let number: usize = place.split('.').next()?.parse().ok()?;
     let mut routes = group.routes.iter().filter(|route| route.name == name);
     let (route, None) = (routes.next()?, routes.next()) else { return None };
-    let [backend] = route.spec.get("rules")?.get(number)?.get("backendRefs")?.as_array()?.as_slice() else { return None };
+    let [backend] = route.spec.get("rules")?.get(number)?.get("backendRefs")?.as_array()?.as_slice() else {
+        return None;
+    };
     let namespace = backend.get("namespace").and_then(|namespace| namespace.as_str()).unwrap_or(&route.namespace);
     Some(format!("{namespace}/{}:{}", backend["name"].as_str()?, backend["port"]))
 }

@@ -37,12 +37,17 @@ fn run(file: &str) -> Result<()> {
             cases += 1;
             let told = stage.judge(group, case).with_context(|| format!("{}: case {index}", group.promise))?;
             judged += usize::from(told.judged);
-            failures.extend(told.differences.iter().map(|told| format!("{}: case {index}: {told}\n    {case:?}", group.promise)));
+            failures.extend(
+                told.differences.iter().map(|told| format!("{}: case {index}: {told}\n    {case:?}", group.promise)),
+            );
         }
     }
     ensure!(failures.is_empty(), "{} of {judged} cases of {file} fail:\n{}", failures.len(), failures.join("\n"));
     let wanted = EXPECTED.iter().find(|(name, _)| *name == file).map(|(_, count)| *count);
-    ensure!(wanted.is_some_and(|wanted| judged >= wanted), "{judged} of {cases} cases of {file} were judged, expected {wanted:?}");
+    ensure!(
+        wanted.is_some_and(|wanted| judged >= wanted),
+        "{judged} of {cases} cases of {file} were judged, expected {wanted:?}"
+    );
     Ok(())
 }
 
@@ -65,7 +70,8 @@ const EXPECTED: [(&str, usize); 12] = [
 #[test]
 fn every_file_of_the_suite_has_its_test() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("routes");
-    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     let mut files: Vec<String> = names.filter(|name| name.ends_with(".yaml")).collect();
     files.sort();
     assert_eq!(files, EXPECTED.map(|(name, _)| name));

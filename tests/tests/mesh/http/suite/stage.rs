@@ -70,7 +70,8 @@ impl Stage {
         enrolled(&agent_b, 2)?;
         let listen = format!("--listen {}", listen());
         let servers = [Server::start(&backends[0], &listen)?, Server::start(&backends[1], &listen)?];
-        let clients = namespaces.iter().zip(&sources).map(|(namespace, pod)| Ok(((*namespace).to_owned(), Client::of(pod)?)));
+        let clients =
+            namespaces.iter().zip(&sources).map(|(namespace, pod)| Ok(((*namespace).to_owned(), Client::of(pod)?)));
         let clients = clients.collect::<Result<_>>()?;
         let pods = sources.into_iter().chain(backends).collect();
         Ok(Self { bed, agents: [agent_a, agent_b], clients, servers, _pods: pods, routes: Vec::new(), next: 0 })
@@ -92,7 +93,9 @@ impl Stage {
         a.wait_metrics("all documents of the group are accepted", SOON, |metrics| {
             metrics.get("heddle_documents", &[("state", "accepted")]) == Some(wanted)
         })
-        .with_context(|| format!("{}", a.get_json("/status").map(|mut status| status["documents"].take()).unwrap_or_default()))?;
+        .with_context(|| {
+            format!("{}", a.get_json("/status").map(|mut status| status["documents"].take()).unwrap_or_default())
+        })?;
         let status = a.get_json("/status")?.to_string();
         for problem in &group.problems {
             let text = json!(problem).to_string();
@@ -138,7 +141,9 @@ fn put_service(bed: &Bed, index: usize, (full, ports, endpoints): (&str, &[u16],
     let spec = match name {
         "alias" => json!({"type": "ExternalName", "externalName": "example.com", "ports": listed}),
         "pods" | "nobody" => json!({"type": "ClusterIP", "clusterIP": "None", "clusterIPs": ["None"], "ports": listed}),
-        _ => json!({"type": "ClusterIP", "clusterIP": cluster_ip(index), "clusterIPs": [cluster_ip(index)], "ports": listed}),
+        _ => {
+            json!({"type": "ClusterIP", "clusterIP": cluster_ip(index), "clusterIPs": [cluster_ip(index)], "ports": listed})
+        }
     };
     let metadata = json!({"name": name, "namespace": namespace});
     bed.objects().put(&json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}))?;
