@@ -107,6 +107,8 @@ fn calls_of_one_connection_are_shared_among_endpoints_and_routed_by_method() -> 
     let second = world.bed.service("second", &[(80, 9000)])?;
     second.backends(&[&other])?;
     world.settle()?;
+    let evenly = "{host: calls, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}";
+    in_force(world, &document("networking.istio.io/v1", "DestinationRule", "calls", evenly))?;
     let found: std::collections::BTreeSet<String> =
         calls.ask("--times 100")?.into_iter().map(|call| call.server).collect();
     assert_eq!(found.len(), 2, "a connection is not tied to an endpoint: {found:?}");
