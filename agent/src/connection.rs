@@ -38,7 +38,7 @@ use crate::{
     request,
     route::{self, Route, protocol::SpokenAt, streams},
 };
-use speech::{Expected, Spoken, Words};
+use speech::{Expected, ServerEnd, Spoken, Words, server_speaks};
 
 /// How long a connection waits for an agent that is not there. An agent that is started anew takes a tenth of it.
 pub(crate) const ABSENT_AGENT: Duration = Duration::from_secs(1);
@@ -183,7 +183,7 @@ impl Outbound<'_> {
         let (spoken, how) = tokio::select! {
             biased;
             spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
-            first = ready.opened.wire.first_bytes() => {
+            first = server_speaks(ServerEnd::Wire(&mut ready.opened.wire)) => {
                 first.map_err(|source| RelayError::Broken { side: Side::Server, source })?;
                 (Spoken::Bytes, DetectedBy::ServerFirst)
             }

@@ -10,4 +10,4 @@ mod wire;
 pub use application::{ApplicationError, dial_application};
 pub use open::{ConnectError, Opened, Opener};
 pub use relay::{RelayError, Side, relay, reset_on_close};
-pub use wire::Wire;
+pub use wire::{Wire, look_at};

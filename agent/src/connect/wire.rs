@@ -27,14 +27,7 @@ impl Wire {
     /// stream finds them all. It may return with no more than before. False at the end.
     pub async fn look(&mut self, seen: &mut BytesMut, most: usize) -> io::Result<bool> {
         match self {
-            Self::Tcp(stream) => {
-                // Twice what was seen, so that there is room for what is new.
-                let room = (seen.len() * 2).clamp(1024, most);
-                seen.resize(room, 0);
-                let peeked = stream.peek(seen).await;
-                seen.truncate(*peeked.as_ref().unwrap_or(&0));
-                Ok(peeked? > 0)
-            }
+            Self::Tcp(stream) => look_at(stream, seen, most).await,
             Self::Tunnel(stream) => {
                 if stream.unread().len() <= seen.len() && !stream.receive_more().await? {
                     return Ok(false);
@@ -47,15 +40,6 @@ impl Wire {
         }
     }
 
-    /// Waits until there are bytes to read, or the end.
-    pub async fn first_bytes(&mut self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.readable().await,
-            Self::Tunnel(stream) if stream.unread().is_empty() => stream.receive_more().await.map(drop),
-            Self::Tunnel(_) => Ok(()),
-        }
-    }
-
     /// Ends it abnormally.
     pub fn reset(self) {
         match self {
@@ -64,6 +48,16 @@ impl Wire {
             Self::Tunnel(stream) => drop(stream),
         }
     }
+}
+
+/// [`Wire::look`] at a socket.
+pub async fn look_at(stream: &TcpStream, seen: &mut BytesMut, most: usize) -> io::Result<bool> {
+    // Twice what was seen, so that there is room for what is new.
+    let room = (seen.len() * 2).clamp(1024, most);
+    seen.resize(room, 0);
+    let peeked = stream.peek(seen).await;
+    seen.truncate(*peeked.as_ref().unwrap_or(&0));
+    Ok(peeked? > 0)
 }
 
 impl AsyncRead for Wire {

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use super::{
     silent,
-    speech::{Spoken, Words},
+    speech::{ServerEnd, Spoken, Words, server_speaks},
 };
 use crate::{
     authorize::{self, Admission, Approach, Facts},
@@ -164,8 +164,8 @@ impl Inbound<'_> {
             false => tokio::select! {
                 biased;
                 spoken = words.heard() => (spoken.map_err(silent)?, DetectedBy::Sniffed),
-                readable = application.readable() => {
-                    readable.map_err(|source| RelayError::Broken { side: End::Server, source })?;
+                first = server_speaks(ServerEnd::Socket(application)) => {
+                    first.map_err(|source| RelayError::Broken { side: End::Server, source })?;
                     (Spoken::Bytes, DetectedBy::ServerFirst)
                 }
             },

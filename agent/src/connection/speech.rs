@@ -3,10 +3,13 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::BytesMut;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 use crate::{
-    connect::{Wire, http::HttpVersion},
+    connect::{Wire, http::HttpVersion, look_at},
     mesh::{Destination, RouteKind, ServiceName, Snapshot, Workload},
     observe::DetectedProtocol,
     route::protocol::{Declared, Learned, Sniffed, Spoken as Learnt, SpokenAt, server_name, sniff},
@@ -183,6 +186,80 @@ impl Words {
             if self.seen.len() == before {
                 sleep(LOOK_AGAIN).await;
             }
+        }
+    }
+}
+
+/// The server's end of a connection whose client is silent.
+pub(super) enum ServerEnd<'a> {
+    /// On the way to another node, or to a server outside the mesh.
+    Wire(&'a mut Wire),
+    /// The application.
+    Socket(&'a TcpStream),
+}
+
+/// Waits for a server's first words, or its end, and reads nothing of them. Servers of HTTP/2 may send their SETTINGS before
+/// they have the client's preface (RFC 9113, section 3.4), and many do: those are no words, it stays the client's turn, and this
+/// never returns.
+pub(super) async fn server_speaks(mut server: ServerEnd<'_>) -> io::Result<()> {
+    let mut seen = BytesMut::new();
+    if !server.look(&mut seen).await? {
+        return Ok(());
+    }
+    let is_settings = timeout(UNFINISHED, async {
+        loop {
+            match begins_with_settings(&seen) {
+                Some(is_settings) => return Ok::<bool, io::Error>(is_settings),
+                None => sleep(LOOK_AGAIN).await,
+            }
+            if !server.look(&mut seen).await? {
+                return Ok(false);
+            }
+        }
+    });
+    match is_settings.await {
+        Ok(Ok(true)) => std::future::pending().await,
+        Ok(Ok(false)) | Err(_) => Ok(()),
+        Ok(Err(error)) => Err(error),
+    }
+}
+
+impl ServerEnd<'_> {
+    async fn look(&mut self, seen: &mut BytesMut) -> io::Result<bool> {
+        match self {
+            Self::Wire(wire) => wire.look(seen, MOST).await,
+            Self::Socket(stream) => look_at(stream, seen, MOST).await,
+        }
+    }
+}
+
+/// Whether bytes are the head of a SETTINGS frame that acknowledges none; nothing if it may still become one.
+fn begins_with_settings(seen: &[u8]) -> Option<bool> {
+    // Length, type, flags and stream (RFC 9113, sections 4.1 and 6.5); each setting has six bytes.
+    let is_so_far = |at: usize, byte: u8| match at {
+        0 | 1 | 4..=8 => byte == 0,
+        2 => byte % 6 == 0,
+        3 => byte == 4,
+        _ => true,
+    };
+    match seen.iter().enumerate().all(|(at, byte)| is_so_far(at, *byte)) {
+        true if seen.len() < 9 => None,
+        is_settings => Some(is_settings),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_server_are_told_from_other_first_words() {
+        let settings = [0, 0, 12, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100];
+        assert_eq!(begins_with_settings(&settings), Some(true));
+        assert_eq!(begins_with_settings(&settings[..8]), None, "not whole yet");
+        assert_eq!(begins_with_settings(&[0, 0, 0, 4, 1, 0, 0, 0, 0]), Some(false), "an acknowledgement comes later");
+        for other in [&b"220 mail"[..], b"\x4a\0\0\0\x0a8.0.36", b"SSH-2.0", b"\0\0\x0d\x04\0\0\0\0\0"] {
+            assert_eq!(begins_with_settings(other), Some(false), "{other:?}");
         }
     }
 }

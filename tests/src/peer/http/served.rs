@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::behaviour::{Behaviour, Cut};
 use super::part_of_pattern;
@@ -20,6 +20,9 @@ use super::report::{HttpEvent, Line, Seen};
 use super::serve::Connection;
 use crate::peer::bulk::Digest;
 use crate::peer::print;
+
+/// How long a body that nobody asked for is read and dropped after an early answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// An error is a connection or stream that is to be cut off.
 pub(super) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -42,8 +45,12 @@ pub(super) async fn answer(request: Request<Incoming>, by: Arc<Connection>) -> R
     if behaviour.echo {
         return Ok(Response::new(request.into_body().map_err(Failure::from).boxed()));
     }
+    let waits_for_100 = request.headers().contains_key(EXPECT);
     if !behaviour.early {
         read(request.into_body(), behaviour.read_every, &mut seen).await?;
+    } else if !waits_for_100 {
+        // To close while bytes arrive resets the connection, and the answer may be lost with it.
+        tokio::spawn(timeout(LINGER, linger(request.into_body())));
     }
     sleep(behaviour.delay).await;
     match behaviour.cut {
@@ -105,6 +112,12 @@ async fn read(mut body: Incoming, every: Duration, seen: &mut Seen) -> Result<()
     }
     seen.body = Some(digest.receipt());
     Ok(())
+}
+
+async fn linger(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn respond(behaviour: Behaviour, seen: &Seen) -> Result<Response<Body>, Failure> {

@@ -96,7 +96,8 @@ fn a_call_that_is_denied_ends_with_permission_denied() -> Result<()> {
     let ask = |method: &str| -> Result<GrpcReport> {
         web.world.client.ask(&format!("grpc --to {} --method {method}", service.at(80)))
     };
-    assert_eq!(ask("unary")?.calls[0].code, "PERMISSION_DENIED");
+    let denied = ask("unary")?;
+    assert_eq!(denied.calls[0].code, "PERMISSION_DENIED", "{denied:?}\n{}", web.said()?);
     assert_eq!(ask("bidi")?.calls[0].code, "OK");
     Ok(())
 }

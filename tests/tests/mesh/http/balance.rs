@@ -76,9 +76,13 @@ fn a_header_leads_to_another_version_on_one_connection() -> Result<()> {
 fn every_endpoint_of_a_service_gets_requests_of_one_connection() -> Result<()> {
     let mut web = Web::new("http-per-request")?;
     let _three = three(&web)?;
-    let found = servers(&web.client.all(web.get("/").times(300, 1))?);
+    // One after the other they go where it was fastest, which need not be everywhere.
+    let found = servers(&web.client.all(web.get("/").times(100, 1))?);
+    assert!(found.len() >= 2 && found.values().sum::<usize>() == 100, "{found:?}");
+    // Over one connection each, all at once: whoever is busy is passed over.
+    let found = servers(&web.client.all(web.get("/").behave("delay=20").times(300, 15))?);
     assert_eq!((found.len(), found.values().sum::<usize>()), (3, 300), "{found:?}");
-    assert!(found.values().all(|count| *count >= 30), "none is left out: {found:?}");
+    assert!(found.values().all(|count| *count >= 20), "none is left out: {found:?}");
     Ok(())
 }
 

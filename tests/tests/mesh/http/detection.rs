@@ -1,11 +1,12 @@
 //! What is HTTP and what is not: declared, sniffed, learned; and nothing waits for long that is not.
 
 use anyhow::{Result, ensure};
+use heddle_tests::peer::grpc::GrpcReport;
 use heddle_tests::peer::http::report::{Ask, Raw};
 use heddle_tests::peer::report::ProbeReport;
 use serde_json::json;
 
-use super::tools::{Client, Server, Web, in_force, route};
+use super::tools::{Client, Server, Web, document, in_force, listening, route};
 use crate::world::{SOON, World, echoed, eventually, probe};
 
 /// Longer than detection may take, shorter than any timeout that would hide its absence.
@@ -29,6 +30,26 @@ fn a_server_that_speaks_first_is_heard_without_a_word_of_the_client() -> Result<
 }
 
 #[test]
+fn a_server_of_http2_that_speaks_first_is_one_of_http_all_the_same() -> Result<()> {
+    let world = World::new("http-settings-first")?;
+    // tonic's server sends its SETTINGS before it has read anything.
+    let _calls = listening(&world.far, "grpc-serve --listen 9000 --name calls")?;
+    let service = world.bed.service("calls", &[(80, 9000)])?;
+    service.backends(&[&world.far])?;
+    let denied = "{selector: {matchLabels: {app: far}}, action: DENY, rules: [{to: [{operation: {paths: [/never]}}]}]}";
+    in_force(&world, &document("security.istio.io/v1", "AuthorizationPolicy", "never", denied))?;
+    for turn in 0..30 {
+        let report: GrpcReport = world.client.ask(&format!("grpc --to {}", service.at(80)))?;
+        // A connection that is taken for bytes is refused: nobody can tell what its path is.
+        assert_eq!(report.calls[0].code, "OK", "turn {turn}: {report:?}");
+    }
+    let metrics = world.b.metrics()?;
+    let by_bytes = metrics.sum("heddle_protocol_detections_total", &[("direction", "inbound"), ("protocol", "tcp")]);
+    assert_eq!(by_bytes, 0.0, "{}", metrics.heddle());
+    Ok(())
+}
+
+#[test]
 fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -> Result<()> {
     let world = World::new("http-opaque")?;
     let _echo = world.far.serve("--listen 9000")?;
@@ -42,7 +63,7 @@ fn protocols_that_are_not_http_pass_as_they_are_wherever_their_client_begins() -
         "GETX no request\n",
         "G",
         "\u{16}\u{3}\u{1}no hello",
-        "PRI * HTTP/1.0 no preface",
+        "PRI * HTTX/2.0 no preface",
         "\0\u{1}\u{2}",
         "SSH-2.0-x\r\n",
     ] {
@@ -175,6 +196,8 @@ fn a_route_of_http_leaves_other_protocols_refused() -> Result<()> {
     in_force(&web.world, &route("[{backendRefs: [{name: web, port: 80}]}]"))?;
     let mut client = Client::of(&web.world.client)?;
     let answer = client.raw(web.service.at(80), "\0\u{1}\u{2}no HTTP", 8_000)?;
-    assert!(answer.received.is_empty() && answer.ended != "open", "{answer:?}");
+    let is_refused = answer.received.is_empty() || answer.received.starts_with("HTTP/1.1 400");
+    assert!(is_refused && answer.ended != "open", "{answer:?}");
+    assert_eq!(web.server.events(), [], "not a byte of it arrived");
     Ok(())
 }

@@ -168,10 +168,11 @@ fn hop_by_hop_headers_end_at_the_mesh() -> Result<()> {
 #[test]
 fn declared_versions_are_spoken_to_the_server_whatever_the_client_speaks() -> Result<()> {
     let web = Web::new("http-versions")?;
-    let service = web.world.bed.service("versions", &[(80, 8080), (81, 8080)])?;
+    let service = web.world.bed.service("versions", &[(80, 8080), (81, 8080), (82, 8080)])?;
     let ports = json!([
-        {"name": "one", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": "http"},
+        {"name": "one", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": "kubernetes.io/ws"},
         {"name": "two", "protocol": "TCP", "port": 81, "targetPort": 8080, "appProtocol": "kubernetes.io/h2c"},
+        {"name": "any", "protocol": "TCP", "port": 82, "targetPort": 8080, "appProtocol": "http"},
     ]);
     service.specify("ports", ports)?;
     let slice = json!({
@@ -179,20 +180,23 @@ fn declared_versions_are_spoken_to_the_server_whatever_the_client_speaks() -> Re
         "metadata": {"name": "versions-named", "namespace": "default", "labels": {"kubernetes.io/service-name": "versions"}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [web.world.far.v4()], "conditions": {"ready": true}, "nodeName": web.world.far.node().name()}],
-        "ports": [{"name": "one", "protocol": "TCP", "port": 8080}, {"name": "two", "protocol": "TCP", "port": 8080}],
+        "ports": [{"name": "one", "protocol": "TCP", "port": 8080}, {"name": "two", "protocol": "TCP", "port": 8080},
+            {"name": "any", "protocol": "TCP", "port": 8080}],
     });
     web.world.bed.objects().put(&slice)?;
     web.world.settle()?;
     let mut client = Client::of(&web.world.client)?;
     let trailers = vec![("x-t".to_owned(), "1".to_owned())];
-    for (port, version) in [(80, "HTTP/1.1"), (81, "HTTP/2.0")] {
+    for (port, declared) in [(80, Some("HTTP/1.1")), (81, Some("HTTP/2.0")), (82, None)] {
         for h2 in [false, true] {
             let ask = Ask {
                 h2,
                 body_bytes: 50_000,
                 trailers: trailers.clone(),
-                ..Ask::to(service.at(port)).host("versions").method("POST")
+                ..Ask::to(service.at(port)).host("versions").method("POST").header("trailer", "x-t")
             };
+            // Where the version is left open, it is the client's.
+            let version = declared.unwrap_or(if h2 { "HTTP/2.0" } else { "HTTP/1.1" });
             let answer = client.ask(ask.target("/x?y"))?;
             assert_eq!(answer.status, 200, "port {port}, h2 {h2}: {answer:?}");
             let seen = answer.seen().with_context(|| format!("{answer:?}"))?;

@@ -72,7 +72,8 @@ fn statuses_of_the_server_arrive_as_they_are() -> Result<()> {
 #[test]
 fn a_deadline_ends_the_call_in_time() -> Result<()> {
     let calls = Calls::new("grpc-deadline")?;
-    for method in ["unary", "server", "bidi"] {
+    // Of streams tonic's deadline bounds the first answer only; grpcio's client watches over them, in `python`.
+    for method in ["unary", "client"] {
         let call = calls.ask(&format!("--method {method} --delay-ms 5000 --deadline-ms 300"))?.remove(0);
         assert!(
             ["DEADLINE_EXCEEDED", "CANCELLED"].contains(&call.code.as_str()) && call.ms < 3_000.0,
@@ -106,6 +107,8 @@ fn calls_of_one_connection_are_shared_among_endpoints_and_routed_by_method() -> 
     let second = world.bed.service("second", &[(80, 9000)])?;
     second.backends(&[&other])?;
     world.settle()?;
+    let evenly = "{host: calls, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}";
+    in_force(world, &document("networking.istio.io/v1", "DestinationRule", "calls", evenly))?;
     let found: std::collections::BTreeSet<String> =
         calls.ask("--times 100")?.into_iter().map(|call| call.server).collect();
     assert_eq!(found.len(), 2, "a connection is not tied to an endpoint: {found:?}");

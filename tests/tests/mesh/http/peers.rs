@@ -54,7 +54,7 @@ fn the_server_does_what_it_is_told() -> Result<()> {
             assert_eq!(answer.received, Some(patterned(1_000_000)), "{how}");
             assert_eq!(answer.header("content-length").is_some(), how == "size=1000000", "{how}");
         }
-        let answer = client.ask(ask("size=10;trailer=x-t:1"))?;
+        let answer = client.ask(ask("size=10;trailer=x-t:1").header("te", "trailers"))?;
         assert_eq!(answer.trailers, [("x-t".to_owned(), "1".to_owned())]);
         let head = client.ask(ask("size=10").method("HEAD"))?;
         assert_eq!((head.status, head.header("content-length").as_deref()), (200, Some("10")));

@@ -140,8 +140,10 @@ fn googles_client_is_told_status_deadline_and_the_meshs_own_refusals() -> Result
         |line: &str| Ok::<_, anyhow::Error>(call(&world.client, python, &format!("{to} {line}"))?.calls.remove(0));
     let told = ask("unary --code 5 --text nowhere")?;
     assert_eq!((told.code.as_str(), told.message.as_str()), ("NOT_FOUND", "nowhere"), "{told:?}");
-    let late = ask("unary --delay-ms 5000 --deadline-ms 300")?;
-    assert!(late.code == "DEADLINE_EXCEEDED" && late.ms < 3_000.0, "{late:?}");
+    for method in ["unary", "server", "bidi"] {
+        let late = ask(&format!("{method} --delay-ms 5000 --deadline-ms 300"))?;
+        assert!(late.code == "DEADLINE_EXCEEDED" && late.ms < 3_000.0, "{method}: {late:?}");
+    }
     let policy = |rules: &str| {
         let spec = format!("{{selector: {{matchLabels: {{app: far}}}}, action: DENY, rules: {rules}}}");
         document("security.istio.io/v1", "AuthorizationPolicy", "far", &spec)
