@@ -28,7 +28,8 @@ use crate::{project::Project, ui};
 /// the source of core), HEDDLE_BPF_LINKER (bpf-linker 0.13, with an LLVM at least as new as the compiler's).
 #[derive(Args)]
 pub(crate) struct Setup {
-    /// Also install what the tests and the demo call: ip, tcpdump, nginx, haproxy, wrk, iperf3, h2load, ps.
+    /// Also install what the tests and the demo call: ip, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
+    /// python3 with venv.
     #[arg(long)]
     with_test_tools: bool,
 }
@@ -88,5 +89,17 @@ pub(crate) fn ensure_demo_tools(project: &Project) -> Result<()> {
 
 const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
 
-const TEST_TOOLS: [&str; 9] =
-    ["iproute2", "util-linux", "tcpdump", "nginx", "haproxy", "wrk", "iperf3", "nghttp2-client", "procps"];
+const TEST_TOOLS: [&str; 11] = [
+    "iproute2",
+    "util-linux",
+    "tcpdump",
+    "nginx",
+    "haproxy",
+    "curl",
+    "wrk",
+    "iperf3",
+    "nghttp2-client",
+    "procps",
+    // For the virtual environment with grpcio, which the tests make themselves.
+    "python3-venv",
+];
