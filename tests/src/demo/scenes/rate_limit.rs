@@ -9,15 +9,15 @@ use super::super::cast::{Cast, SERVICE_PORT};
 use super::super::story::Story;
 
 const DOCUMENTS: &str = "limits";
-/// Five, and one more every twelve seconds: the scene is over before that.
+/// Five, and one more every twelve minutes: the scene is over long before that.
 const LIMIT: usize = 5;
-const REFILL_SECONDS: u64 = 12;
+const REFILL_SECONDS: u64 = 720;
 const CALLS: usize = 8;
 const ROUTE: &str = "apiVersion: heddle.io/v1alpha1\n\
                      kind: RateLimit\n\
-                     metadata: {name: five-a-minute}\n\
+                     metadata: {name: five-an-hour}\n\
                      spec:\n\
-                     \x20 limits: [{requests: 5, interval: 1m, per: {type: Source}}]\n\
+                     \x20 limits: [{requests: 5, interval: 1h, per: {type: Source}}]\n\
                      ---\n\
                      apiVersion: gateway.networking.k8s.io/v1\n\
                      kind: HTTPRoute\n\
@@ -26,7 +26,7 @@ const ROUTE: &str = "apiVersion: heddle.io/v1alpha1\n\
                      \x20 parentRefs: [{group: \"\", kind: Service, name: server-v1, port: 80}]\n\
                      \x20 rules:\n\
                      \x20 - matches: [{path: {type: PathPrefix, value: /reports}}]\n\
-                     \x20   filters: [{type: ExtensionRef, extensionRef: {group: heddle.io, kind: RateLimit, name: five-a-minute}}]\n\
+                     \x20   filters: [{type: ExtensionRef, extensionRef: {group: heddle.io, kind: RateLimit, name: five-an-hour}}]\n\
                      \x20   backendRefs: [{name: server-v1, port: 80}]\n\
                      \x20 - backendRefs: [{name: server-v1, port: 80}]\n";
 /// The rule without a limit, so that waiting for the route uses nothing up.
@@ -38,7 +38,7 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     cast.put_documents(DOCUMENTS, ROUTE)?;
     cast.until_routed(service, "", OTHER_RULE)?;
     story.text(&format!(
-        "A RateLimit on one rule of an HTTPRoute: each client may ask for /reports {LIMIT} times a minute. The client asks \
+        "A RateLimit on one rule of an HTTPRoute: each client may ask for /reports {LIMIT} times an hour. The client asks \
          {CALLS} times, then for another page."
     ));
     story.pause();
@@ -58,10 +58,10 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
         format!("{statuses:?}")
     });
     let told = calls.iter().skip(LIMIT).all(is_told_when);
-    story.expect(told, "and told when to come again: within the twelve seconds of one request", || {
+    story.expect(told, "and told when to come again: within the twelve minutes that one more request takes", || {
         format!("{:?}", calls.iter().map(|call| &call.retry_after).collect::<Vec<_>>())
     });
-    let named = line["flag"] == "RL" && text(&line["policy"]).ends_with("demo/five-a-minute");
+    let named = line["flag"] == "RL" && text(&line["policy"]).ends_with("demo/five-an-hour");
     story.expect(named, "the log names the RateLimit", || line.to_string());
     story.expect(other.answer.is_some(), "what the rule does not match is not limited", || other.outcome());
     story.record("calls", &calls);
