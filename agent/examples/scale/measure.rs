@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use heddle::{
-    balance,
+    balance::{Balancer, Chooser},
     mesh::{Compiler, MeshSettings, Snapshot, SnapshotHandle},
     objects::{Change, Object},
     route,
@@ -150,13 +150,15 @@ fn picks(mesh: &Mesh, world: World) -> Result<Times> {
     let snapshot = mesh.handle.load();
     let source = snapshot.workloads().first().map(|workload| (*workload).clone()).context("finding a client")?;
     let client = *source.addresses.first().context("finding the client's address")?;
+    let balancer = Balancer::default();
     let mut times = Vec::with_capacity(PICKS / PICKS_AT_ONCE);
     for turn in 0..PICKS / PICKS_AT_ONCE {
         let start = Instant::now();
         for one in 0..PICKS_AT_ONCE {
             let service = (turn * PICKS_AT_ONCE + one) * 31 % world.services();
             let route = route::route(&snapshot, (World::cluster_ip(service), 80).into())?;
-            black_box(balance::candidates(&snapshot, &route, &source, client)?);
+            let chooser = Chooser { balancer: &balancer, snapshot: &snapshot, source: &source, client };
+            black_box(chooser.candidates(&route, None)?.0);
         }
         times.push(start.elapsed().as_secs_f64() * 1e6 / PICKS_AT_ONCE as f64);
     }

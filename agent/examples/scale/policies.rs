@@ -98,6 +98,7 @@ fn decisions(mesh: &Mesh, of_requests: bool) -> Result<Times> {
         destination: (address, 8080).into(),
         sni: None,
         request: of_requests.then_some(&request),
+        requests_follow: false,
     };
     let policies = snapshot.policies_of(&workload);
     ensure!(policies.len() == SELECTING, "{} policies select the workload, not {SELECTING}", policies.len());

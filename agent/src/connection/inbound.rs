@@ -17,7 +17,7 @@ use super::{
     speech::{ServerEnd, Spoken, Words, server_speaks},
 };
 use crate::{
-    authorize::{self, Admission, Approach, Facts},
+    authorize::{self, Admission, Approach, Facts, Permitted},
     capture::{EnrolledPod, dialled, is_agent_port, is_own_dial},
     connect::{
         RelayError, Side as End, Wire, dial_application,
@@ -79,6 +79,17 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
     }
 }
 
+/// Passes all bytes both ways, with a leave that only `authorize` can give.
+async fn pass(
+    client: Wire,
+    application: TcpStream,
+    _permitted: Permitted,
+    record: &mut ConnectionRecord,
+) -> Result<(), Failed> {
+    let bytes = record.opened();
+    Ok(relay(client, Wire::Tcp(application), &bytes).await?)
+}
+
 fn in_plaintext(approach: Approach) -> BypassReason {
     match approach.mode() {
         Mode::Disable => BypassReason::DisabledMtls,
@@ -134,14 +145,7 @@ impl Inbound<'_> {
                 let snapshot = node.snapshot.load();
                 let workload = node.workload_of(&snapshot, self.pod);
                 match node.authorize(&snapshot, &workload, self.facts(), &mut record) {
-                    Ok(permitted) => {
-                        let bytes = record.opened();
-                        let relayed =
-                            async { relay(client, Wire::Tcp(application), &bytes).await.map_err(Failed::from) };
-                        let result = admission.unless_withdrawn(relayed).await;
-                        drop(permitted);
-                        result
-                    }
+                    Ok(permitted) => admission.unless_withdrawn(pass(client, application, permitted, &mut record)).await,
                     Err(denied) => {
                         client.reset();
                         Err(denied.into())

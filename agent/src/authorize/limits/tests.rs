@@ -1,3 +1,5 @@
+//! Tests of the limits: tables, and laws against a bucket that is written another way.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::slice;

@@ -1,3 +1,5 @@
+//! Tests of endpoints' health: sequences of answers, and laws over random ones.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;

@@ -37,6 +37,9 @@ pub enum BodyState {
     TooLong,
 }
 
+/// A frame, and whether it is read for the first time.
+type Next = (Frame<Bytes>, bool);
+
 #[derive(Debug)]
 struct Shared {
     source: Incoming,
@@ -160,7 +163,7 @@ impl Shared {
         &mut self,
         place: &mut Place,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<(Frame<Bytes>, bool), BodyError>>> {
+    ) -> Poll<Option<Result<Next, BodyError>>> {
         if let Some(piece) = self.kept.get(place.piece) {
             place.piece += 1;
             return Poll::Ready(Some(Ok((Frame::data(piece.clone()), false))));
@@ -240,6 +243,6 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }

@@ -115,6 +115,7 @@ impl AsyncWrite for TunnelIo {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is mapped over")]
 fn broken(error: h2::Error) -> io::Error {
     let kind = error.get_io().map_or(io::ErrorKind::ConnectionReset, io::Error::kind);
     io::Error::new(kind, format!("tunnel: {error}"))

@@ -18,7 +18,7 @@ pub(in crate::mesh) enum Name {
 }
 
 impl Name {
-    pub(super) fn text(&self) -> &Box<str> {
+    pub(super) fn text(&self) -> &str {
         match self {
             Self::Exact(text) | Self::Below(text) => text,
         }

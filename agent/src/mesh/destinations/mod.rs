@@ -92,13 +92,13 @@ impl Destinations {
     pub(super) fn replace(&mut self, before: Option<&Rule>, now: Option<&Rule>) {
         if let Some((rule, Spec::DestinationRule(spec))) = before.map(|rule| (rule, &rule.spec)) {
             self.change(rule, |hosts| {
-                names(rule, spec).iter().for_each(|name| hosts.shelf(name).remove(name.text(), rule))
+                names(rule, spec).iter().for_each(|name| hosts.shelf(name).remove(name.text(), rule));
             });
         }
         if let Some((rule, Spec::DestinationRule(spec))) = now.map(|rule| (rule, &rule.spec)) {
             let settings = Arc::new(DestinationSettings::new(&rule.key.name, &spec.traffic_policy));
             let put = |hosts: &mut Hosts, name: Name| {
-                hosts.shelf(&name).insert(name.text().clone(), rule, Arc::clone(&settings));
+                hosts.shelf(&name).insert(name.text().into(), rule, Arc::clone(&settings));
             };
             self.change(rule, |hosts| names(rule, spec).into_iter().for_each(|name| put(hosts, name)));
         }

@@ -1,3 +1,5 @@
+//! Tests of what is tried again, as tables, and of budgets against a list of all times.
+
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
