@@ -238,7 +238,7 @@ fn begins_with_settings(seen: &[u8]) -> Option<bool> {
     // Length, type, flags and stream (RFC 9113, sections 4.1 and 6.5); each setting has six bytes.
     let is_so_far = |at: usize, byte: u8| match at {
         0 | 1 | 4..=8 => byte == 0,
-        2 => byte % 6 == 0,
+        2 => byte.is_multiple_of(6),
         3 => byte == 4,
         _ => true,
     };

@@ -172,7 +172,7 @@ impl Reader {
             self.exactly(length, &mut kept).await
         } else {
             reusable = false;
-            self.to_the_end(&mut kept).await
+            self.until_it_ends(&mut kept).await
         };
         (answer.body, answer.received) = kept.end();
         read.map(|()| reusable)
@@ -202,7 +202,7 @@ impl Reader {
         Ok(())
     }
 
-    async fn to_the_end(&mut self, kept: &mut Kept) -> std::io::Result<()> {
+    async fn until_it_ends(&mut self, kept: &mut Kept) -> std::io::Result<()> {
         loop {
             match self.fill().await {
                 Ok(()) => {

@@ -116,7 +116,7 @@ impl Issuer {
     }
 
     /// A token that is valid for `seconds`, with further claims.
-    fn token(&self, seconds: i64, claims: Value) -> Result<String> {
+    fn token(&self, seconds: i64, claims: &Value) -> Result<String> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
         let mut content = json!({"iss": "tests", "sub": "alice", "exp": i64::try_from(now)? + seconds});
         for (name, value) in claims.as_object().context("claims")? {
@@ -143,8 +143,8 @@ fn tokens_are_checked_and_their_claims_decide() -> Result<()> {
           {when: [{key: \"request.auth.claims[groups]\", values: [admin]}]}]",
     );
     web.in_force(&(document(SECURITY, "RequestAuthentication", "far", &rules) + &groups))?;
-    let (good, admin) = (issuer.token(600, json!({}))?, issuer.token(600, json!({"groups": ["user", "admin"]}))?);
-    let (expired, forged) = (issuer.token(-600, json!({}))?, other.token(600, json!({"groups": ["admin"]}))?);
+    let (good, admin) = (issuer.token(600, &json!({}))?, issuer.token(600, &json!({"groups": ["user", "admin"]}))?);
+    let (expired, forged) = (issuer.token(-600, &json!({}))?, other.token(600, &json!({"groups": ["admin"]}))?);
     let cases = [
         ("/open", None, 200),
         ("/open", Some(&good), 200),
