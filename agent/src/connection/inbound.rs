@@ -145,7 +145,9 @@ impl Inbound<'_> {
                 let snapshot = node.snapshot.load();
                 let workload = node.workload_of(&snapshot, self.pod);
                 match node.authorize(&snapshot, &workload, self.facts(), &mut record) {
-                    Ok(permitted) => admission.unless_withdrawn(pass(client, application, permitted, &mut record)).await,
+                    Ok(permitted) => {
+                        admission.unless_withdrawn(pass(client, application, permitted, &mut record)).await
+                    }
                     Err(denied) => {
                         client.reset();
                         Err(denied.into())

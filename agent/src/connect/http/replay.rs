@@ -159,11 +159,7 @@ impl RequestBody {
 
 impl Shared {
     /// The next frame, and whether it is read for the first time.
-    fn poll(
-        &mut self,
-        place: &mut Place,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Next, BodyError>>> {
+    fn poll(&mut self, place: &mut Place, context: &mut Context<'_>) -> Poll<Option<Result<Next, BodyError>>> {
         if let Some(piece) = self.kept.get(place.piece) {
             place.piece += 1;
             return Poll::Ready(Some(Ok((Frame::data(piece.clone()), false))));

@@ -92,7 +92,7 @@ impl Destinations {
     pub(super) fn replace(&mut self, before: Option<&Rule>, now: Option<&Rule>) {
         if let Some((rule, Spec::DestinationRule(spec))) = before.map(|rule| (rule, &rule.spec)) {
             self.change(rule, |hosts| {
-                names(rule, spec).iter().for_each(|name| hosts.shelf(name).remove(name.text(), rule));
+                names(rule, spec).iter().for_each(|name| hosts.shelf(name).remove(&name.text().into(), rule));
             });
         }
         if let Some((rule, Spec::DestinationRule(spec))) = now.map(|rule| (rule, &rule.spec)) {
