@@ -174,7 +174,7 @@ mod tests {
             (b"OPTIONS * HTTP/1.1", 9, Sniffed::Http1),
             (b"CONNECT a.example:443 HTTP/1.1", 18, Sniffed::Http1),
             (b"GET http://a/ HTTP/1.1", 9, Sniffed::Http1),
-            (b"PRI /x HTTP/1.1", 5, Sniffed::Http1),
+            (b"PRI /x HTTP/1.1", 5, Sniffed::Opaque),
             (PREFACE, PREFACE.len(), Sniffed::Http2),
             (b"\x16\x03\x01\x02\x00\x01\x00", 6, Sniffed::Tls),
             (b"\x16\x03\x01\x02\x00\x02\x00", 6, Sniffed::Opaque),
