@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -16,7 +17,7 @@ pub(super) type Written = Arc<Mutex<Vec<u8>>>;
 
 /// The bytes that are still to be read.
 pub(super) struct Pieces {
-    rest: std::vec::IntoIter<u8>,
+    rest: Bytes,
     splits: Option<Splits>,
     written: Written,
 }
@@ -44,7 +45,7 @@ impl Splits {
 impl Pieces {
     /// Reads are as long as who reads wants them where `splits` is none.
     pub(super) fn new(bytes: &[u8], splits: Option<Splits>) -> Self {
-        Self { rest: bytes.to_vec().into_iter(), splits, written: Written::default() }
+        Self { rest: Bytes::copy_from_slice(bytes), splits, written: Written::default() }
     }
 
     pub(super) fn written(&self) -> Written {
@@ -62,10 +63,7 @@ impl AsyncRead for Pieces {
             }
             length = length.min(splits.length());
         }
-        out.put_slice(&self.rest.as_slice()[..length]);
-        if let Some(last) = length.checked_sub(1) {
-            self.rest.nth(last);
-        }
+        out.put_slice(&self.rest.split_to(length));
         Poll::Ready(Ok(()))
     }
 }

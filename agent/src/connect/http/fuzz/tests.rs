@@ -10,7 +10,7 @@ use super::{
     *,
 };
 
-const ROUNDS: usize = 400;
+const ROUNDS: usize = 2000;
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
