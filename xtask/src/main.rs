@@ -71,4 +71,5 @@ First steps:
 While working:
   cargo xtask test --only clippy         one stage: fmt, clippy, tidy, unit, mesh
   cargo xtask test original_destination  the unit and namespace tests whose names contain the word
-  cargo xtask fuzz config                a minute of mutated mesh configuration";
+  cargo xtask fuzz config                a minute of mutated mesh configuration
+  cargo xtask fuzz http                  a minute of mutated requests and hellos";

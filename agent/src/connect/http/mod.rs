@@ -7,6 +7,7 @@ pub mod answer;
 mod client;
 mod flight;
 pub mod forwarded;
+pub mod fuzz;
 pub mod guard;
 pub mod head;
 mod pool;

@@ -8,4 +8,4 @@ mod sniff;
 
 pub use declared::Declared;
 pub use learned::{Learned, Spoken, SpokenAt};
-pub use sniff::{NeedMore, Sniffed, server_name, sniff};
+pub use sniff::{MOST_UNDECIDED, MOST_UNNAMED, NeedMore, Sniffed, server_name, sniff};

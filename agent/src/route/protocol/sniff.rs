@@ -12,6 +12,13 @@ const LONGEST_HELLO: usize = 16 << 10;
 /// A record's content and its header, RFC 8446, 5.1.
 const LONGEST_RECORD: usize = 16 << 10;
 const RECORD_HEADER: usize = 5;
+/// Of a target, before the colon that makes it one.
+const LONGEST_HOST: usize = 256;
+
+/// As many bytes can be too few for [`sniff`]: an empty line, a method, a space and a host.
+pub const MOST_UNDECIDED: usize = 2 + LONGEST_METHOD + 1 + LONGEST_HOST;
+/// As many bytes can be too few for [`server_name`]: a ClientHello and its header, each byte in a record of its own.
+pub const MOST_UNNAMED: usize = (LONGEST_HELLO + 4) * (RECORD_HEADER + 1);
 
 /// What the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +85,8 @@ fn http1(prefix: &[u8]) -> Sniffed {
 
 /// A target in absolute or authority form has a colon after its scheme or host: other text protocols say `VERB word`.
 fn text_target(target: &[u8]) -> Sniffed {
-    const LONGEST_HOST: usize = 256;
+    // As if no more had come at once: what is seen with it must not change the answer.
+    let target = &target[..target.len().min(LONGEST_HOST + 1)];
     match target.iter().position(|byte| *byte == b':' || !byte.is_ascii_graphic()) {
         Some(end) if target[end] == b':' => Sniffed::Http1,
         None if target.len() <= LONGEST_HOST => Sniffed::More,
@@ -188,6 +196,16 @@ mod tests {
                 let wanted = if length < decided_at { Sniffed::More } else { expected };
                 assert_eq!(sniff(&bytes[..length]), wanted, "{length} of {:?}", String::from_utf8_lossy(bytes));
             }
+        }
+    }
+
+    #[test]
+    fn a_colon_that_comes_too_late_makes_no_target_however_much_is_seen_at_once() {
+        let longest = format!("GET {}:80 HTTP/1.1", "x".repeat(LONGEST_HOST));
+        let longer = format!("GET {}:80 HTTP/1.1", "x".repeat(LONGEST_HOST + 1));
+        assert_eq!(sniff(longest.as_bytes()), Sniffed::Http1);
+        for length in LONGEST_HOST + 5..=longer.len() {
+            assert_eq!(sniff(&longer.as_bytes()[..length]), Sniffed::Opaque, "{length}");
         }
     }
 

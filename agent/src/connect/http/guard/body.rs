@@ -2,7 +2,7 @@
 
 use super::{
     Refused,
-    head::{BodyLength, is_token_byte},
+    head::{BodyLength, MOST_HEADERS, is_token_byte},
 };
 
 /// 64 bits.
@@ -18,6 +18,7 @@ pub(super) struct Body {
     at: At,
     extensions: usize,
     trailers: usize,
+    trailer_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Body {
             BodyLength::Sized(length) => At::Sized(length),
             BodyLength::Chunked => At::Size { digits: 0, size: 0 },
         };
-        Self { at, extensions: 0, trailers: 0 }
+        Self { at, extensions: 0, trailers: 0, trailer_bytes: 0 }
     }
 
     pub(super) fn is_end(&self) -> bool {
@@ -98,8 +99,9 @@ impl Body {
     }
 
     fn trailer_byte(&mut self, byte: u8) -> Result<At, Refused> {
-        self.trailers += 1;
-        let fits = self.trailers <= MOST_TRAILER_BYTES;
+        self.trailers += usize::from(self.at == At::Trailer);
+        self.trailer_bytes += 1;
+        let fits = self.trailers <= MOST_HEADERS && self.trailer_bytes <= MOST_TRAILER_BYTES;
         match self.at {
             At::TrailerValue => text(byte, fits, At::TrailerValue, At::TrailerLineFeed),
             At::TrailerName if byte == b':' && fits => Ok(At::TrailerValue),

@@ -3,8 +3,8 @@
 
 use super::Refused;
 
-/// hyper takes 100 headers (`DEFAULT_MAX_HEADERS`) and answers more with 431.
-const MOST_HEADERS: usize = 100;
+/// hyper takes 100 headers (`DEFAULT_MAX_HEADERS`) and answers more with 431; and as many trailers.
+pub(super) const MOST_HEADERS: usize = 100;
 
 /// Below 2^63 for sure, as every reader's integers are.
 const MOST_LENGTH_DIGITS: usize = 18;

@@ -13,6 +13,7 @@ mod body;
 mod handle;
 mod head;
 mod refused;
+pub(super) mod smuggled;
 #[cfg(test)]
 mod tests;
 
@@ -114,6 +115,11 @@ impl<S> RequestGuard<S> {
         (guard, handle)
     }
 
+    /// Bytes that were read and not given to hyper.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     fn give(&mut self, out: &mut ReadBuf<'_>) {
         let given = self.judged.min(out.remaining());
         out.put_slice(&self.held[..given]);
@@ -131,14 +137,12 @@ impl<S> RequestGuard<S> {
                 return Err(Refused::RequestLine);
             }
         }
-        let end = head::end_of_head(&self.held, self.searched)?;
-        self.searched = self.held.len();
-        match end.unwrap_or(self.held.len()) > self.limits.max_head {
-            true => return Err(Refused::HeadTooLong),
-            false if end.is_none() => return Ok(false),
-            false => {}
-        }
-        let end = end.unwrap_or_default();
+        // No further than a head may be long: what comes after it must not decide why it is refused.
+        let within = self.held.len().min(self.limits.max_head);
+        let Some(end) = head::end_of_head(&self.held[..within], self.searched)? else {
+            self.searched = within;
+            return if self.held.len() > within { Err(Refused::HeadTooLong) } else { Ok(false) };
+        };
         let judged = head::judge(&self.held[..end])?;
         self.may_switch = judged.may_switch;
         if self.may_switch {

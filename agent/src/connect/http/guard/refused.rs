@@ -27,7 +27,7 @@ pub enum Refused {
     HeadTooLong,
     /// A chunk's size or line ends are not as RFC 9112 writes them.
     Chunk,
-    /// Extensions or trailers of a chunked body are too long or malformed.
+    /// Extensions or trailers of a chunked body are too long, too many or malformed.
     ChunkMetadata,
     /// A head that began was not complete in time.
     HeadTimeout,

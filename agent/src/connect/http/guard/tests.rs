@@ -145,59 +145,7 @@ async fn hyper_sees_the_requests_and_bodies_that_the_guard_saw() {
 
 #[tokio::test]
 async fn heads_that_two_readers_could_frame_differently_are_answered_with_400_and_a_close() {
-    use Refused as R;
-    let post = |headers: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n0\r\n\r\n");
-    let get = |headers: &str| format!("GET / HTTP/1.1\r\n{headers}\r\n\r\n");
-    let cases = [
-        (post("Content-Length: 5\r\nTransfer-Encoding: chunked"), R::BothLengths),
-        (post("Transfer-Encoding: chunked\r\nContent-Length: 5"), R::BothLengths),
-        (post("Content-Length: 5\r\nContent-Length: 5"), R::ContentLength),
-        (post("Content-Length: 5\r\nContent-Length: 6"), R::ContentLength),
-        (post("Content-Length: 5, 5"), R::ContentLength),
-        (post("Content-Length: +5"), R::ContentLength),
-        (post("Content-Length: -5"), R::ContentLength),
-        (post("Content-Length: 0x5"), R::ContentLength),
-        (post("Content-Length: 5 5"), R::ContentLength),
-        (post("Content-Length:"), R::ContentLength),
-        (post("Content-Length: 18446744073709551621"), R::ContentLength),
-        (post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), R::TransferEncoding),
-        (post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"), R::TransferEncoding),
-        (post("Transfer-Encoding: gzip, chunked"), R::TransferEncoding),
-        (post("Transfer-Encoding: xchunked"), R::TransferEncoding),
-        (post("Transfer-Encoding: identity"), R::TransferEncoding),
-        (post("Transfer-Encoding: \"chunked\""), R::TransferEncoding),
-        (post("Transfer-Encoding: chunked;q=1"), R::TransferEncoding),
-        (post("Transfer-Encoding: ,chunked"), R::TransferEncoding),
-        (post("Transfer-Encoding : chunked"), R::HeaderName),
-        (post("Transfer-Encoding\t: chunked"), R::HeaderName),
-        (post("Transfer-Encoding: \x0bchunked"), R::ControlByte),
-        (post("Transfer-Encoding: chunked\x00"), R::ControlByte),
-        (post("X: y\r\n Transfer-Encoding: chunked"), R::FoldedLine),
-        (post("Transfer-Encoding:\r\n chunked"), R::TransferEncoding),
-        (post("X: y\nTransfer-Encoding: chunked"), R::BareLineEnd),
-        (post("X: y\rTransfer-Encoding: chunked"), R::BareLineEnd),
-        (post("X y"), R::HeaderName),
-        (post(": y"), R::HeaderName),
-        (post("X\u{e9}: y"), R::HeaderName),
-        (get("X: y"), R::Host),
-        (get("Host: a\r\nHost: a"), R::Host),
-        (get("Host: a, b"), R::Host),
-        (get("Host: a/b"), R::Host),
-        (get("Host: u@a"), R::Host),
-        (get("Host:"), R::Host),
-        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), R::TransferEncoding),
-        ("GET /\r\n\r\n".to_owned(), R::RequestLine),
-        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), R::RequestLine),
-        ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), R::RequestLine),
-        ("GET / x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), R::RequestLine),
-        ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n".to_owned(), R::RequestLine),
-        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), R::Version),
-        ("GET / http/1.1\r\nHost: a\r\n\r\n".to_owned(), R::Version),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), R::Version),
-        ("G(T / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), R::RequestLine),
-        ("GET / HTTP/1.1\nHost: a\n\n".to_owned(), R::BareLineEnd),
-    ];
-    for (bad, reason) in cases {
+    for (bad, reason) in smuggled::heads() {
         let (_, refused) = passed(bad.as_bytes(), &mut Rng::with_seed(4)).await;
         assert_eq!(refused, Some(reason), "{bad:?}");
         // The request before it is served, and nothing that comes after it.
@@ -210,33 +158,36 @@ async fn heads_that_two_readers_could_frame_differently_are_answered_with_400_an
 
 #[tokio::test]
 async fn chunks_that_two_readers_could_frame_differently_fail_the_body_and_hide_what_follows() {
-    use Refused as R;
-    let long = "x".repeat(5000);
-    for (chunks, reason) in [
-        ("+1\r\nx\r\n0\r\n\r\n", R::Chunk),
-        ("0x1\r\nx\r\n0\r\n\r\n", R::Chunk),
-        (" 1\r\nx\r\n0\r\n\r\n", R::Chunk),
-        ("1 \r\nx\r\n0\r\n\r\n", R::Chunk),
-        ("\r\n0\r\n\r\n", R::Chunk),
-        (";a\r\n\r\n", R::Chunk),
-        ("1\nx\r\n0\r\n\r\n", R::Chunk),
-        ("1\r\nxy\r\n0\r\n\r\n", R::Chunk),
-        ("1\r\nx\n0\r\n\r\n", R::Chunk),
-        ("00000000000000001\r\nx\r\n0\r\n\r\n", R::Chunk),
-        ("1;a\nx\r\n0\r\n\r\n", R::ChunkMetadata),
-        ("1;a\rx\r\n0\r\n\r\n", R::Chunk),
-        ("1;\0\r\nx\r\n0\r\n\r\n", R::ChunkMetadata),
-        (&format!("1;{long}\r\nx\r\n0\r\n\r\n"), R::ChunkMetadata),
-        (&format!("0\r\na: {long}{long}\r\n\r\n"), R::ChunkMetadata),
-        ("0\r\n a: b\r\n\r\n", R::ChunkMetadata),
-        ("0\r\na : b\r\n\r\n", R::ChunkMetadata),
-        ("0\r\na: b\n\r\n", R::ChunkMetadata),
-        ("0\r\n\n", R::ChunkMetadata),
-    ] {
-        let request = format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}{GET}");
+    for (request, reason) in smuggled::bodies() {
+        let request = format!("{request}{GET}");
         let (_, refused) = passed(request.as_bytes(), &mut Rng::with_seed(5)).await;
-        assert_eq!(refused, Some(reason), "{chunks:?}");
-        assert_eq!(served(request.as_bytes()).await.0, [None], "{chunks:?}");
+        assert_eq!(refused, Some(reason), "{request:?}");
+        assert_eq!(served(request.as_bytes()).await.0, [None], "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_too_long_whatever_comes_after_its_longest() {
+    // Read in one piece with what is within the limit, or after it.
+    for rest in ["\0", "\n", "\r\n\r\n"] {
+        let head = format!("{}{rest}", "x".repeat(GuardLimits::default().max_head));
+        for seed in 0..20 {
+            let (_, refused) = passed(head.as_bytes(), &mut Rng::with_seed(seed)).await;
+            assert_eq!(refused, Some(Refused::HeadTooLong), "{rest:?}");
+        }
+        let (mut guard, handle) = RequestGuard::new(head.as_bytes(), GuardLimits::default());
+        guard.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!(handle.refused(), Some(Refused::HeadTooLong), "{rest:?}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_pass_up_to_as_many_as_hyper_takes() {
+    for (trailers, expected, reason) in [(100, Some(1), None), (101, None, Some(Refused::ChunkMetadata))] {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let request = format!("{head}1\r\nx\r\n0\r\n{}\r\n", "a:\r\n".repeat(trailers));
+        assert_eq!(passed(request.as_bytes(), &mut Rng::with_seed(6)).await.1, reason, "{trailers}");
+        assert_eq!(served(request.as_bytes()).await.0, [expected], "{trailers}");
     }
 }
 
