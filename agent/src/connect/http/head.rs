@@ -34,7 +34,7 @@ pub enum BadHead {
     /// `user@host`.
     #[error("the target has user information before its host; send credentials in a header")]
     UserInfo,
-    /// `*` with another method than OPTIONS, or CONNECT without a port.
+    /// `*` with another method than OPTIONS, or CONNECT with anything but a host and a port.
     #[error("the target does not fit the method")]
     Target,
     /// A scheme other than http or https.
@@ -184,7 +184,9 @@ fn same(one: &Authority, other: &Authority) -> bool {
 
 fn check_target(parts: &mut Parts, authority: &Authority) -> Result<(), BadHead> {
     if parts.method == Method::CONNECT {
-        let fits = authority.port_u16().is_some() && parts.uri.scheme().is_none();
+        // A path beside it would be what policies and routes judge, and nothing that CONNECT asks for.
+        let alone = parts.uri.scheme().is_none() && parts.uri.path_and_query().is_none();
+        let fits = alone && authority.port_u16().is_some();
         return if fits { Ok(()) } else { Err(BadHead::Target) };
     }
     let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
@@ -241,6 +243,8 @@ mod tests {
             (one, "GET", "*", vec![host("a")], Err(BadHead::Target)),
             (one, "OPTIONS", "*", vec![host("a")], Ok(("a", "*"))),
             (one, "CONNECT", "a:443", vec![host("b")], Ok(("a:443", ""))),
+            (one, "CONNECT", "a", vec![host("a:443")], Err(BadHead::Target)),
+            (one, "CONNECT", "/x", vec![host("a:443")], Err(BadHead::Target)),
             (two, "GET", "http://a/x", vec![], Ok(("a", "/x"))),
             (two, "GET", "http://a/x", vec![host("A:80")], Ok(("a", "/x"))),
             (two, "GET", "http://a/x", vec![host("b")], Err(BadHead::TwoAuthorities)),
