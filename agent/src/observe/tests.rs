@@ -104,6 +104,30 @@ pub(super) fn logged(observer: &Observer, output: &Output) -> String {
     String::from_utf8(output.0.lock().clone()).unwrap()
 }
 
+/// What every metric says of the two parties in these tests.
+pub(super) const OF_THE_PARTIES: [&str; 20] = [
+    r#"reporter="source""#,
+    r#"source_workload="client""#,
+    r#"source_workload_namespace="default""#,
+    r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#,
+    r#"source_app="client""#,
+    r#"source_version="unknown""#,
+    r#"source_cluster="prod""#,
+    r#"source_canonical_service="client""#,
+    r#"source_canonical_revision="latest""#,
+    r#"destination_workload="web""#,
+    r#"destination_workload_namespace="default""#,
+    r#"destination_principal="spiffe://cluster.local/ns/default/sa/web""#,
+    r#"destination_app="web""#,
+    r#"destination_version="v2""#,
+    r#"destination_cluster="prod""#,
+    r#"destination_canonical_service="web""#,
+    r#"destination_canonical_revision="v2""#,
+    r#"destination_service="web.shop.svc.cluster.local""#,
+    r#"destination_service_name="web""#,
+    r#"destination_service_namespace="shop""#,
+];
+
 #[test]
 fn a_finished_connection_has_all_of_istios_labels() {
     let observer = silent();
@@ -114,31 +138,9 @@ fn a_finished_connection_has_all_of_istios_labels() {
     bytes.add_received(2000);
     record.finish(Ok(()));
 
-    let labels = [
-        r#"reporter="source""#,
-        r#"source_workload="client""#,
-        r#"source_workload_namespace="default""#,
-        r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#,
-        r#"source_app="client""#,
-        r#"source_version="unknown""#,
-        r#"source_cluster="prod""#,
-        r#"source_canonical_service="client""#,
-        r#"source_canonical_revision="latest""#,
-        r#"destination_workload="web""#,
-        r#"destination_workload_namespace="default""#,
-        r#"destination_principal="spiffe://cluster.local/ns/default/sa/web""#,
-        r#"destination_app="web""#,
-        r#"destination_version="v2""#,
-        r#"destination_cluster="prod""#,
-        r#"destination_canonical_service="web""#,
-        r#"destination_canonical_revision="v2""#,
-        r#"destination_service="web.shop.svc.cluster.local""#,
-        r#"destination_service_name="web""#,
-        r#"destination_service_namespace="shop""#,
-        r#"request_protocol="tcp""#,
-        r#"connection_security_policy="mutual_tls""#,
-        r#"response_flags="-""#,
-    ];
+    let of_the_connection =
+        [r#"request_protocol="tcp""#, r#"connection_security_policy="mutual_tls""#, r#"response_flags="-""#];
+    let labels = [&OF_THE_PARTIES[..], &of_the_connection].concat();
     assert_eq!(value(&observer, "istio_tcp_connections_opened_total", &labels), Some(1.0));
     assert_eq!(value(&observer, "istio_tcp_connections_closed_total", &labels), Some(1.0));
     assert_eq!(value(&observer, "istio_tcp_sent_bytes_total", &labels), Some(100.0));

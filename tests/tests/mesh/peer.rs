@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use heddle_tests::bed::{Bed, Pod};
+use heddle_tests::bed::Bed;
 use heddle_tests::peer::report::{ConnectReport, HboneReport, HoldReport, HttpReport, ProbeReport};
 use heddle_tests::rogue::{Leaf, Root};
 
-fn pair(name: &str) -> Result<(Bed, Pod, Pod)> {
-    let bed = Bed::new(name)?;
-    let client = bed.node("a")?.pod("client").start()?;
-    let server = bed.node("b")?.pod("server").start()?;
-    Ok((bed, client, server))
-}
+use crate::world::pair;
 
 #[test]
 fn every_way_to_connect_reaches_the_server() -> Result<()> {

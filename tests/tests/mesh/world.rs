@@ -226,3 +226,11 @@ pub(crate) fn failures(agents: &[&Agent]) -> Result<String> {
     }
     Ok(counts.into_iter().map(|(what, count)| format!("  {count} x {what}\n")).collect())
 }
+
+/// A client and a server on two nodes without agents.
+pub(crate) fn pair(name: &str) -> Result<(Bed, Pod, Pod)> {
+    let bed = Bed::new(name)?;
+    let client = bed.node("a")?.pod("client").start()?;
+    let server = bed.node("b")?.pod("server").start()?;
+    Ok((bed, client, server))
+}

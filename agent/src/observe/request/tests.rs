@@ -9,7 +9,7 @@ use http::Method;
 use super::*;
 use crate::observe::{
     LogFormat, Reporter, RootName,
-    tests::{failure, logged, logging, party, silent, value, workload},
+    tests::{OF_THE_PARTIES, failure, logged, logging, party, silent, value, workload},
 };
 
 const METRICS: [&str; 4] = [
@@ -50,33 +50,14 @@ fn an_answered_request_has_all_of_istios_labels_in_every_metric() {
     record.responded(StatusCode::NOT_FOUND);
     record.finish(Ok(()));
 
-    let labels = [
-        r#"reporter="source""#,
-        r#"source_workload="client""#,
-        r#"source_workload_namespace="default""#,
-        r#"source_principal="spiffe://cluster.local/ns/default/sa/client""#,
-        r#"source_app="client""#,
-        r#"source_version="unknown""#,
-        r#"source_cluster="prod""#,
-        r#"source_canonical_service="client""#,
-        r#"source_canonical_revision="latest""#,
-        r#"destination_workload="web""#,
-        r#"destination_workload_namespace="default""#,
-        r#"destination_principal="spiffe://cluster.local/ns/default/sa/web""#,
-        r#"destination_app="web""#,
-        r#"destination_version="v2""#,
-        r#"destination_cluster="prod""#,
-        r#"destination_canonical_service="web""#,
-        r#"destination_canonical_revision="v2""#,
-        r#"destination_service="web.shop.svc.cluster.local""#,
-        r#"destination_service_name="web""#,
-        r#"destination_service_namespace="shop""#,
+    let of_the_request = [
         r#"request_protocol="http""#,
         r#"response_code="404""#,
         r#"grpc_response_status="""#,
         r#"connection_security_policy="mutual_tls""#,
         r#"response_flags="-""#,
     ];
+    let labels = [&OF_THE_PARTIES[..], &of_the_request].concat();
     for metric in METRICS {
         assert_eq!(value(&observer, metric, &labels), Some(1.0), "{metric}");
     }

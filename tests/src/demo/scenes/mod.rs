@@ -17,6 +17,7 @@ mod traffic;
 mod wire;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::cast::Cast;
 use super::story::Story;
@@ -40,3 +41,22 @@ pub(super) const ALL: [Scene; 14] = [
     request_policy::play,
     policy::play,
 ];
+
+/// An AuthorizationPolicy that refuses a client what `to` says at the servers; everything where that is empty.
+fn deny(name: &str, principal: &str, to: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\n\
+         kind: AuthorizationPolicy\n\
+         metadata: {{name: {name}}}\n\
+         spec:\n\
+         \x20 selector: {{matchLabels: {{app: server}}}}\n\
+         \x20 action: DENY\n\
+         \x20 rules:\n\
+         \x20 - from: [{{source: {{principals: [{principal}]}}}}]\n{to}"
+    )
+}
+
+/// A field of a log line.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("none")
+}

@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::super::app::Call;
 use super::super::cast::{Cast, IN_FORCE_WITHIN, NAMESPACE, SERVICE_PORT};
 use super::super::story::Story;
+use super::{deny, text};
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("policy", "An AuthorizationPolicy refuses a client, by name");
     let identity = cast.client.identity();
     let principal = identity.trim_start_matches("spiffe://");
-    cast.put_documents("access", &policy(principal))?;
+    cast.put_documents("access", &deny("no-client", principal, ""))?;
     let service = cast.service.at(SERVICE_PORT);
     let (refused, line, took) = cast.until_refused(&cast.client, (service, "/"), is_denied)?;
     cast.remove_documents("access")?;
@@ -44,19 +45,6 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     Ok(())
 }
 
-fn policy(principal: &str) -> String {
-    format!(
-        "apiVersion: security.istio.io/v1\n\
-         kind: AuthorizationPolicy\n\
-         metadata: {{name: no-client}}\n\
-         spec:\n\
-         \x20 selector: {{matchLabels: {{app: server}}}}\n\
-         \x20 action: DENY\n\
-         \x20 rules:\n\
-         \x20 - from: [{{source: {{principals: [{principal}]}}}}]\n"
-    )
-}
-
 fn is_denied(line: &Value) -> bool {
     line["direction"] == "inbound" && line["flag"] == "DENY"
 }
@@ -69,8 +57,4 @@ fn until_answered(cast: &Cast<'_>) -> Result<Call> {
             return Ok(call);
         }
     }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("none")
 }

@@ -1,12 +1,12 @@
 //! A client that asks too often is told so, and when to come again.
 
 use anyhow::Result;
-use serde_json::Value;
 
 use super::super::agents::Mark;
 use super::super::app::Call;
 use super::super::cast::{Cast, SERVICE_PORT};
 use super::super::story::Story;
+use super::text;
 
 const DOCUMENTS: &str = "limits";
 /// Five, and one more every twelve minutes: the scene is over long before that.
@@ -72,8 +72,4 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
 fn is_told_when(call: &Call) -> bool {
     let after = call.retry_after.as_deref().and_then(|after| after.parse::<u64>().ok());
     after.is_some_and(|after| (1..=REFILL_SECONDS).contains(&after))
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("none")
 }

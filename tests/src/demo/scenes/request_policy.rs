@@ -5,15 +5,17 @@ use serde_json::Value;
 
 use super::super::cast::{Cast, SERVICE_PORT};
 use super::super::story::Story;
+use super::{deny, text};
 
 const DOCUMENTS: &str = "admin";
 const PATH: &str = "/admin/users";
+const TO_ADMIN: &str = "\x20   to: [{operation: {methods: [GET], paths: [\"/admin/*\"]}}]\n";
 
 pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     story.scene("request_policy", "An AuthorizationPolicy refuses a request, and says 403");
     let identity = cast.client.identity();
     let principal = identity.trim_start_matches("spiffe://");
-    cast.put_documents(DOCUMENTS, &policy(principal))?;
+    cast.put_documents(DOCUMENTS, &deny("admin-is-closed", principal, TO_ADMIN))?;
     let service = cast.service.at(SERVICE_PORT);
     let (refused, line, took) = cast.until_refused(&cast.client, (service, PATH), is_refused)?;
     let other = cast.call_once(&cast.client, service, "/users")?;
@@ -40,24 +42,6 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
     Ok(())
 }
 
-fn policy(principal: &str) -> String {
-    format!(
-        "apiVersion: security.istio.io/v1\n\
-         kind: AuthorizationPolicy\n\
-         metadata: {{name: admin-is-closed}}\n\
-         spec:\n\
-         \x20 selector: {{matchLabels: {{app: server}}}}\n\
-         \x20 action: DENY\n\
-         \x20 rules:\n\
-         \x20 - from: [{{source: {{principals: [{principal}]}}}}]\n\
-         \x20   to: [{{operation: {{methods: [GET], paths: [\"/admin/*\"]}}}}]\n"
-    )
-}
-
 fn is_refused(line: &Value) -> bool {
     line["direction"] == "inbound" && line["path"] == PATH && line["flag"] != "-"
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("none")
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::agents::Mark;
 use super::super::cast::{Cast, POD_PORT, SERVICE_PORT};
 use super::super::story::Story;
+use super::text;
 
 const STRICT: &str = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default}\n\
                       spec: {mtls: {mode: STRICT}}\n";
@@ -49,8 +50,4 @@ pub(super) fn play(story: &mut Story, cast: &mut Cast<'_>) -> Result<()> {
 
 fn is_of_outsider(line: &Value) -> bool {
     line["direction"] == "inbound" && line["source_identity"].is_null()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("none")
 }

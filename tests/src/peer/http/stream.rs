@@ -1,5 +1,6 @@
-//! The body that a client sends: text, or a pattern of a given length, in parts.
+//! The body that a client sends: text, or a pattern of a given length, in parts, while the answer is read.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,4 +42,20 @@ impl Parts {
 /// How long the body of a request is.
 pub(super) fn length(ask: &Ask) -> u64 {
     if ask.body.is_empty() { ask.body_bytes } else { ask.body.len() as u64 }
+}
+
+/// Sends and reads, until what is read has ended; a server may answer before it has the whole body. Whether all was sent,
+/// and what reading told.
+pub(super) async fn at_once<E, T>(
+    sending: impl Future<Output = Result<bool, E>>,
+    reading: impl Future<Output = T>,
+) -> (bool, T) {
+    let (mut sending, mut reading) = (pin!(sending), pin!(reading));
+    let mut sent = None;
+    loop {
+        tokio::select! {
+            done = &mut sending, if sent.is_none() => sent = Some(done),
+            done = &mut reading => return (matches!(sent, Some(Ok(true))), done),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::report::{Answer, Ask, Line, values};
-use super::stream::{Parts, length};
+use super::stream::{Parts, at_once, length};
 use crate::peer::bulk::Digest;
 use crate::peer::errno;
 
@@ -76,16 +76,7 @@ impl Connection {
                 answer.headers.clear();
             }
         };
-        let (sent_all, read) = {
-            tokio::pin!(sending, reading);
-            let mut sent = None;
-            loop {
-                tokio::select! {
-                    done = &mut sending, if sent.is_none() => sent = Some(done),
-                    done = &mut reading => break (matches!(sent, Some(Ok(true))), done),
-                }
-            }
-        };
+        let (sent_all, read) = at_once(sending, reading).await;
         let (error, reusable) = match read {
             Ok(reusable) => (None, reusable),
             Err(error) => (Some(errno::name(&error)), false),

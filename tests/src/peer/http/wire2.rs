@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use tokio::net::TcpStream;
 
 use super::report::{Answer, Ask, Line};
-use super::stream::{Parts, length};
+use super::stream::{Parts, at_once, length};
 use super::wire1::Kept;
 
 /// An open connection.
@@ -76,16 +76,7 @@ impl Connection {
             }
             Ok::<_, String>((head.status.as_u16(), head_ms, ended))
         };
-        let (sent_all, read) = {
-            tokio::pin!(sending, reading);
-            let mut sent = None;
-            loop {
-                tokio::select! {
-                    done = &mut sending, if sent.is_none() => sent = Some(done),
-                    done = &mut reading => break (matches!(sent, Some(Ok(true))), done),
-                }
-            }
-        };
+        let (sent_all, read) = at_once(sending, reading).await;
         answer.sent_all = sent_all;
         let (status, head_ms, ended) = read?;
         (answer.status, answer.head_ms) = (status, head_ms);

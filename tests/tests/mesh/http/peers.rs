@@ -3,21 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use heddle_tests::bed::{Bed, Pod};
 use heddle_tests::peer::grpc::GrpcReport;
 use heddle_tests::peer::http::patterned;
 use heddle_tests::peer::http::report::{Ask, HttpEvent};
 use heddle_tests::peer::websocket::WsReport;
 
 use super::tools::{Client, HttpLoad, Server, listening};
-use crate::world::{SOON, eventually};
-
-fn pair(name: &str) -> Result<(Bed, Pod, Pod)> {
-    let bed = Bed::new(name)?;
-    let client = bed.node("a")?.pod("client").start()?;
-    let server = bed.node("b")?.pod("server").start()?;
-    Ok((bed, client, server))
-}
+use crate::world::{SOON, eventually, pair};
 
 #[test]
 fn the_server_says_what_it_saw_in_both_versions() -> Result<()> {

@@ -1,8 +1,24 @@
-//! The form of a file of the suite.
+//! The form of a file of the suite, and the Services that all its routes are about.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+
+/// The Services of `tests/routes/README.md`: `namespace/name`, its ports, and how many endpoints it has.
+pub(super) const SERVICES: [(&str, &[u16], usize); 12] = [
+    ("shop/web", &[80, 443, 8080], 2),
+    ("shop/v1", &[80, 8080], 1),
+    ("shop/v2", &[80], 1),
+    ("shop/v3", &[80], 1),
+    ("shop/copies", &[80], 1),
+    ("shop/calls", &[80], 1),
+    ("shop/idle", &[80], 0),
+    ("shop/pods", &[80], 1),
+    ("shop/nobody", &[80], 0),
+    ("shop/alias", &[80], 0),
+    ("other/web", &[80], 1),
+    ("clients/own", &[80], 1),
+];
 
 /// Routes, and what has to become of requests to them.
 #[derive(Debug, Deserialize)]

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::case::Route;
+use super::case::{Route, SERVICES};
 use crate::{
     mesh::{Compiled, DocumentState, MeshSettings, RouteTable, ServiceName, ServicePort, Snapshot, compile_enforcing},
     objects::{
@@ -18,22 +18,6 @@ use crate::{
     },
     rules::Enforced,
 };
-
-/// `namespace/name`, its ports, and how many endpoints it has.
-const SERVICES: [(&str, &[u16], usize); 12] = [
-    ("shop/web", &[80, 443, 8080], 2),
-    ("shop/v1", &[80, 8080], 1),
-    ("shop/v2", &[80], 1),
-    ("shop/v3", &[80], 1),
-    ("shop/copies", &[80], 1),
-    ("shop/calls", &[80], 1),
-    ("shop/idle", &[80], 0),
-    ("shop/pods", &[80], 1),
-    ("shop/nobody", &[80], 0),
-    ("shop/alias", &[80], 0),
-    ("other/web", &[80], 1),
-    ("clients/own", &[80], 1),
-];
 
 /// A compiled mesh.
 pub(super) struct World {

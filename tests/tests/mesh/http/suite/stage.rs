@@ -9,24 +9,8 @@ use heddle_tests::bed::{Agent, Bed, Pod};
 use serde_json::{Value, json};
 
 use super::super::tools::{Client, Server};
-use super::case::{Group, Route};
+use super::case::{Group, Route, SERVICES};
 use crate::world::{SOON, enrolled, settle};
-
-/// `namespace/name`, its ports, and how many endpoints it has.
-const SERVICES: [(&str, &[u16], usize); 12] = [
-    ("shop/web", &[80, 443, 8080], 2),
-    ("shop/v1", &[80, 8080], 1),
-    ("shop/v2", &[80], 1),
-    ("shop/v3", &[80], 1),
-    ("shop/copies", &[80], 1),
-    ("shop/calls", &[80], 1),
-    ("shop/idle", &[80], 0),
-    ("shop/pods", &[80], 1),
-    ("shop/nobody", &[80], 0),
-    ("shop/alias", &[80], 0),
-    ("other/web", &[80], 1),
-    ("clients/own", &[80], 1),
-];
 
 /// What the filters of the suite refer to: neither does anything to these requests.
 const EXTENSIONS: &str = "apiVersion: heddle.io/v1alpha1\nkind: RateLimit\nmetadata: {name: per-client, namespace: shop}\n\
