@@ -1,8 +1,7 @@
 //! Metrics: one declared table, typed handles for the steps, and the text that Prometheus scrapes.
 //!
 //! Counters that somebody else keeps (the kernel, `/proc`, the clock) are read at the scrape. Bounds: label values come from
-//! closed lists or from workloads, and those are capped and expire (`traffic.rs`,
-//! `requests.rs`).
+//! closed lists or from workloads, and those are capped and expire (`label_sets.rs`).
 
 mod authority;
 mod authority_labels;
@@ -11,6 +10,7 @@ mod derived;
 mod http_labels;
 mod http_steps;
 mod instrument;
+mod label_sets;
 mod labels;
 mod policy_hits;
 mod process;

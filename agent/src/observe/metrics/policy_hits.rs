@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Instant};
 
 use parking_lot::Mutex;
 
-use super::{ClosedLabel, Metrics, labels::PolicyEffect, traffic::UNUSED};
+use super::{ClosedLabel, Metrics, label_sets::UNUSED, labels::PolicyEffect};
 
 /// Names in use. Far more than the documents that decide over the pods of one node.
 const MAX_NAMES: usize = 1024;

@@ -10,6 +10,7 @@ use super::{
         PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
     },
     instrument::{ISTIO_BOUNDS, WAIT_BOUNDS},
+    label_sets::UNUSED,
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, HandshakeResult,
         KeyFetchResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
@@ -18,7 +19,7 @@ use super::{
     requests::MAX_REQUEST_SETS,
     root_labels::MAX_ROOTS,
     table::TABLE,
-    traffic::{MAX_LABEL_SETS, TCP_LABELS, UNUSED},
+    traffic::{MAX_LABEL_SETS, TCP_LABELS},
 };
 use crate::observe::{Reporter, ResponseFlag, access_log::FIELDS};
 

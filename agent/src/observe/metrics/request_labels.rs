@@ -2,7 +2,10 @@
 
 use http::StatusCode;
 
-use super::traffic_labels::{LabelSet, TCP_LABELS};
+use super::{
+    label_sets::Labels,
+    traffic_labels::{LabelSet, TCP_LABELS},
+};
 use crate::observe::{NO_FLAG, ResponseFlag};
 
 /// Label names in the order of [`RequestLabels::values`]: those of TCP, and the flag last as there.
@@ -83,19 +86,21 @@ impl RequestEnd {
     }
 }
 
-impl RequestLabels {
-    pub(in crate::observe) fn new(parties: LabelSet, end: RequestEnd) -> Self {
-        Self { parties, end }
-    }
-
+impl Labels for RequestLabels {
     /// The set that stands for all sets beyond the cap that ended in the same way, by the class of their code: the share of
     /// errors stays right, and a server that makes up codes cannot make many series.
-    pub(super) fn folded(self) -> Self {
+    fn folded(self) -> Self {
         let code = match self.end.code {
             ResponseCode::Code(code) => ResponseCode::Class(code / 100),
             code => code,
         };
         Self { parties: self.parties.folded(), end: RequestEnd { code, ..self.end } }
+    }
+}
+
+impl RequestLabels {
+    pub(in crate::observe) fn new(parties: LabelSet, end: RequestEnd) -> Self {
+        Self { parties, end }
     }
 
     /// The values of all labels.

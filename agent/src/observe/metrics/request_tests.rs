@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{tests::scraped, traffic::UNUSED, *};
+use super::{label_sets::UNUSED, tests::scraped, *};
 use crate::observe::{
     Reporter, ResponseFlag, Transport,
     tests::{party, workload},

@@ -1,21 +1,15 @@
 //! The series of Istio's request metrics, found by one look into a table under a read lock.
 //!
-//! Bounded as those of connections are (`traffic.rs`): a cap folds what is beyond it into `other`, and a set that no request
-//! has ended with for [`UNUSED`] is removed from every metric. Label values are made when a set is new, never again.
+//! The table is bounded as that of connections is (`label_sets.rs`). Label values are made when a set is new, never again.
 
 use std::{
-    collections::{HashMap, hash_map},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use parking_lot::RwLock;
 use prometheus::{Histogram, HistogramVec, IntCounter};
 
-use super::{Metrics, gauge_value, request_labels::RequestLabels, traffic::UNUSED};
+use super::{Metrics, label_sets::LabelSets, request_labels::RequestLabels};
 
 /// Label sets per agent: 40 enrolled pods with 10 peers each, who see 5 kinds of end. One set has three histograms, which
 /// are 40 KB of scrape and 15 KB of memory.
@@ -29,12 +23,11 @@ pub(in crate::observe) struct Measured {
     pub(in crate::observe) received: u64,
 }
 
-/// Every label set in use.
+/// The series of every label set in use.
 #[derive(Debug)]
 pub(in crate::observe) struct Requests {
     cluster: Arc<str>,
-    cap: usize,
-    sets: RwLock<HashMap<RequestLabels, Series>>,
+    sets: LabelSets<RequestLabels, Series>,
 }
 
 #[derive(Debug)]
@@ -43,9 +36,6 @@ struct Series {
     duration: Histogram,
     sent: Histogram,
     received: Histogram,
-    /// Since the last look.
-    used: AtomicBool,
-    last_used: Instant,
 }
 
 impl Requests {
@@ -54,51 +44,18 @@ impl Requests {
     }
 
     pub(super) fn with_cap(cluster: Arc<str>, cap: usize) -> Self {
-        Self { cluster, cap, sets: RwLock::default() }
+        Self { cluster, sets: LabelSets::new(cap) }
     }
 
     /// Counts a request that ended.
     pub(in crate::observe) fn count(&self, metrics: &Metrics, labels: RequestLabels, measured: Measured) {
-        if let Some(series) = self.sets.read().get(&labels) {
-            return series.count(measured);
-        }
-        self.count_first(metrics, labels, measured);
+        let make = |labels: &RequestLabels| Series::new(metrics, &labels.values(&self.cluster));
+        self.sets.resolve(metrics, labels, make).count(measured);
     }
 
-    fn count_first(&self, metrics: &Metrics, labels: RequestLabels, measured: Measured) {
-        let mut sets = self.sets.write();
-        let room = sets.len() < self.cap || sets.contains_key(&labels);
-        let labels = if room {
-            labels
-        } else {
-            metrics.label_sets_folded.inc();
-            labels.folded()
-        };
-        match sets.entry(labels) {
-            hash_map::Entry::Occupied(known) => known.get().count(measured),
-            hash_map::Entry::Vacant(new) => {
-                let series = Series::new(metrics, &new.key().values(&self.cluster));
-                new.insert(series).count(measured);
-                metrics.label_sets.inc();
-            }
-        }
-    }
-
-    /// Removes the sets that were unused for [`UNUSED`] as of `now`.
+    /// Removes the sets that no request has ended with for long as of `now`.
     pub(in crate::observe) fn expire(&self, metrics: &Metrics, now: Instant) {
-        let mut sets = self.sets.write();
-        let before = sets.len();
-        sets.retain(|labels, series| {
-            if series.used.swap(false, Relaxed) {
-                series.last_used = now;
-            }
-            let keep = now.saturating_duration_since(series.last_used) < UNUSED;
-            if !keep {
-                remove(metrics, &labels.values(&self.cluster));
-            }
-            keep
-        });
-        metrics.label_sets.sub(gauge_value(before - sets.len()));
+        self.sets.expire(metrics, now, |labels, _| remove(metrics, &labels.values(&self.cluster)));
     }
 }
 
@@ -110,13 +67,10 @@ impl Series {
             duration: histogram(&metrics.request_duration),
             sent: histogram(&metrics.request_bytes),
             received: histogram(&metrics.response_bytes),
-            used: AtomicBool::new(true),
-            last_used: Instant::now(),
         }
     }
 
     fn count(&self, measured: Measured) {
-        self.used.store(true, Relaxed);
         self.count.inc();
         self.duration.observe(measured.duration.as_secs_f64() * 1000.0);
         self.sent.observe(measured.sent as f64);

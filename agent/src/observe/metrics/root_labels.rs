@@ -9,7 +9,7 @@ use std::{collections::HashSet, time::Instant};
 use parking_lot::Mutex;
 use prometheus::IntCounterVec;
 
-use super::{NONE, traffic::UNUSED};
+use super::{NONE, label_sets::UNUSED};
 use crate::observe::RootName;
 
 /// A rotation has two roots, a mesh of several trust domains a few more.

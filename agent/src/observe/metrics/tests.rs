@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{root_labels::MAX_ROOTS, traffic::UNUSED, *};
+use super::{label_sets::UNUSED, root_labels::MAX_ROOTS, *};
 use crate::observe::{
     Reporter, ResponseFlag, Transport,
     tests::{party, workload},

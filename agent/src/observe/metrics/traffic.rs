@@ -1,31 +1,19 @@
 //! The series of Istio's TCP metrics: from what is known of a connection to its label set, and to counters resolved once.
 //!
-//! Label sets come from workloads, so they are bounded: a cap folds what is beyond it into `other`, and a set that no
-//! connection has used for [`UNUSED`] is removed from every metric. Recording takes no lock; resolving takes a read lock once
-//! per connection.
+//! Their table is bounded (`label_sets.rs`). Recording takes no lock; resolving takes a read lock once per connection.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use parking_lot::RwLock;
 use prometheus::{IntCounter, IntCounterVec};
 
 use super::{
-    Metrics, gauge_value,
+    Metrics,
+    label_sets::LabelSets,
     traffic_labels::{LabelSet, with_flag},
 };
 use crate::observe::{NO_FLAG, ResponseFlag};
 
 pub(super) use super::traffic_labels::TCP_LABELS;
-
-/// A label set that nobody used for so long belongs to a workload that is gone.
-pub(super) const UNUSED: Duration = Duration::from_secs(600);
 
 /// Label sets per agent: 100 enrolled pods with 40 peers each. A full table is about 20 MB of scrape.
 pub(super) const MAX_LABEL_SETS: usize = 4096;
@@ -38,21 +26,13 @@ pub(in crate::observe) struct Series {
     pub(in crate::observe) opened: IntCounter,
     pub(in crate::observe) sent: IntCounter,
     pub(in crate::observe) received: IntCounter,
-    used: AtomicBool,
 }
 
-/// Every label set in use.
+/// The series of every label set in use.
 #[derive(Debug)]
 pub(in crate::observe) struct Traffic {
     cluster: Arc<str>,
-    cap: usize,
-    sets: RwLock<HashMap<LabelSet, Entry>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    series: Arc<Series>,
-    last_used: Instant,
+    sets: LabelSets<LabelSet, Series>,
 }
 
 impl Traffic {
@@ -61,54 +41,17 @@ impl Traffic {
     }
 
     pub(super) fn with_cap(cluster: Arc<str>, cap: usize) -> Self {
-        Self { cluster, cap, sets: RwLock::default() }
+        Self { cluster, sets: LabelSets::new(cap) }
     }
 
     /// The counters of a label set, or of `other` when the table is full.
     pub(in crate::observe) fn resolve(&self, metrics: &Metrics, labels: LabelSet) -> Arc<Series> {
-        if let Some(series) = self.find(&labels) {
-            return series;
-        }
-        let mut sets = self.sets.write();
-        let room = sets.len() < self.cap || sets.contains_key(&labels);
-        let labels = if room {
-            labels
-        } else {
-            metrics.label_sets_folded.inc();
-            labels.folded()
-        };
-        let entry = sets.entry(labels).or_insert_with_key(|labels| {
-            metrics.label_sets.inc();
-            let series = Arc::new(Series::new(metrics, labels.values(&self.cluster, "tcp")));
-            Entry { series, last_used: Instant::now() }
-        });
-        entry.series.used.store(true, Relaxed);
-        Arc::clone(&entry.series)
+        self.sets.resolve(metrics, labels, |labels| Series::new(metrics, labels.values(&self.cluster, "tcp")))
     }
 
-    fn find(&self, labels: &LabelSet) -> Option<Arc<Series>> {
-        let sets = self.sets.read();
-        let series = &sets.get(labels)?.series;
-        series.used.store(true, Relaxed);
-        Some(Arc::clone(series))
-    }
-
-    /// Removes the sets that were unused for [`UNUSED`] as of `now`. A set with an open connection is in use.
+    /// Removes the sets that were unused for long as of `now`. A set with an open connection is in use.
     pub(in crate::observe) fn expire(&self, metrics: &Metrics, now: Instant) {
-        let mut sets = self.sets.write();
-        let before = sets.len();
-        sets.retain(|_, entry| {
-            // Nobody can take a new reference while we hold the write lock.
-            if entry.series.used.swap(false, Relaxed) || Arc::strong_count(&entry.series) > 1 {
-                entry.last_used = now;
-            }
-            let keep = now.saturating_duration_since(entry.last_used) < UNUSED;
-            if !keep {
-                entry.series.remove_from(metrics);
-            }
-            keep
-        });
-        metrics.label_sets.sub(gauge_value(before - sets.len()));
+        self.sets.expire(metrics, now, |_, series| series.remove_from(metrics));
     }
 }
 
@@ -117,7 +60,7 @@ impl Series {
         let counter = |metric: &IntCounterVec| metric.with_label_values(&with_flag(&values, NO_FLAG));
         let (opened, sent, received) =
             (counter(&metrics.tcp_opened), counter(&metrics.tcp_sent), counter(&metrics.tcp_received));
-        Self { values, opened, sent, received, used: AtomicBool::new(true) }
+        Self { values, opened, sent, received }
     }
 
     /// Counts the end of a connection that was joined.

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::label_sets::Labels;
 use crate::{
     mesh::{ServiceName, SpiffeId, Workload},
     observe::{Party, Reporter, Transport},
@@ -71,6 +72,13 @@ struct WorkloadLabels {
     canonical_revision: Arc<str>,
 }
 
+impl Labels for LabelSet {
+    /// The set that stands for all sets beyond the cap.
+    fn folded(self) -> Self {
+        Self { who: None, ..self }
+    }
+}
+
 impl LabelSet {
     pub(in crate::observe) fn new(
         reporter: Reporter,
@@ -85,11 +93,6 @@ impl LabelSet {
             service: service.cloned(),
         };
         Self { reporter, security: transport.security_policy(), who: Some(who) }
-    }
-
-    /// The set that stands for all sets beyond the cap.
-    pub(super) fn folded(self) -> Self {
-        Self { who: None, ..self }
     }
 
     /// The values of all labels but the response flag. `protocol` is the label `request_protocol`.
