@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     balance::{
-        Answered, Candidate, Chooser, Lease, TryResult, Way, WhyPlain,
-        breaker::{LimitName, PoolSettings, Underway},
+        Answered, Chooser, Lease, TryResult, Way, WhyPlain,
+        breaker::{Overflow, PoolSettings, Underway},
     },
     capture::{Accepted, Arrival, EnrolledPod},
     connect::{
@@ -29,14 +29,18 @@ use crate::{
         tunnel::ConnectHeaders,
     },
     failure::Failed,
-    mesh::{Snapshot, SpiffeId, Workload},
+    mesh::{Snapshot, Workload},
     node::{DataThread, OpenConnection},
     observe::{
         BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, OverflowLimit, Party, RefusedReason,
         Reporter,
     },
     request,
-    route::{self, Route, protocol::SpokenAt, streams},
+    route::{
+        self, Route,
+        protocol::{self, SpokenAt},
+        streams,
+    },
 };
 use speech::{Expected, ServerEnd, Spoken, Words, server_speaks};
 
@@ -203,7 +207,11 @@ impl Outbound<'_> {
 
     fn requests_found(&self, version: HttpVersion, key: Option<SpokenAt>) -> Carries {
         if let Some(key) = key {
-            self.thread.node.learned.learn(key, Spoken::Http(version).learnt());
+            let spoken = match version {
+                HttpVersion::Http1 => protocol::Spoken::Http1,
+                HttpVersion::Http2 => protocol::Spoken::Http2,
+            };
+            self.thread.node.learned.learn(key, spoken);
         }
         Carries::Requests(version)
     }
@@ -259,7 +267,7 @@ impl Outbound<'_> {
         let client = self.client.ip();
         let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client };
         let (candidates, lease) = chooser.candidates(&route, settings.map(AsRef::as_ref))?;
-        record.set_server(Self::party(&candidates.first, None));
+        record.set_server(candidates.first.party(None));
         let headers = self.headers(&route);
         let pool = PoolSettings(settings.and_then(|settings| settings.connection_pool.as_ref()));
         let underway = self.underway(&route, pool)?;
@@ -267,7 +275,7 @@ impl Outbound<'_> {
             Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
         let after = pool.own_connect_timeout().unwrap_or(node.limits.connect_timeout);
         let opened = opener.open(candidates, after).await.inspect_err(|_| told(lease.as_ref(), after))?;
-        record.set_server(Self::party(&opened.candidate, opened.peer.clone()));
+        record.set_server(opened.candidate.party(opened.peer.clone()));
         record.set_transport(opened.transport);
         record.set_tries(opened.tries);
         if let Some(reason) = bypass(&opened.candidate.way) {
@@ -277,19 +285,10 @@ impl Outbound<'_> {
     }
 
     /// Counts the connection among those to its destination.
-    fn underway(&self, route: &Route, pool: PoolSettings<'_>) -> Result<Option<Underway>, Failed> {
+    fn underway(&self, route: &Route, pool: PoolSettings<'_>) -> Result<Option<Underway>, Overflow> {
         let Route::Service(port) = route else { return Ok(None) };
         let node = &self.thread.node;
-        let breaker = node.breakers.of(&port.service, port.port);
-        let underway = breaker.begin(LimitName::Connections, pool);
-        underway.map(Some).map_err(|overflow| {
-            node.observer.metrics().overflowed(OverflowLimit::Connections);
-            overflow.into()
-        })
-    }
-
-    fn party(candidate: &Candidate, identity: Option<SpiffeId>) -> Party {
-        Party { address: candidate.address, workload: candidate.workload.clone(), identity }
+        node.begin(&node.breakers.of(&port.service, port.port), OverflowLimit::Connections, pool).map(Some)
     }
 
     fn headers(&self, route: &Route) -> ConnectHeaders {

@@ -121,10 +121,7 @@ impl Failed {
     /// Counts a connection that was denied. Others are counted by their flags alone.
     pub fn count(&self, observer: &Observer) {
         match self {
-            Self::Authorize(denied) => {
-                observer.metrics().denied(denied.reason());
-                observer.policy_hit(&denied.decided_by(), PolicyEffect::Denied);
-            }
+            Self::Authorize(denied) => denied.count(observer),
             Self::Withdrawn(Withdrawn(denied)) => {
                 observer.metrics().withdrawn(denied.reason());
                 observer.policy_hit(&denied.decided_by(), PolicyEffect::Withdrawn);

@@ -5,26 +5,30 @@ use std::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
     authorize::token::keys::KeyStore,
-    authorize::{self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted, Remark, limits::RateLimiter},
+    authorize::{
+        self, AccessSettings, Admissions, Answer, Denied, Facts, Permitted, Remark,
+        limits::{LimitSource, Limited, RateLimiter},
+    },
     balance::{
         Balancer,
-        breaker::{Breaker, Breakers},
+        breaker::{Breaker, Breakers, Overflow, PoolSettings, Underway},
         session::SessionKey,
     },
     capture::{AgentSockets, EnrolledPod},
     config::{HttpLimits, Limits},
     connect::{http::HttpPool, tunnel::TunnelPool},
     identify::Certificates,
-    mesh::{ServiceName, Snapshot, SnapshotHandle, Workload},
-    observe::{ConnectionRecord, Observer},
+    mesh::{AppliedLimits, ServiceName, Snapshot, SnapshotHandle, Workload},
+    observe::{ConnectionRecord, LimitedAt, Observer, OverflowLimit},
     route::{protocol::Learned, retry::budget::Budgets},
 };
 
@@ -124,6 +128,28 @@ impl Node {
         self.breakers.retain(|service, _| is_there(service));
         self.budgets.retain(is_there);
         self.rate_limiter.retain(|document| snapshot.rate_limit(&document.namespace, &document.name).is_some());
+    }
+
+    /// Counts one more under way to a destination, or that there may be no more.
+    pub fn begin(
+        &self,
+        breaker: &Arc<Breaker>,
+        limit: OverflowLimit,
+        pool: PoolSettings<'_>,
+    ) -> Result<Underway, Overflow> {
+        breaker.begin(limit, pool).inspect_err(|overflow| self.observer.metrics().overflowed(overflow.name))
+    }
+
+    /// Charges a request to the limits of a document.
+    pub fn limited(
+        &self,
+        limits: &AppliedLimits,
+        source: LimitSource<'_>,
+        headers: &HeaderMap,
+        at: LimitedAt,
+    ) -> Result<(), Limited> {
+        let checked = self.rate_limiter.check(&limits.document, &limits.limits, source, headers, Instant::now());
+        checked.inspect_err(|_| self.observer.metrics().rate_limited(at))
     }
 
     /// Closes a connection to a destination that nobody uses; whether there was one.

@@ -29,7 +29,7 @@ use crate::{
     identify::{TrustDomains, VerifiedPeer},
     mesh::{Mode, Snapshot, Workload},
     objects::ObjectName,
-    observe::DenialReason,
+    observe::{DenialReason, Observer, PolicyEffect},
 };
 
 /// What agent.yaml says about access to the pods of this node.
@@ -201,6 +201,12 @@ impl Approach {
 }
 
 impl Denied {
+    /// Counts a connection or request that was denied.
+    pub fn count(&self, observer: &Observer) {
+        observer.metrics().denied(self.reason());
+        observer.policy_hit(&self.decided_by(), PolicyEffect::Denied);
+    }
+
     /// The reason as metrics have it.
     pub fn reason(&self) -> DenialReason {
         match self {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     mesh::ServiceName,
+    observe::OverflowLimit,
     rules::destination_rule::{ConnectionPool, HttpSettings, TcpSettings},
 };
 
@@ -31,34 +32,21 @@ pub struct Breaker {
     counts: [AtomicU32; 4],
 }
 
-/// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LimitName {
-    /// Connections to endpoints.
-    Connections,
-    /// Requests that wait for one.
-    Pending,
-    /// Requests under way.
-    Requests,
-    /// Tries again under way.
-    Retries,
-}
-
 /// As many are under way as a DestinationRule allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{limit} {} are under way on this node already; raise {} of the DestinationRule if it can take more", name.what(), name.field())]
+#[error("{limit} {} are under way on this node already; raise {} of the DestinationRule if it can take more", what(*name), field(*name))]
 pub struct Overflow {
     /// How many are allowed.
     pub limit: u32,
     /// Of what.
-    pub name: LimitName,
+    pub name: OverflowLimit,
 }
 
 /// One that is under way, until it is dropped.
 #[derive(Debug)]
 pub struct Underway {
     breaker: Arc<Breaker>,
-    name: LimitName,
+    name: OverflowLimit,
 }
 
 /// What a DestinationRule says of connections, with the defaults of config.md.
@@ -85,7 +73,7 @@ impl Breakers {
 
 impl Breaker {
     /// Counts one more, if that is within the limit.
-    pub fn begin(self: &Arc<Self>, name: LimitName, settings: PoolSettings<'_>) -> Result<Underway, Overflow> {
+    pub fn begin(self: &Arc<Self>, name: OverflowLimit, settings: PoolSettings<'_>) -> Result<Underway, Overflow> {
         let limit = settings.limit(name);
         let bound = limit.unwrap_or(u32::MAX);
         let more = |count: u32| (count < bound).then(|| count + 1);
@@ -96,17 +84,17 @@ impl Breaker {
     }
 
     /// How many are under way.
-    pub fn underway(&self, name: LimitName) -> u32 {
+    pub fn underway(&self, name: OverflowLimit) -> u32 {
         self.count(name).load(Ordering::Relaxed)
     }
 
-    fn count(&self, name: LimitName) -> &AtomicU32 {
+    fn count(&self, name: OverflowLimit) -> &AtomicU32 {
         let [connections, pending, requests, retries] = &self.counts;
         match name {
-            LimitName::Connections => connections,
-            LimitName::Pending => pending,
-            LimitName::Requests => requests,
-            LimitName::Retries => retries,
+            OverflowLimit::Connections => connections,
+            OverflowLimit::Pending => pending,
+            OverflowLimit::Requests => requests,
+            OverflowLimit::Retries => retries,
         }
     }
 }
@@ -126,15 +114,15 @@ impl Drop for Underway {
 
 impl PoolSettings<'_> {
     /// The limit; `None` where no document asks for any.
-    pub fn limit(self, name: LimitName) -> Option<u32> {
+    pub fn limit(self, name: OverflowLimit) -> Option<u32> {
         let pool = self.0?;
         let tcp = |field: fn(&TcpSettings) -> Option<NonZeroU32>| pool.tcp.as_ref().and_then(field);
         let http = |field: fn(&HttpSettings) -> Option<NonZeroU32>| pool.http.as_ref().and_then(field);
         let (set, default) = match name {
-            LimitName::Connections => (tcp(|tcp| tcp.max_connections), LIMIT),
-            LimitName::Pending => (http(|http| http.http1_max_pending_requests), LIMIT),
-            LimitName::Requests => (http(|http| http.http2_max_requests), LIMIT),
-            LimitName::Retries => (http(|http| http.max_retries), RETRIES),
+            OverflowLimit::Connections => (tcp(|tcp| tcp.max_connections), LIMIT),
+            OverflowLimit::Pending => (http(|http| http.http1_max_pending_requests), LIMIT),
+            OverflowLimit::Requests => (http(|http| http.http2_max_requests), LIMIT),
+            OverflowLimit::Retries => (http(|http| http.max_retries), RETRIES),
         };
         Some(set.map_or(default, NonZeroU32::get))
     }
@@ -164,23 +152,21 @@ impl PoolSettings<'_> {
     }
 }
 
-impl LimitName {
-    fn what(self) -> &'static str {
-        match self {
-            Self::Connections => "connections",
-            Self::Pending => "requests without a connection",
-            Self::Requests => "requests",
-            Self::Retries => "retries",
-        }
+fn what(limit: OverflowLimit) -> &'static str {
+    match limit {
+        OverflowLimit::Connections => "connections",
+        OverflowLimit::Pending => "requests without a connection",
+        OverflowLimit::Requests => "requests",
+        OverflowLimit::Retries => "retries",
     }
+}
 
-    fn field(self) -> &'static str {
-        match self {
-            Self::Connections => "connectionPool.tcp.maxConnections",
-            Self::Pending => "connectionPool.http.http1MaxPendingRequests",
-            Self::Requests => "connectionPool.http.http2MaxRequests",
-            Self::Retries => "connectionPool.http.maxRetries",
-        }
+fn field(limit: OverflowLimit) -> &'static str {
+    match limit {
+        OverflowLimit::Connections => "connectionPool.tcp.maxConnections",
+        OverflowLimit::Pending => "connectionPool.http.http1MaxPendingRequests",
+        OverflowLimit::Requests => "connectionPool.http.http2MaxRequests",
+        OverflowLimit::Retries => "connectionPool.http.maxRetries",
     }
 }
 
@@ -190,7 +176,8 @@ mod tests {
 
     use super::*;
 
-    const NAMES: [LimitName; 4] = [LimitName::Connections, LimitName::Pending, LimitName::Requests, LimitName::Retries];
+    const NAMES: [OverflowLimit; 4] =
+        [OverflowLimit::Connections, OverflowLimit::Pending, OverflowLimit::Requests, OverflowLimit::Retries];
 
     #[test]
     fn absent_fields_have_envoys_defaults_only_where_a_pool_is_there() {
@@ -205,22 +192,23 @@ mod tests {
         let tcp = TcpSettings { max_connections: NonZeroU32::new(2), ..TcpSettings::default() };
         let pool = ConnectionPool { tcp: Some(tcp), http: None };
         let breaker = Arc::new(Breaker::default());
-        let begin = || breaker.begin(LimitName::Connections, PoolSettings(Some(&pool)));
+        let begin = || breaker.begin(OverflowLimit::Connections, PoolSettings(Some(&pool)));
         let (first, _second) = (begin().unwrap(), begin().unwrap());
-        assert_eq!(begin().unwrap_err(), Overflow { limit: 2, name: LimitName::Connections });
-        assert!(breaker.begin(LimitName::Requests, PoolSettings(Some(&pool))).is_ok(), "others are not touched");
+        assert_eq!(begin().unwrap_err(), Overflow { limit: 2, name: OverflowLimit::Connections });
+        assert!(breaker.begin(OverflowLimit::Requests, PoolSettings(Some(&pool))).is_ok(), "others are not touched");
         drop(first);
         assert!(begin().is_ok());
-        assert_eq!(breaker.underway(LimitName::Connections), 1);
+        assert_eq!(breaker.underway(OverflowLimit::Connections), 1);
     }
 
     #[test]
     fn without_a_pool_all_is_counted_and_nothing_refused() {
         let breaker = Arc::new(Breaker::default());
-        let all: Vec<_> = (0..5_000).map(|_| breaker.begin(LimitName::Retries, PoolSettings(None)).unwrap()).collect();
-        assert_eq!(breaker.underway(LimitName::Retries), 5_000);
+        let all: Vec<_> =
+            (0..5_000).map(|_| breaker.begin(OverflowLimit::Retries, PoolSettings(None)).unwrap()).collect();
+        assert_eq!(breaker.underway(OverflowLimit::Retries), 5_000);
         drop(all);
-        assert_eq!(breaker.underway(LimitName::Retries), 0);
+        assert_eq!(breaker.underway(OverflowLimit::Retries), 0);
     }
 
     #[test]

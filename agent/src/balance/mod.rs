@@ -36,6 +36,7 @@ use std::{
 use crate::{
     authorize,
     mesh::{Membership, ServiceName, ServicePort, Snapshot, SpiffeId, Workload},
+    observe::Party,
     route::Route,
     rules::destination_rule::{ClientTlsMode, PortSettings},
 };
@@ -57,6 +58,13 @@ pub struct Candidate {
     pub workload: Option<Arc<Workload>>,
     /// How to reach it.
     pub way: Way,
+}
+
+impl Candidate {
+    /// The endpoint as the party that answers; its identity once it has proved one.
+    pub fn party(&self, identity: Option<SpiffeId>) -> Party {
+        Party { address: self.address, workload: self.workload.clone(), identity }
+    }
 }
 
 /// The endpoints to try, best first: at least one, at most [`MAX_TRIES`].

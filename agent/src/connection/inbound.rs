@@ -141,7 +141,7 @@ impl Inbound<'_> {
             }
             Ok(Spoken::Tls(_) | Spoken::Bytes) => {
                 // In this order: a change after the snapshot finds a connection that is decided by its bytes.
-                admission.is_opaque();
+                admission.carries_bytes();
                 let snapshot = node.snapshot.load();
                 let workload = node.workload_of(&snapshot, self.pod);
                 match node.authorize(&snapshot, &workload, self.facts(), &mut record) {

@@ -92,16 +92,6 @@ pub(super) enum Spoken {
 }
 
 impl Spoken {
-    /// As it is remembered.
-    pub(super) fn learnt(&self) -> Learnt {
-        match self {
-            Self::Http(HttpVersion::Http1) => Learnt::Http1,
-            Self::Http(HttpVersion::Http2) => Learnt::Http2,
-            Self::Tls(_) => Learnt::Tls,
-            Self::Bytes => Learnt::ClientFirst,
-        }
-    }
-
     /// As metrics have it.
     pub(super) fn protocol(&self) -> DetectedProtocol {
         match self {

@@ -1,27 +1,19 @@
 //! What both sides of a request do alike: telling what it is, and answering it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderValue, Response, Version, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use super::{
-    body::{AnswerBody, AnswerError, BodyEnd, Ending, Limit},
+    body::{AnswerBody, AnswerError, BodyEnd, Limit},
     failed::RequestFailed,
     upgrade,
 };
 use crate::{
-    connect::http::{
-        answer::{self, Answer},
-        head,
-    },
-    observe::{ByteCounts, Failure, RequestProtocol, RequestRecord, ResponseFlag, trace_context::TraceIds},
+    connect::http::{Lease, Replay, answer::Answer, head},
+    observe::{Failure, RequestProtocol, RequestRecord, ResponseFlag, trace_context::TraceIds},
 };
-
-/// Whether the head is of a gRPC call.
-pub(super) fn is_grpc(parts: &Parts) -> bool {
-    answer::is_grpc(&parts.headers)
-}
 
 pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
     match parts.version {
@@ -54,14 +46,23 @@ pub(super) fn refuse(failed: &RequestFailed, is_grpc: bool, mut record: RequestR
 #[derive(Clone)]
 struct LastAnswer;
 
-/// The end of an answer that a server gave: the record is told how it went, and `then` whether it was whole. One that was
-/// `flagged` before is told so even where it was.
-pub(super) fn ending(
+/// A server's answer, with its body on its way to the client. With the end of that the request ends: the record is told how it
+/// went, what is `held` is dropped, and the connection given back where request and answer were read to their ends. An answer
+/// that was `flagged` before is told so even where it was whole.
+pub(super) fn answered(
+    response: Response<Incoming>,
+    (connection, replay): (Lease, Replay),
+    limit: Limit,
     mut record: RequestRecord,
     flagged: Option<Failure>,
-    then: impl FnOnce(bool) + Send + 'static,
-) -> Ending {
-    Box::new(move |end| {
+    held: impl Send + 'static,
+) -> Response<AnswerBody> {
+    record.responded(response.status());
+    if let Some(status) = grpc_status_in(response.headers()) {
+        record.grpc_status(status);
+    }
+    let bytes = record.bytes();
+    let ending = Box::new(move |end| {
         let is_whole = matches!(end, BodyEnd::Whole(_));
         let result = match end {
             BodyEnd::Whole(trailers) => {
@@ -83,24 +84,18 @@ pub(super) fn ending(
             }
         };
         record.finish(result);
-        then(is_whole);
-    })
+        drop(held);
+        if is_whole && replay.has_ended() {
+            connection.give_back();
+        }
+    });
+    let (parts, body) = response.into_parts();
+    Response::from_parts(parts, AnswerBody::streamed(body, bytes, limit, ending))
 }
 
 /// `grpc-status` in headers or trailers.
 pub(super) fn grpc_status_in(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-/// A server's answer, with its body on its way to the client.
-pub(super) fn passed_on(
-    response: Response<Incoming>,
-    bytes: Arc<ByteCounts>,
-    limit: Limit,
-    ending: Ending,
-) -> Response<AnswerBody> {
-    let (parts, body) = response.into_parts();
-    Response::from_parts(parts, AnswerBody::streamed(body, bytes, limit, ending))
 }
 
 /// A server's agreement to speak something else from now on. What is `held` is dropped at the end of it.

@@ -1,17 +1,13 @@
 //! Connections that stop being HTTP: WebSocket and other upgrades, and CONNECT. From the server's agreement on, bytes pass
 //! as they are.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::io;
 
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::copy_bidirectional;
+use tokio_util::io::{InspectReader, InspectWriter};
 
 use crate::{
     connect::http::{HttpVersion, head::Upgrade},
@@ -44,10 +40,11 @@ pub(super) fn kind<B>(is_connect: bool, response: &Response<B>) -> UpgradeKind {
 }
 
 /// Passes bytes both ways until both sides have ended.
-pub(super) async fn pass(client: OnUpgrade, server: OnUpgrade, bytes: &Arc<ByteCounts>) -> Result<(), PassError> {
+pub(super) async fn pass(client: OnUpgrade, server: OnUpgrade, bytes: &ByteCounts) -> Result<(), PassError> {
     let client = client.await.map_err(PassError::Upgrade)?;
     let server = server.await.map_err(PassError::Upgrade)?;
-    let mut client = Counted { stream: TokioIo::new(client), bytes };
+    let client = InspectReader::new(TokioIo::new(client), |data| bytes.add_sent(data.len() as u64));
+    let mut client = InspectWriter::new(client, |data| bytes.add_received(data.len() as u64));
     copy_bidirectional(&mut client, &mut TokioIo::new(server)).await.map_err(PassError::Io)?;
     Ok(())
 }
@@ -67,38 +64,5 @@ impl PassError {
     /// The failure as metrics and logs have it.
     pub(super) fn failure(&self) -> Failure {
         Failure { flag: ResponseFlag::UpstreamReset, error: self.to_string(), denied_by: None }
-    }
-}
-
-/// The client's stream; what is read from it was sent.
-struct Counted<'a> {
-    stream: TokioIo<Upgraded>,
-    bytes: &'a ByteCounts,
-}
-
-impl AsyncRead for Counted<'_> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, out);
-        self.bytes.add_sent((out.filled().len() - before) as u64);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted<'_> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, data);
-        if let Poll::Ready(Ok(length)) = polled {
-            self.bytes.add_received(length as u64);
-        }
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -81,6 +81,15 @@ impl<'a> RequestTarget<'a> {
         matches!(self.path, Cow::Borrowed(_))
     }
 
+    /// The whole target as it is to be sent on, where that is not `sent`, of which this was read.
+    pub fn rewritten(&self, sent: &str) -> Option<String> {
+        // An empty path is read as the root, and is to be sent as it.
+        (!self.is_as_sent() || !sent.starts_with(self.path())).then(|| match self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.to_string(),
+        })
+    }
+
     /// The decoded value of the first parameter of a name, as HTML forms encode them: `+` is a blank.
     pub fn parameter(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         query::first(self.query?, name)

@@ -41,6 +41,21 @@ fn a_path_is_read_in_normal_form() {
 }
 
 #[test]
+fn what_is_sent_on_is_written_anew_only_where_it_was_not_in_normal_form() {
+    for (sent, rewritten) in [
+        ("/a/b", None),
+        ("/a?x=/../y", None),
+        ("*", None),
+        ("", Some("/")),
+        ("?x", Some("/?x")),
+        ("/a/../b?x", Some("/b?x")),
+        ("/%61", Some("/a")),
+    ] {
+        assert_eq!(RequestTarget::parse(sent).unwrap().rewritten(sent).as_deref(), rewritten, "{sent}");
+    }
+}
+
+#[test]
 fn what_readers_take_for_different_things_is_refused() {
     for (sent, why) in [
         ("a", BadTarget::NoPath),

@@ -153,7 +153,7 @@ impl Kept {
 
 impl Admission {
     /// The connection carries no requests. The snapshot that decides over its bytes has to be read after this.
-    pub fn is_opaque(&self) {
+    pub fn carries_bytes(&self) {
         self.kept.is_opaque.store(true, SeqCst);
     }
 

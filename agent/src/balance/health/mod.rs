@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 pub use self::group::GroupHealth;
 use self::group::Place;
 use super::answered::{Answered, TryResult};
-use crate::rules::destination_rule::OutlierDetection;
+use crate::{observe::EjectionReason, rules::destination_rule::OutlierDetection};
 
 /// Whether an endpoint may be used now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +40,6 @@ pub enum HealthEvent {
     Restored,
     /// It asked to be left alone for a while.
     LeftAlone,
-}
-
-/// Why an endpoint is ejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EjectionReason {
-    /// Answers 5xx in a row.
-    ServerErrors,
-    /// Answers 502, 503 or 504 in a row.
-    GatewayErrors,
-    /// Failures in a row before the server answered.
-    LocalFailures,
-    /// The request that was to find out whether it works again failed.
-    ProbeFailed,
 }
 
 /// The health of one endpoint. Shared by all connections of the node.
@@ -246,13 +233,13 @@ impl Streaks {
         }
         let reached = |count: u32, bound: u32| bound > 0 && count >= bound;
         if reached(self.local_failures, settings.consecutive_local_origin_failures.unwrap_or(FAILURES)) {
-            return Some(EjectionReason::LocalFailures);
+            return Some(EjectionReason::LocalOriginFailures);
         }
         if reached(self.gateway_errors, settings.consecutive_gateway_errors.unwrap_or(0)) {
             return Some(EjectionReason::GatewayErrors);
         }
         reached(self.server_errors, settings.consecutive_5xx_errors.unwrap_or(FAILURES))
-            .then_some(EjectionReason::ServerErrors)
+            .then_some(EjectionReason::Consecutive5xx)
     }
 
     fn count_status(&mut self, status: StatusCode) {

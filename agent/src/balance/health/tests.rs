@@ -54,14 +54,14 @@ fn ejected_at_the_bound_of_each_kind_and_not_before() {
     let split = OutlierDetection { split_external_local_origin_errors: Some(true), ..SETTINGS };
     let three = OutlierDetection { consecutive_5xx_errors: Some(3), ..SETTINGS };
     let cases = [
-        (SETTINGS, status(500, None), 5, EjectionReason::ServerErrors),
-        (SETTINGS, TryResult::ConnectFailed, 5, EjectionReason::ServerErrors),
-        (SETTINGS, TryResult::Timeout, 5, EjectionReason::ServerErrors),
-        (three, status(503, None), 3, EjectionReason::ServerErrors),
+        (SETTINGS, status(500, None), 5, EjectionReason::Consecutive5xx),
+        (SETTINGS, TryResult::ConnectFailed, 5, EjectionReason::Consecutive5xx),
+        (SETTINGS, TryResult::Timeout, 5, EjectionReason::Consecutive5xx),
+        (three, status(503, None), 3, EjectionReason::Consecutive5xx),
         (gateway, status(502, None), 2, EjectionReason::GatewayErrors),
         (gateway, TryResult::Reset, 2, EjectionReason::GatewayErrors),
-        (gateway, status(500, None), 5, EjectionReason::ServerErrors),
-        (split, TryResult::Reset, 5, EjectionReason::LocalFailures),
+        (gateway, status(500, None), 5, EjectionReason::Consecutive5xx),
+        (split, TryResult::Reset, 5, EjectionReason::LocalOriginFailures),
     ];
     for (settings, result, bound, reason) in cases {
         let (health, group) = (EndpointHealth::default(), group(3));
@@ -203,7 +203,7 @@ fn nothing_is_left_out_when_too_few_are_healthy() {
     };
     let (group, healths) = (group(4), [(); 3].map(|()| EndpointHealth::default()));
     let events = healths.each_ref().map(|health| repeat(health, &settings, &group, status(500, None), 5).unwrap());
-    let reason = EjectionReason::ServerErrors;
+    let reason = EjectionReason::Consecutive5xx;
     assert_eq!(events, [HealthEvent::Ejected(reason), HealthEvent::Ejected(reason), HealthEvent::Spared(reason)]);
     assert_eq!(healths[0].may_use(Instant::now()), Use::No);
     group.set_size(3);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
@@ -62,15 +62,6 @@ impl Answer {
         *response.body_mut() = Full::new(text);
         response
     }
-}
-
-/// Whether a request is gRPC: by its content type, with any encoding of messages; gRPC-Web is HTTP.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    let prefix = b"application/grpc";
-    kind.len() >= prefix.len()
-        && kind[..prefix.len()].eq_ignore_ascii_case(prefix)
-        && matches!(kind.get(prefix.len()), None | Some(b'+' | b';' | b' '))
 }
 
 /// gRPC's "HTTP to gRPC status code mapping", for an answer that no gRPC server gave.
@@ -145,22 +136,6 @@ mod tests {
         assert_eq!(headers["grpc-message"], "100%25 of %C3%A9%0A");
         assert_eq!(headers["content-type"], "application/grpc");
         assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
-    }
-
-    #[test]
-    fn grpc_is_known_by_its_content_type() {
-        for (kind, expected) in [
-            ("application/grpc", true),
-            ("Application/GRPC+proto", true),
-            ("application/grpc;x=y", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            assert_eq!(is_grpc(&headers), expected, "{kind}");
-        }
-        assert!(!is_grpc(&HeaderMap::new()));
     }
 
     #[test]

@@ -16,5 +16,5 @@ mod server;
 
 pub use client::{HttpVersion, SendError};
 pub use pool::{HttpPool, Lease, OpenWay, PoolError, PoolKey, Terms, WayFacts};
-pub use replay::{BodyError, BodyState, Replay, RequestBody};
+pub use replay::{BodyError, Replay, RequestBody};
 pub use server::{Served, serve};

@@ -17,24 +17,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use crate::observe::ByteCounts;
+use crate::{observe::ByteCounts, route::retry::BodyState};
 
 /// A request's body.
 #[derive(Debug)]
 pub struct Replay {
     shared: Arc<Mutex<Shared>>,
     bytes: Arc<ByteCounts>,
-}
-
-/// What can be said of it between two tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyState {
-    /// There is none, or nothing of it has been read.
-    Untouched,
-    /// All that was read is kept.
-    Kept,
-    /// More was read than is kept.
-    TooLong,
 }
 
 /// A frame, and whether it is read for the first time.

@@ -1,21 +1,20 @@
 //! May this request reach the application? Its token first, then the policies.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use http::{HeaderMap, request::Parts};
+use http::{HeaderMap, Method, request::Parts};
 
 use super::Inbound;
 use crate::{
     authorize::{
-        self, Answer, Denied, Facts, PermittedRequest,
-        limits::LimitSource,
+        self, Answer, Facts, PermittedRequest,
+        limits::{LimitSource, Limited},
         policy::{RequestFacts, TokenFacts},
         token::{self, Outcome},
     },
     mesh::{Snapshot, Workload},
-    observe::{LimitedAt, PolicyEffect, RequestRecord, TokenResult},
+    observe::{LimitedAt, RequestRecord, TokenResult},
     request::failed::RequestFailed,
-    target::RequestTarget,
 };
 
 /// What looking for a token came to, as metrics have it.
@@ -49,15 +48,14 @@ impl Inbound {
                 outcome
             }
         };
-        let sent = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-        let target = RequestTarget::parse(&sent)?;
         if let Outcome::Refused(refusal) = outcome {
             return Err(RequestFailed::Token(refusal));
         }
         let token = outcome.token().map(|token| TokenFacts { claims: token.claims(), space_delimited: &[] });
         let facts = RequestFacts {
             method: parts.method.as_str(),
-            path: target.path(),
+            // Of CONNECT, which has none, the root.
+            path: if parts.method == Method::CONNECT { "/" } else { parts.uri.path() },
             host: authority,
             headers: &parts.headers,
             token,
@@ -75,26 +73,14 @@ impl Inbound {
         Ok(permitted)
     }
 
-    fn limited(&self, snapshot: &Snapshot, workload: &Workload, headers: &HeaderMap) -> Result<(), RequestFailed> {
-        let node = &self.facts.thread.node;
+    fn limited(&self, snapshot: &Snapshot, workload: &Workload, headers: &HeaderMap) -> Result<(), Limited> {
         let source = match &self.facts.peer {
             Some(peer) => LimitSource::Identity(peer.id()),
             None => LimitSource::Address(self.facts.client.ip()),
         };
-        for limits in snapshot.rate_limits_of_workload(workload) {
-            let checked = node.rate_limiter.check(&limits.document, &limits.limits, source, headers, Instant::now());
-            checked.inspect_err(|_| node.observer.metrics().rate_limited(LimitedAt::Workload))?;
-        }
-        Ok(())
-    }
-
-    /// Counts a request that was denied. Others are counted by their flags alone.
-    pub(super) fn count(&self, failed: &RequestFailed) {
-        let observer = &self.facts.thread.node.observer;
-        if let RequestFailed::Denied(denied) = failed {
-            let denied: &Denied = denied;
-            observer.metrics().denied(denied.reason());
-            observer.policy_hit(&denied.decided_by(), PolicyEffect::Denied);
-        }
+        let limits = snapshot.rate_limits_of_workload(workload);
+        limits
+            .into_iter()
+            .try_for_each(|limits| self.facts.thread.node.limited(limits, source, headers, LimitedAt::Workload))
     }
 }

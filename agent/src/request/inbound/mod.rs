@@ -14,9 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{
     body::{AnswerBody, Limit},
-    exchange::{
-        ending, grpc_status_in, host, is_grpc, known_by, passed_on, protocol, refuse, switched, with_host, with_version,
-    },
+    exchange::{answered, host, known_by, protocol, refuse, switched, with_host, with_version},
     failed::RequestFailed,
     upgrade,
 };
@@ -26,7 +24,7 @@ use crate::{
     connect::{
         Wire, dial_application,
         http::{
-            BodyState, HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms, WayFacts,
+            HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms, WayFacts,
             forwarded::{self, Proven},
             head,
         },
@@ -35,7 +33,8 @@ use crate::{
     mesh::{Snapshot, Workload},
     node::DataThread,
     observe::{Party, Reporter, RequestRecord, RequestStart, Transport},
-    target::RequestTarget,
+    route::{http::is_grpc, retry::BodyState},
+    target::{BadTarget, RequestTarget},
 };
 
 /// Connections to the application live as long as the client's.
@@ -83,7 +82,7 @@ impl Inbound {
         let snapshot = node.snapshot.load();
         let workload = node.workload_of(&snapshot, &self.facts.pod);
         let (mut parts, body) = request.into_parts();
-        let (version, is_grpc) = (parts.version, is_grpc(&parts));
+        let (version, is_grpc) = (parts.version, is_grpc(&parts.headers));
         let mut record = self.record(&snapshot, &workload, &parts, is_grpc);
         known_by(&mut parts.headers, &mut record);
         with_host(&mut parts, self.facts.to);
@@ -92,6 +91,7 @@ impl Inbound {
         let replay = Replay::new(body, 0, record.bytes());
         let sent = async {
             let authority = head::normalize_request(&mut parts)?;
+            normalize_target(&mut parts)?;
             let is_upgrade = client_half.is_some() && !is_connect;
             head::remove_hop_by_hop(&mut parts.headers, is_upgrade);
             self.write_client(&workload, &mut parts.headers);
@@ -104,10 +104,13 @@ impl Inbound {
                     node.observer.metrics().upgraded(upgrade::kind(is_connect, &response));
                     switched(response, client_half, record, lease)
                 }
-                None => answered(response, lease, replay, record),
+                None => answered(response, (lease, replay), Limit::default(), record, None, ()),
             },
             Err(failed) => {
-                self.count(&failed);
+                // Others are counted by their flags alone.
+                if let RequestFailed::Denied(denied) = &failed {
+                    denied.count(&node.observer);
+                }
                 refuse(&failed, is_grpc, record)
             }
         };
@@ -156,11 +159,6 @@ impl Inbound {
         replay: &Replay,
         _permitted: PermittedRequest,
     ) -> Result<(Response<Incoming>, Lease), RequestFailed> {
-        if parts.method != Method::CONNECT
-            && let Ok(target) = normal_target(&parts)?.parse()
-        {
-            parts.uri = target;
-        }
         // hyper has answered it where the body is wanted.
         parts.headers.remove(http::header::EXPECT);
         match self.key.version {
@@ -169,11 +167,12 @@ impl Inbound {
         }
         loop {
             let mut lease = self.pool.get(&self.key, TERMS, || self.open()).await?;
-            let request = Request::from_parts(parts.clone(), replay.next_try());
-            match lease.send(request).await {
+            match lease.send(Request::from_parts(parts, replay.next_try())).await {
                 Ok(response) => return Ok((response, lease)),
                 // The application had closed a connection that was kept.
-                Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
+                Err(SendError::NotSent(request, _)) if lease.is_used && replay.state() == BodyState::Untouched => {
+                    (parts, _) = request.into_parts();
+                }
                 Err(_) if replay.is_broken() => return Err(RequestFailed::Body),
                 Err(error) => return Err(error.into()),
             }
@@ -194,32 +193,15 @@ impl Inbound {
     }
 }
 
-/// The target as it was decided on, with what is left of its query.
-fn normal_target(parts: &http::request::Parts) -> Result<String, RequestFailed> {
-    let sent = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-    let target = RequestTarget::parse(sent)?;
-    Ok(match target.query() {
-        Some(query) => format!("{}?{query}", target.path()),
-        None => target.path().to_owned(),
-    })
-}
-
-/// The application's answer for the client.
-fn answered(
-    response: Response<Incoming>,
-    lease: Lease,
-    replay: Replay,
-    mut record: RequestRecord,
-) -> Response<AnswerBody> {
-    record.responded(response.status());
-    if let Some(status) = grpc_status_in(response.headers()) {
-        record.grpc_status(status);
+/// Makes the target the one that is decided on and sent on. CONNECT has none.
+fn normalize_target(parts: &mut http::request::Parts) -> Result<(), BadTarget> {
+    if parts.method == Method::CONNECT {
+        return Ok(());
     }
-    let bytes = record.bytes();
-    let ending = ending(record, None, move |is_whole| {
-        if is_whole && replay.has_ended() {
-            lease.give_back();
-        }
-    });
-    passed_on(response, bytes, Limit::default(), ending)
+    let sent = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if let Some(target) = RequestTarget::parse(sent)?.rewritten(sent) {
+        // What was a target is one in normal form too.
+        parts.uri = target.parse().map_err(|_| BadTarget::NoPath)?;
+    }
+    Ok(())
 }

@@ -2,22 +2,19 @@
 
 use std::{
     sync::OnceLock,
-    time::{Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use http::Response;
 
-use super::{
-    Asked, Outbound,
-    plan::{self, Plan},
-};
+use super::{Asked, Outbound, plan::Plan};
 use crate::{
-    authorize::limits::LimitSource,
+    authorize::limits::{LimitSource, Limited},
     balance::{
         hash_key::{hash_key, new_cookie},
         session::{Session, Sessions},
     },
-    mesh::{Snapshot, Workload},
+    mesh::{AppliedLimits, Snapshot, Workload},
     observe::{FaultKind, LimitedAt, RequestRecord},
     request::{body::AnswerBody, failed::RequestFailed},
     route::{
@@ -47,7 +44,7 @@ pub(super) struct Unplanned<'s> {
     /// What its rule changes in the answer.
     pub(super) edits: ResponseEdits<'s>,
     /// How long it waits first, on purpose.
-    pub(super) delay: Option<std::time::Duration>,
+    pub(super) delay: Option<Duration>,
 }
 
 impl<E: Into<RequestFailed>> From<E> for Box<Unplanned<'_>> {
@@ -72,6 +69,7 @@ impl Outbound {
         }
         let sent = asked.parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
         let target = RequestTarget::parse(sent)?;
+        let rewritten = target.rewritten(sent);
         let request = Request {
             method: &asked.parts.method,
             target: &target,
@@ -80,10 +78,10 @@ impl Outbound {
             authority: asked.authority.as_str(),
         };
         let Route::Service(port) = &route else {
-            return Ok(Planned::Forward(Box::new(Plan::to(route, &target))));
+            return Ok(Planned::Forward(Box::new(Plan::to(route, rewritten))));
         };
         for limits in snapshot.rate_limits_of_service(&port.service) {
-            self.limited(&limits.document, &limits.limits, source, &request, LimitedAt::Service)?;
+            self.limited(limits, source, &request, LimitedAt::Service)?;
         }
         let table = snapshot.routes().table(&port.service, port.port, &source.namespace);
         let matched = match route::http::decide(table.map(AsRef::as_ref), &request) {
@@ -106,14 +104,14 @@ impl Outbound {
             (sessions, session)
         });
         let mut plan = match &matched {
-            None => Plan::to(route.clone(), &target),
+            None => Plan::to(route.clone(), rewritten),
             Some(matched) => {
                 record.set_route(format_args!("{} rules[{}]", matched.route(), matched.rule()));
                 let delay = self.extensions(snapshot, source, matched, &request)?;
                 let endpoint = session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
                 let scene = Scene { snapshot, dialled: port, draw: Draw(fastrand::u64(..)), session: endpoint };
                 match matched.outcome(&scene, &request) {
-                    Outcome::Forward(forward) => Plan { delay, ..Plan::of_rule(matched, forward, &target) },
+                    Outcome::Forward(forward) => Plan { delay, ..Plan::of_rule(matched, forward, rewritten) },
                     Outcome::Answer(answer) => {
                         let mut response = Response::new(AnswerBody::own(""));
                         (*response.status_mut(), *response.headers_mut()) = (answer.status, answer.headers);
@@ -139,8 +137,7 @@ impl Outbound {
 
     /// What the documents about the destination say of this request.
     fn destination(&self, snapshot: &Snapshot, source: &Workload, request: &Request<'_>, plan: &mut Plan<'_>) {
-        let Some(port) = plan.port() else { return };
-        plan.settings = plan::settings(snapshot, port, &source.namespace);
+        plan.look_up(&self.thread.node, snapshot, &source.namespace);
         let balancer = plan.settings.as_ref().and_then(|settings| settings.load_balancer.as_ref());
         let Some(Algorithm::ConsistentHash(alike)) = balancer.and_then(|balancer| balancer.algorithm.as_ref()) else {
             return;
@@ -160,7 +157,7 @@ impl Outbound {
         source: &Workload,
         matched: &Matched<'_>,
         request: &Request<'_>,
-    ) -> Result<Option<std::time::Duration>, Box<Unplanned<'static>>> {
+    ) -> Result<Option<Duration>, Box<Unplanned<'static>>> {
         let namespace = &matched.route().name.namespace;
         let mut delay = None;
         for extension in matched.extensions() {
@@ -168,7 +165,7 @@ impl Outbound {
             match extension.kind {
                 ExtensionKind::RateLimit => {
                     let limits = snapshot.rate_limit(namespace, &extension.name).ok_or_else(missing)?;
-                    self.limited(&limits.document, &limits.limits, source, request, LimitedAt::Route)?;
+                    self.limited(limits, source, request, LimitedAt::Route)?;
                 }
                 ExtensionKind::FaultInjection => {
                     let fault = snapshot.fault(namespace, &extension.name).ok_or_else(missing)?;
@@ -192,17 +189,11 @@ impl Outbound {
 
     fn limited(
         &self,
-        document: &crate::objects::ObjectName,
-        limits: &[crate::rules::rate_limit::Limit],
+        limits: &AppliedLimits,
         source: &Workload,
         request: &Request<'_>,
         at: LimitedAt,
-    ) -> Result<(), RequestFailed> {
-        let node = &self.thread.node;
-        let source = LimitSource::Identity(&source.identity);
-        node.rate_limiter.check(document, limits, source, request.headers, Instant::now()).map_err(|limited| {
-            node.observer.metrics().rate_limited(at);
-            limited.into()
-        })
+    ) -> Result<(), Limited> {
+        self.thread.node.limited(limits, LimitSource::Identity(&source.identity), request.headers, at)
     }
 }

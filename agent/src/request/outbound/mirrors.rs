@@ -1,23 +1,14 @@
 //! Copies of requests: sent beside the request, once its body is known, and their answers thrown away.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use http::Request;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 
-use super::{
-    Asked, Outbound,
-    plan::{self, Plan},
-    tries::Forwarding,
-};
+use super::{Asked, Outbound, plan::Plan, tries::Forwarding};
 use crate::{
     balance::Wanted,
     connect::http::{HttpPool, OpenWay, PoolError, PoolKey, RequestBody, Terms},
@@ -30,7 +21,7 @@ const MOST: usize = 256;
 /// How long a copy may take in all.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+static PLACES: Semaphore = Semaphore::const_new(MOST);
 
 /// The copies of one request.
 pub(super) struct Copies<'a> {
@@ -43,10 +34,8 @@ struct Copy {
     head: http::request::Parts,
     key: PoolKey,
     terms: Terms,
-    open: Box<dyn FnOnce() -> Opening + Send>,
+    open: BoxFuture<'static, Result<OpenWay, PoolError>>,
 }
-
-type Opening = std::pin::Pin<Box<dyn Future<Output = Result<OpenWay, PoolError>> + Send>>;
 
 impl<'a> Copies<'a> {
     /// Makes the heads, of the request as the client sent it.
@@ -55,23 +44,21 @@ impl<'a> Copies<'a> {
         let copy = |mirror: &Mirror<'_>| {
             // The lease ends here: a copy does not count for anything.
             let picked = mirror.port.as_ref().ok().and_then(|port| {
-                let settings = plan::settings(forwarding.snapshot, port, &forwarding.source.namespace);
-                let wanted = Wanted { settings: settings.as_deref(), ..Wanted::default() };
+                let mut to = Plan::to(Route::Service(Arc::clone(port)), None);
+                to.look_up(&forwarding.at.thread.node, forwarding.snapshot, &forwarding.source.namespace);
+                let wanted = Wanted { settings: to.settings.as_deref(), ..Wanted::default() };
                 let (candidate, _) = forwarding.chooser().one_of(port, &wanted).ok()?;
-                Some((port, settings, candidate))
+                Some((port, to, candidate))
             });
-            let Some((port, settings, candidate)) = picked else {
+            let Some((port, to, candidate)) = picked else {
                 metrics.mirrored(MirrorResult::Failed);
                 return None;
             };
             let version = asked.version_for(Some(port));
             let mut asked = asked.clone();
-            asked.prepare(&mirror.request, mirror.request.target().unwrap_or(&plan.target), version);
-            let to = Route::Service(Arc::clone(port));
-            let plan = Plan { settings, ..Plan::plain(to, String::new()) };
-            let (key, terms) = (forwarding.key(&candidate, version), forwarding.terms(&plan));
-            let open = forwarding.open(candidate, &plan);
-            Some(Copy { head: asked.parts, key, terms, open: Box::new(move || Box::pin(open) as Opening) })
+            asked.prepare(&mirror.request, mirror.request.target().or(plan.target.as_deref()), version);
+            let (key, terms) = (forwarding.key(&candidate, version), forwarding.terms(&to));
+            Some(Copy { head: asked.parts, key, terms, open: forwarding.open(candidate, &to).boxed() })
         };
         Self { at: forwarding.at, copies: plan.mirrors.iter().filter_map(copy).collect() }
     }
@@ -89,7 +76,7 @@ impl<'a> Copies<'a> {
             let (thread, body) = (Arc::clone(&self.at.thread), body.clone());
             tokio::spawn(async move {
                 let metrics = thread.node.observer.metrics();
-                let Some(_place) = Place::take() else { return metrics.mirrored(MirrorResult::Dropped) };
+                let Ok(_place) = PLACES.try_acquire() else { return metrics.mirrored(MirrorResult::Dropped) };
                 let sent = timeout(PATIENCE, copy.sent(&thread.http, body)).await;
                 metrics.mirrored(if sent == Ok(true) { MirrorResult::Sent } else { MirrorResult::Failed });
             });
@@ -100,7 +87,7 @@ impl<'a> Copies<'a> {
 impl Copy {
     /// Whether it was answered, to the end.
     async fn sent(self, pool: &Arc<HttpPool>, body: Bytes) -> bool {
-        let Ok(mut lease) = pool.get(&self.key, self.terms, self.open).await else { return false };
+        let Ok(mut lease) = pool.get(&self.key, self.terms, || self.open).await else { return false };
         let Ok(response) = lease.send(Request::from_parts(self.head, RequestBody::copy(body))).await else {
             return false;
         };
@@ -112,24 +99,5 @@ impl Copy {
         }
         lease.give_back();
         true
-    }
-}
-
-/// A copy's place among those under way.
-struct Place;
-
-impl Place {
-    fn take() -> Option<Self> {
-        if UNDER_WAY.fetch_add(1, Relaxed) < MOST {
-            return Some(Self);
-        }
-        UNDER_WAY.fetch_sub(1, Relaxed);
-        None
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        UNDER_WAY.fetch_sub(1, Relaxed);
     }
 }

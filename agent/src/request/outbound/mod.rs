@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 
 use super::{
     body::AnswerBody,
-    exchange::{host, is_grpc, known_by, protocol, refuse, with_host, with_version},
+    exchange::{host, known_by, protocol, refuse, with_host, with_version},
 };
 use crate::{
     capture::EnrolledPod,
@@ -28,6 +28,7 @@ use crate::{
     mesh::Workload,
     node::DataThread,
     observe::{Party, Reporter, RequestRecord, RequestStart},
+    route::http::is_grpc,
 };
 use decide::{Planned, Unplanned};
 use tries::Forwarding;
@@ -62,7 +63,7 @@ impl Outbound {
         let snapshot = node.snapshot.load();
         let source = node.workload_of(&snapshot, &self.pod);
         let (mut parts, body) = request.into_parts();
-        let (version, is_grpc) = (parts.version, is_grpc(&parts));
+        let (version, is_grpc) = (parts.version, is_grpc(&parts.headers));
         let mut record = self.record(&source, &parts, is_grpc);
         known_by(&mut parts.headers, &mut record);
         with_host(&mut parts, self.original_dst);

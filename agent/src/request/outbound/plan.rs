@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     balance::{
+        breaker::{Breaker, PoolSettings},
         hash_key::NewCookie,
         session::{Session, Sessions},
     },
     mesh::{ServicePort, Snapshot},
+    node::Node,
     route::{
         Route,
         http::{Forward, Matched, Mirror, RequestEdits, ResponseEdits},
@@ -15,15 +17,14 @@ use crate::{
         timeouts,
     },
     rules::destination_rule::PortSettings,
-    target::RequestTarget,
 };
 
 /// Where a request goes, and how.
 pub(super) struct Plan<'s> {
     /// The Service port or pod that gets it.
     pub(super) to: Route,
-    /// The path and query that it gets.
-    pub(super) target: String,
+    /// The path and query that it gets, where they are not as they were sent.
+    pub(super) target: Option<String>,
     /// What else is changed in the request.
     pub(super) request: RequestEdits<'s>,
     /// What is changed in the answer.
@@ -36,6 +37,8 @@ pub(super) struct Plan<'s> {
     pub(super) limits: timeouts::Limits,
     /// What a DestinationRule says of the Service port that gets it.
     pub(super) settings: Option<Arc<PortSettings>>,
+    /// How much is under way to it.
+    pub(super) breaker: Option<Arc<Breaker>>,
     /// What requests of its kind have in common.
     pub(super) hash: Option<u64>,
     /// The cookie that it is to have from now on, for its hash.
@@ -47,13 +50,8 @@ pub(super) struct Plan<'s> {
 }
 
 impl<'s> Plan<'s> {
-    /// To what was dialled, without a rule.
-    pub(super) fn to(to: Route, target: &RequestTarget<'_>) -> Self {
-        Self::plain(to, normal(target))
-    }
-
-    /// To somewhere, as it is.
-    pub(super) fn plain(to: Route, target: String) -> Self {
+    /// To somewhere, as no rule says.
+    pub(super) fn to(to: Route, target: Option<String>) -> Self {
         Self {
             to,
             target,
@@ -63,6 +61,7 @@ impl<'s> Plan<'s> {
             retry: RetryPolicy::default(),
             limits: timeouts::Limits::default(),
             settings: None,
+            breaker: None,
             hash: None,
             hash_cookie: None,
             session: None,
@@ -71,15 +70,15 @@ impl<'s> Plan<'s> {
     }
 
     /// As a rule says.
-    pub(super) fn of_rule(matched: &Matched<'s>, forward: Forward<'s>, target: &RequestTarget<'_>) -> Self {
+    pub(super) fn of_rule(matched: &Matched<'s>, forward: Forward<'s>, target: Option<String>) -> Self {
         let Forward { backend: _, port, request, response, mirrors } = forward;
         Self {
-            target: request.target().map_or_else(|| normal(target), ToOwned::to_owned),
+            target: request.target().map(ToOwned::to_owned).or(target),
             request,
             response,
             mirrors,
             retry: RetryPolicy::new(matched.retry()),
-            ..Self::to(Route::Service(port), target)
+            ..Self::to(Route::Service(port), None)
         }
     }
 
@@ -91,21 +90,21 @@ impl<'s> Plan<'s> {
         }
     }
 
+    /// What a document says about connections to where it goes.
+    pub(super) fn pool(&self) -> PoolSettings<'_> {
+        PoolSettings(self.settings.as_ref().and_then(|settings| settings.connection_pool.as_ref()))
+    }
+
+    /// Looks up what is known of the Service port that gets it, for a client of a namespace.
+    pub(super) fn look_up(&mut self, node: &Node, snapshot: &Snapshot, client_namespace: &str) {
+        let Some(port) = self.port() else { return };
+        let settings = snapshot.destination_settings(&port.service, port.port, client_namespace).map(Arc::clone);
+        let breaker = node.breakers.of(&port.service, port.port);
+        (self.settings, self.breaker) = (settings, Some(breaker));
+    }
+
     /// Whether somebody may need the body after the first try has read it.
     pub(super) fn keeps_body(&self) -> bool {
         self.retry != RetryPolicy::default() || !self.mirrors.is_empty()
-    }
-}
-
-/// The settings of a Service port for clients of a namespace.
-pub(super) fn settings(snapshot: &Snapshot, port: &ServicePort, client_namespace: &str) -> Option<Arc<PortSettings>> {
-    snapshot.destination_settings(&port.service, port.port, client_namespace).map(Arc::clone)
-}
-
-/// The target that the backend sees is the one that was decided on.
-fn normal(target: &RequestTarget<'_>) -> String {
-    match target.query() {
-        Some(query) => format!("{}?{query}", target.path()),
-        None => target.path().to_owned(),
     }
 }

@@ -8,23 +8,24 @@ use tokio::time::Instant;
 
 use super::{Asked, plan::Plan, tries::Forwarding};
 use crate::{
-    balance::{
-        Candidate, Way,
-        breaker::{LimitName, PoolSettings},
-    },
+    balance::{Candidate, Way},
     connect::{
         Opener,
         http::{
-            BodyState, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
+            HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
             head::{self, Upgrade},
         },
         tunnel::ConnectHeaders,
     },
     connection::bypass,
     mesh::{ServicePort, Workload},
-    observe::{OverflowLimit, Party, PoolResult, RequestRecord},
+    observe::{OverflowLimit, PoolResult, RequestRecord},
     request::failed::RequestFailed,
-    route::{http::RequestEdits, protocol::Declared, retry::TryEnd},
+    route::{
+        http::RequestEdits,
+        protocol::Declared,
+        retry::{BodyState, TryEnd},
+    },
 };
 
 /// A try that got an answer.
@@ -59,7 +60,7 @@ impl Forwarding<'_> {
             let mut lease = self.connection(version, plan, candidate).await?;
             record.set_transport(lease.facts().transport);
             if let Some(peer) = lease.facts().peer.clone() {
-                record.set_server(Party { identity: Some(peer), ..party(candidate) });
+                record.set_server(candidate.party(Some(peer)));
             }
             let request = Request::from_parts(asked.parts.clone(), replay.next_try());
             let sent = Instant::now();
@@ -89,13 +90,10 @@ impl Forwarding<'_> {
         let failed =
             |error: Arc<PoolError>| Untold { why: error.into(), end: TryEnd::ConnectFailed, is_endpoint: true };
         let key = self.key(candidate, version);
-        let pool = pool_settings(plan);
-        let breaker = plan.port().map(|port| thread.node.breakers.of(&port.service, port.port));
-        let pending = breaker.as_ref().map(|breaker| breaker.begin(LimitName::Pending, pool)).transpose();
-        let _pending = pending.map_err(|overflow| {
-            metrics.overflowed(OverflowLimit::Pending);
-            failed(Arc::new(overflow.into()))
-        })?;
+        let breaker = plan.breaker.as_ref();
+        let pending =
+            breaker.map(|breaker| thread.node.begin(breaker, OverflowLimit::Pending, plan.pool())).transpose();
+        let _pending = pending.map_err(|overflow| failed(Arc::new(overflow.into())))?;
         let give_up = Instant::now() + self.connect_timeout(plan);
         loop {
             let open = || self.open(candidate.clone(), plan);
@@ -106,7 +104,7 @@ impl Forwarding<'_> {
                 }
                 Err(error) if matches!(*error, PoolError::Full(_)) && Instant::now() < give_up => {
                     // One that is kept for nobody gives way, on whatever thread it is.
-                    if !breaker.as_ref().is_some_and(|breaker| thread.node.give_way(breaker)) {
+                    if !breaker.is_some_and(|breaker| thread.node.give_way(breaker)) {
                         thread.http.freed(FREED).await;
                     }
                 }
@@ -131,7 +129,7 @@ impl Forwarding<'_> {
 
     /// How long connections for this request are used.
     pub(super) fn terms(&self, plan: &Plan<'_>) -> Terms {
-        let pool = pool_settings(plan);
+        let pool = plan.pool();
         let idle = match pool.0 {
             None => Some(self.at.thread.node.http.idle_timeout),
             Some(_) => pool.http_idle_timeout(),
@@ -140,7 +138,7 @@ impl Forwarding<'_> {
     }
 
     fn connect_timeout(&self, plan: &Plan<'_>) -> Duration {
-        pool_settings(plan).own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
+        plan.pool().own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
     }
 
     /// Opens the way, by itself: others may wait for it too.
@@ -154,8 +152,7 @@ impl Forwarding<'_> {
         let headers =
             ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
         let after = self.connect_timeout(plan);
-        let breaker = plan.port().map(|port| thread.node.breakers.of(&port.service, port.port));
-        let underway = breaker.map(|breaker| breaker.begin(LimitName::Connections, pool_settings(plan)));
+        let underway = plan.breaker.as_ref().map(|breaker| breaker.begin(OverflowLimit::Connections, plan.pool()));
         async move {
             let underway = underway.transpose()?;
             if let Some(reason) = bypass(&candidate.way) {
@@ -169,17 +166,12 @@ impl Forwarding<'_> {
     }
 }
 
-/// What a document says about connections to where a request goes.
-pub(super) fn pool_settings<'p>(plan: &'p Plan<'_>) -> PoolSettings<'p> {
-    PoolSettings(plan.settings.as_ref().and_then(|settings| settings.connection_pool.as_ref()))
-}
-
 /// How often it is looked whether a connection may be opened that was freed on another data thread.
 const FREED: Duration = Duration::from_millis(20);
 
 impl Asked {
     /// Makes the head that an endpoint gets.
-    pub(super) fn prepare(&mut self, edits: &RequestEdits<'_>, target: &str, version: HttpVersion) {
+    pub(super) fn prepare(&mut self, edits: &RequestEdits<'_>, target: Option<&str>, version: HttpVersion) {
         let is_upgrade = version == HttpVersion::Http1 && Upgrade::of(&self.parts).is_some();
         head::remove_hop_by_hop(&mut self.parts.headers, is_upgrade);
         // hyper has answered it where the body is wanted.
@@ -187,7 +179,7 @@ impl Asked {
         edits.apply(&mut self.parts.headers);
         // The target was read as one; CONNECT has none.
         if self.parts.method != Method::CONNECT
-            && let Ok(target) = target.parse()
+            && let Some(Ok(target)) = target.map(str::parse)
         {
             self.parts.uri = target;
         }
@@ -211,8 +203,4 @@ impl Asked {
             _ => own,
         }
     }
-}
-
-pub(super) fn party(candidate: &Candidate) -> Party {
-    Party { address: candidate.address, workload: candidate.workload.clone(), identity: None }
 }

@@ -13,27 +13,24 @@ use super::{
     Asked, Outbound,
     mirrors::Copies,
     plan::Plan,
-    send::{Told, Untold, party, pool_settings},
+    send::{Told, Untold},
 };
 use crate::{
     balance::{
-        Answered, Candidate, Lease as EndpointLease, TryResult,
-        breaker::{LimitName, Underway},
-        health::{EjectionReason, HealthEvent},
-        retry_after::retry_after,
-        session::CookieScope,
+        Answered, Candidate, Lease as EndpointLease, TryResult, breaker::Underway, health::HealthEvent,
+        retry_after::retry_after, session::CookieScope,
     },
-    connect::http::{BodyState, HttpVersion, Lease, Replay, answer},
+    connect::http::{HttpVersion, Lease, Replay, answer},
     connection::{ABSENT_AGENT, LOOK_AGAIN},
-    mesh::{Snapshot, Workload},
-    observe::{self, Failure, OverflowLimit, RequestRecord, ResponseFlag, RetryResult},
+    mesh::{ServicePort, Snapshot, Workload},
+    observe::{Failure, OverflowLimit, RequestRecord, ResponseFlag, RetryResult},
     request::{
         body::{AnswerBody, Limit},
-        exchange::{ending, grpc_status_in, passed_on, refuse, switched},
+        exchange::{answered, grpc_status_in, refuse, switched},
         failed::RequestFailed,
         upgrade,
     },
-    route::retry::{self, GiveUp, Next, TryEnd, decide},
+    route::retry::{GiveUp, Next, TryEnd, budget::Budget, decide},
 };
 
 /// Sends one request on.
@@ -72,7 +69,7 @@ impl Forwarding<'_> {
         let keep = if plan.keeps_body() { self.at.thread.node.http.replay_bytes } else { 0 };
         let replay = Replay::new(body, keep, record.bytes());
         let copies = Copies::prepare(self, &asked, &plan);
-        asked.prepare(&plan.request, &plan.target, version);
+        asked.prepare(&plan.request, plan.target.as_deref(), version);
         let result = match self.underway(&plan) {
             Ok(underway) => {
                 let tries = self.tries(&asked, version, &plan, &replay, began, &mut record).await;
@@ -92,7 +89,11 @@ impl Forwarding<'_> {
                         let Answer { response, connection, endpoint, .. } = answer;
                         switched(response, client_half, record, (connection, endpoint, underway))
                     }
-                    None => answered(answer, replay, Limit { deadline, is_grpc }, record, underway),
+                    None => {
+                        let (limit, flagged) = (Limit { deadline, is_grpc }, exhausted(&answer));
+                        let Answer { response, connection, endpoint, .. } = answer;
+                        answered(response, (connection, replay), limit, record, flagged, (endpoint, underway))
+                    }
                 };
                 if let Some((sessions, came_with)) = &plan.session {
                     let scope = CookieScope { path: "/", secure: false };
@@ -115,15 +116,14 @@ impl Forwarding<'_> {
 
     /// Counts the request among those under way to its destination.
     fn underway(&self, plan: &Plan<'_>) -> Result<Option<Underway>, RequestFailed> {
-        let node = &self.at.thread.node;
-        let Some(port) = plan.port() else { return Ok(None) };
+        let (Some(port), Some(breaker)) = (plan.port(), &plan.breaker) else { return Ok(None) };
+        self.budget(port).request(std::time::Instant::now());
+        Ok(Some(self.at.thread.node.begin(breaker, OverflowLimit::Requests, plan.pool())?))
+    }
+
+    fn budget(&self, port: &ServicePort) -> Arc<Budget> {
         let constraint = self.snapshot.backend_policy(&port.service).and_then(|policy| policy.retry_constraint);
-        node.budgets.of(&port.service, constraint).request(std::time::Instant::now());
-        let breaker = node.breakers.of(&port.service, port.port);
-        breaker.begin(LimitName::Requests, pool_settings(plan)).map(Some).map_err(|overflow| {
-            node.observer.metrics().overflowed(OverflowLimit::Requests);
-            overflow.into()
-        })
+        self.at.thread.node.budgets.of(&port.service, constraint)
     }
 
     async fn tries(
@@ -141,7 +141,7 @@ impl Forwarding<'_> {
         loop {
             record.set_tries(tries);
             let (candidate, endpoint) = self.pick(plan, &excluded)?;
-            record.set_server(party(&candidate));
+            record.set_server(candidate.party(None));
             let tried = self.one(asked, version, plan, &candidate, endpoint, replay, began, record).await;
             let (end, result) = match tried {
                 Ok(answer) => {
@@ -159,12 +159,7 @@ impl Forwarding<'_> {
                 excluded.push(candidate.address);
             }
             let left = plan.limits.request.map(|timeout| timeout.saturating_sub(began.elapsed()));
-            let body = match replay.state() {
-                BodyState::Untouched => retry::BodyState::None,
-                BodyState::Kept => retry::BodyState::Replayable,
-                BodyState::TooLong => retry::BodyState::TooLong,
-            };
-            let next = decide(&plan.retry, tries, end, &asked.parts.method, body, left);
+            let next = decide(&plan.retry, tries, end, &asked.parts.method, replay.state(), left);
             match self.allowed(plan, next) {
                 Ok((after, retry)) => {
                     self.at.thread.node.observer.metrics().retry(RetryResult::Again);
@@ -193,18 +188,13 @@ impl Forwarding<'_> {
             Next::Again { after } => after,
         };
         let node = &self.at.thread.node;
-        let Some(port) = plan.port() else { return Ok((after, None)) };
-        let constraint = self.snapshot.backend_policy(&port.service).and_then(|policy| policy.retry_constraint);
-        if !node.budgets.of(&port.service, constraint).try_retry(std::time::Instant::now()) {
+        let (Some(port), Some(breaker)) = (plan.port(), &plan.breaker) else { return Ok((after, None)) };
+        if !self.budget(port).try_retry(std::time::Instant::now()) {
             node.observer.metrics().retry(RetryResult::NoBudget);
             return Err(GiveUp::OverBudget);
         }
-        let breaker = node.breakers.of(&port.service, port.port);
-        let retry = breaker.begin(LimitName::Retries, pool_settings(plan)).map_err(|_| {
-            node.observer.metrics().overflowed(OverflowLimit::Retries);
-            GiveUp::TooManyRetries
-        })?;
-        Ok((after, Some(retry)))
+        let retry = node.begin(breaker, OverflowLimit::Retries, plan.pool());
+        Ok((after, Some(retry.map_err(|_| GiveUp::TooManyRetries)?)))
     }
 
     fn gave_up(&self, reason: GiveUp) {
@@ -249,14 +239,8 @@ impl Forwarding<'_> {
     }
 
     fn tell(&self, event: HealthEvent, candidate: &Candidate) {
-        let metrics = self.at.thread.node.observer.metrics();
         if let HealthEvent::Ejected(reason) = event {
-            metrics.ejected(match reason {
-                EjectionReason::ServerErrors => observe::EjectionReason::Consecutive5xx,
-                EjectionReason::GatewayErrors => observe::EjectionReason::GatewayErrors,
-                EjectionReason::LocalFailures => observe::EjectionReason::LocalOriginFailures,
-                EjectionReason::ProbeFailed => observe::EjectionReason::ProbeFailed,
-            });
+            self.at.thread.node.observer.metrics().ejected(reason);
         }
         tracing::debug!(endpoint = %candidate.address, ?event, "the health of an endpoint changed");
     }
@@ -280,29 +264,9 @@ fn how(result: &Result<Told, Untold>) -> TryResult {
     }
 }
 
-/// A server's answer for the client.
-fn answered(
-    answer: Answer,
-    replay: Replay,
-    limit: Limit,
-    mut record: RequestRecord,
-    underway: Option<Underway>,
-) -> Response<AnswerBody> {
-    let Answer { response, connection, endpoint, gave_up, .. } = answer;
-    record.responded(response.status());
-    if let Some(status) = grpc_status_in(response.headers()) {
-        record.grpc_status(status);
-    }
-    let exhausted = gave_up.map(|reason| {
-        let error = format!("the answer {} was to be tried again, and is not: {reason:?}", response.status());
-        Failure { flag: ResponseFlag::RetriesExhausted, error, denied_by: None }
-    });
-    let bytes = record.bytes();
-    let ending = ending(record, exhausted, move |is_whole| {
-        drop((endpoint, underway));
-        if is_whole && replay.has_ended() {
-            connection.give_back();
-        }
-    });
-    passed_on(response, bytes, limit, ending)
+/// Why the metrics and logs of an answer say that it was to be tried again.
+fn exhausted(answer: &Answer) -> Option<Failure> {
+    let reason = answer.gave_up?;
+    let error = format!("the answer {} was to be tried again, and is not: {reason:?}", answer.response.status());
+    Some(Failure { flag: ResponseFlag::RetriesExhausted, error, denied_by: None })
 }

@@ -29,7 +29,7 @@ pub use failure::Failure;
 pub use matched::Matched;
 pub use matching::{Mismatch, Name};
 pub use outcome::{Answer, Forward, Mirror, Outcome, Scene};
-pub use request::Request;
+pub use request::{Request, is_grpc};
 
 /// Which rule a request matches.
 #[derive(Clone, Copy, Debug)]

@@ -22,12 +22,9 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Whether it is a gRPC call, by its content type: `application/grpc`, which may have a format or parameters after it.
-    /// gRPC-Web is HTTP like any other.
+    /// Whether it is a gRPC call.
     pub fn is_grpc(&self) -> bool {
-        let content_type = self.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let Some((name, rest)) = content_type.split_at_checked(b"application/grpc".len()) else { return false };
-        name.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+        is_grpc(self.headers)
     }
 
     /// The value of a header. Several lines of one name are one value with commas between (RFC 9110, section 5.3); those
@@ -51,5 +48,34 @@ impl Request<'_> {
         };
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%[]:".contains(&byte);
         (!host.is_empty() && host.bytes().all(is_host)).then_some(host)
+    }
+}
+
+/// Whether a request is a gRPC call, by its content type: `application/grpc`, which may have a format or parameters after it.
+/// gRPC-Web is HTTP like any other.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let Some((name, rest)) = content_type.split_at_checked(b"application/grpc".len()) else { return false };
+    name.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_known_by_its_content_type() {
+        for (kind, expected) in [
+            ("application/grpc", true),
+            ("Application/GRPC+proto", true),
+            ("application/grpc;x=y", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_grpc(&headers), expected, "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
     }
 }

@@ -42,11 +42,11 @@ pub enum TryEnd {
 /// Whether the body can be sent once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyState {
-    /// There is none.
-    None,
+    /// There is none, or nothing of it has been read.
+    Untouched,
     /// All that was read of it is kept.
-    Replayable,
-    /// More of it was sent than is kept.
+    Kept,
+    /// More of it was read than is kept.
     TooLong,
 }
 

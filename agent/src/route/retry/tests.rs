@@ -38,7 +38,7 @@ fn what_is_tried_again() {
         (&asked, TryEnd::Timeout, Method::GET, None),
     ];
     for (policy, end, method, expected) in cases {
-        assert_eq!(reason(decide(policy, 1, end, &method, BodyState::None, None)), expected, "{end:?} {method}");
+        assert_eq!(reason(decide(policy, 1, end, &method, BodyState::Untouched, None)), expected, "{end:?} {method}");
     }
 }
 
@@ -47,10 +47,10 @@ fn tries_end_and_zero_attempts_are_none() {
     for (attempts, tries) in [(None, 2), (Some(0), 1), (Some(3), 4)] {
         let policy = configured(&[], attempts);
         let again = |number: &u32| {
-            reason(decide(&policy, *number, TryEnd::Refused, &Method::GET, BodyState::None, None)).is_none()
+            reason(decide(&policy, *number, TryEnd::Refused, &Method::GET, BodyState::Untouched, None)).is_none()
         };
         assert_eq!(u32::try_from((1..10).filter(again).count()).unwrap() + 1, tries);
-        let last = decide(&policy, tries, TryEnd::Refused, &Method::GET, BodyState::None, None);
+        let last = decide(&policy, tries, TryEnd::Refused, &Method::GET, BodyState::Untouched, None);
         assert_eq!(reason(last), Some(GiveUp::AttemptsEnded));
     }
 }
@@ -58,7 +58,7 @@ fn tries_end_and_zero_attempts_are_none() {
 #[test]
 fn a_body_that_is_gone_is_not_sent_again() {
     let cases =
-        [(BodyState::None, None), (BodyState::Replayable, None), (BodyState::TooLong, Some(GiveUp::BodyTooLong))];
+        [(BodyState::Untouched, None), (BodyState::Kept, None), (BodyState::TooLong, Some(GiveUp::BodyTooLong))];
     for (body, expected) in cases {
         let next = decide(&RetryPolicy::default(), 1, TryEnd::ConnectFailed, &Method::PUT, body, None);
         assert_eq!(reason(next), expected);
@@ -70,7 +70,7 @@ fn a_short_retry_after_is_waited_for_and_a_long_one_is_the_clients() {
     let policy = configured(&[503], None);
     let decide = |wait| {
         let end = TryEnd::Answered(StatusCode::SERVICE_UNAVAILABLE, Some(wait));
-        decide(&policy, 1, end, &Method::GET, BodyState::None, None)
+        decide(&policy, 1, end, &Method::GET, BodyState::Untouched, None)
     };
     assert_eq!(decide(LONGEST_RETRY_AFTER), Next::Again { after: LONGEST_RETRY_AFTER });
     let longer = LONGEST_RETRY_AFTER + Duration::from_secs(1);
@@ -81,7 +81,7 @@ fn a_short_retry_after_is_waited_for_and_a_long_one_is_the_clients() {
 #[test]
 fn no_try_that_the_request_has_no_time_for() {
     let policy = configured(&[], None);
-    let decide = |left| decide(&policy, 1, TryEnd::Refused, &Method::GET, BodyState::None, Some(left));
+    let decide = |left| decide(&policy, 1, TryEnd::Refused, &Method::GET, BodyState::Untouched, Some(left));
     assert_eq!(decide(Duration::from_millis(24)), Next::GiveUp(GiveUp::NoTimeLeft));
     assert!(matches!(decide(Duration::from_millis(51)), Next::Again { .. }));
 }
