@@ -1,8 +1,7 @@
 //! From the story of a connection or request to its line. [`FIELDS`] is the one list of fields; text and JSON both walk it.
 
 use std::{
-    io::Write as _,
-    net::SocketAddr,
+    fmt::{self, Write as _},
     time::{Duration, SystemTime},
 };
 
@@ -37,59 +36,62 @@ pub struct Field {
     pub name: &'static str,
     /// What it says.
     pub meaning: &'static str,
-    value: fn(&Story) -> Value,
+    value: fn(&Story) -> Value<'_>,
 }
 
-enum Value {
+/// What a field has to say. Nothing is copied where the story has it as it is written.
+enum Value<'s> {
     None,
-    Text(String),
-    Word(&'static str),
+    Text(&'s str),
+    Shown(&'s dyn fmt::Display),
+    Made(String),
+    Time(SystemTime),
     Number(u64),
 }
 
-const fn field(name: &'static str, meaning: &'static str, value: fn(&Story) -> Value) -> Field {
+const fn field(name: &'static str, meaning: &'static str, value: fn(&Story) -> Value<'_>) -> Field {
     Field { name, meaning, value }
 }
 
 /// Every field, in the order of the line.
 pub const FIELDS: &[Field] = &[
-    field("time", "when the connection or request ended, RFC 3339 in UTC", |s| time(s.started + s.duration)),
-    field("start", "when the connection was accepted, or the request's head was read", |s| time(s.started)),
+    field("time", "when the connection or request ended, RFC 3339 in UTC", |s| Value::Time(s.started + s.duration)),
+    field("start", "when the connection was accepted, or the request's head was read", |s| Value::Time(s.started)),
     field("direction", "`outbound` (a pod of this node dialled) or `inbound` (a pod of this node was dialled)", |s| {
-        Value::Word(s.start.reporter.direction())
+        Value::Text(s.start.reporter.direction())
     }),
-    field("source_address", "the client's address", |s| address(s.start.client.address)),
+    field("source_address", "the client's address", |s| Value::Shown(&s.start.client.address)),
     field("source_workload", "the client's pod", |s| pod(Some(&s.start.client))),
     field("source_namespace", "and its namespace", |s| namespace(Some(&s.start.client))),
     field("source_identity", "the client's identity, where it was proven", |s| identity(Some(&s.start.client))),
-    field("destination_address", "the address that the client dialled", |s| address(s.start.original_dst)),
+    field("destination_address", "the address that the client dialled", |s| Value::Shown(&s.start.original_dst)),
     field("destination_workload", "the server's pod", |s| pod(s.server.as_ref())),
     field("destination_namespace", "and its namespace", |s| namespace(s.server.as_ref())),
     field("destination_identity", "the server's identity, where it was proven", |s| identity(s.server.as_ref())),
     field("service", "the service that was dialled, `name.namespace.svc.cluster.local`", |s| {
-        s.service.as_ref().map_or(Value::None, |service| Value::Text(service.host()))
+        s.service.as_ref().map_or(Value::None, |service| Value::Made(service.host()))
     }),
     field("endpoint", "the address that was chosen to serve it", |s| {
-        s.server.as_ref().map_or(Value::None, |server| address(server.address))
+        s.server.as_ref().map_or(Value::None, |server| Value::Shown(&server.address))
     }),
     field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| {
-        Value::Word(s.request.as_ref().map_or("tcp", |request| request.protocol))
+        Value::Text(s.request.as_ref().map_or("tcp", |request| request.protocol))
     }),
-    field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.clone()))),
+    field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.as_str()))),
     field("host", "its Host or `:authority`, cut after 256 bytes as every text of a client but the path", |s| {
-        asked(s, |r| text(r.host.as_ref()))
+        asked(s, |r| text(r.host.as_deref()))
     }),
-    field("path", "its path without the query, cut after 512 bytes", |s| asked(s, |r| Value::Text(r.path.clone()))),
+    field("path", "its path without the query, cut after 512 bytes", |s| asked(s, |r| Value::Text(&r.path))),
     field("status", "the status that the client was answered; none where it got no answer", |s| {
         asked(s, |r| r.status.map_or(Value::None, |status| Value::Number(u64::from(status.as_u16()))))
     }),
     field("grpc_status", "the status of a gRPC call", |s| {
         asked(s, |r| r.grpc_status.map_or(Value::None, |status| Value::Number(u64::from(status))))
     }),
-    field("route", "the rule that matched, `HTTPRoute shop/web rules[1]`", |s| asked(s, |r| text(r.route.as_ref()))),
-    field("user_agent", "what the client says it is", |s| asked(s, |r| text(r.user_agent.as_ref()))),
+    field("route", "the rule that matched, `HTTPRoute shop/web rules[1]`", |s| asked(s, |r| text(r.route.as_deref()))),
+    field("user_agent", "what the client says it is", |s| asked(s, |r| text(r.user_agent.as_deref()))),
     field("flag", "how it failed (response flags, above), `-` if it did not", |s| {
-        Value::Word(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
+        Value::Text(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
     }),
     field("sent_bytes", "application bytes from client to server; of a request, those of its body", |s| {
         Value::Number(s.sent)
@@ -103,108 +105,140 @@ pub const FIELDS: &[Field] = &[
         Value::Number(u64::try_from(s.duration.as_millis()).unwrap_or(u64::MAX))
     }),
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
-    field("tls_version", "TLS version between the nodes", |s| tls(s.transport).0),
-    field("tls_group", "key exchange group between the nodes", |s| tls(s.transport).1),
-    field("tls_root", "short name of the root that vouches for the other node's certificate", |s| root(s.transport)),
-    field("request_id", "the request's id, header `x-request-id`", |s| asked(s, |r| text(r.request_id.as_ref()))),
-    field("trace_id", "the trace that the request belongs to", |s| asked(s, |r| text(r.trace_id.as_ref()))),
+    field("tls_version", "TLS version between the nodes", |s| tls(&s.transport).0),
+    field("tls_group", "key exchange group between the nodes", |s| tls(&s.transport).1),
+    field("tls_root", "short name of the root that vouches for the other node's certificate", |s| tls(&s.transport).2),
+    field("request_id", "the request's id, header `x-request-id`", |s| asked(s, |r| text(r.request_id.as_deref()))),
+    field("trace_id", "the trace that the request belongs to", |s| asked(s, |r| text(r.trace_id.as_deref()))),
     field(
         "policy",
         "what denied or limited the connection or request, or injected its fault: a document, or `mtls.mode of agent.yaml`",
-        |s| s.failure.as_ref().and_then(|failure| failure.denied_by.clone()).map_or(Value::None, Value::Text),
+        |s| text(s.failure.as_ref().and_then(|failure| failure.denied_by.as_deref())),
     ),
     field("remarks", "AUDIT policies that match, and what would be decided with the policies on trial", |s| {
-        if s.remarks.is_empty() { Value::None } else { Value::Text(s.remarks.join("; ")) }
+        if s.remarks.is_empty() { Value::None } else { Value::Made(s.remarks.join("; ")) }
     }),
-    field("error", "the error in words", |s| {
-        s.failure.as_ref().map_or(Value::None, |failure| Value::Text(failure.error.clone()))
-    }),
+    field("error", "the error in words", |s| text(s.failure.as_ref().map(|failure| failure.error.as_str()))),
 ];
 
 impl Story {
-    /// Appends the story's line, with its line end.
-    pub(super) fn write(&self, format: LogFormat, line: &mut Vec<u8>) {
-        match format {
-            LogFormat::Text => self.write_text(line),
-            LogFormat::Json => self.write_json(line),
+    /// Appends the story's line, with its line end. `scratch` is for values that have no text yet.
+    pub(super) fn write(&self, format: LogFormat, line: &mut Vec<u8>, scratch: &mut String) {
+        for (index, field) in FIELDS.iter().enumerate() {
+            format.name(line, index == 0, field.name);
+            scratch.clear();
+            // Writing to a String cannot fail, here and below; what its owner cannot show stays empty.
+            match (field.value)(self) {
+                Value::None => {
+                    format.none(line);
+                    continue;
+                }
+                Value::Number(number) => {
+                    let _ = write!(scratch, "{number}");
+                    line.extend_from_slice(scratch.as_bytes());
+                    continue;
+                }
+                Value::Text(text) => {
+                    format.text(line, text);
+                    continue;
+                }
+                Value::Made(text) => scratch.push_str(&text),
+                Value::Time(at) => write_time(at, scratch),
+                Value::Shown(shown) => {
+                    let _ = write!(scratch, "{shown}");
+                }
+            }
+            format.text(line, scratch);
         }
-        line.push(b'\n');
+        format.end(line);
+    }
+}
+
+impl LogFormat {
+    fn name(self, line: &mut Vec<u8>, first: bool, name: &str) {
+        let (before, after): (&[u8], &[u8]) = match (self, first) {
+            (Self::Text, true) => (b"", b"="),
+            (Self::Text, false) => (b" ", b"="),
+            (Self::Json, true) => (b"{\"", b"\":"),
+            (Self::Json, false) => (b",\"", b"\":"),
+        };
+        [before, name.as_bytes(), after].iter().for_each(|part| line.extend_from_slice(part));
     }
 
-    fn write_text(&self, line: &mut Vec<u8>) {
-        for (index, field) in FIELDS.iter().enumerate() {
-            let space = if index == 0 { "" } else { " " };
-            // Writing to a Vec cannot fail, here and below.
-            let _ = write!(line, "{space}{}=", field.name);
-            let _ = match (field.value)(self) {
-                Value::None => line.write_all(b"-"),
-                Value::Word(word) => line.write_all(word.as_bytes()),
-                Value::Number(number) => write!(line, "{number}"),
-                Value::Text(text) if is_bare(&text) => line.write_all(text.as_bytes()),
-                Value::Text(text) => line.write_all(json_string(&text).as_bytes()),
-            };
+    fn none(self, line: &mut Vec<u8>) {
+        line.extend_from_slice(match self {
+            Self::Text => b"-",
+            Self::Json => b"null",
+        });
+    }
+
+    /// Quoted and escaped as JSON where it must be, in text lines too: a peer's words can never start a line of their own.
+    fn text(self, line: &mut Vec<u8>, text: &str) {
+        match self {
+            Self::Text if is_bare(text) => line.extend_from_slice(text.as_bytes()),
+            // Writing a text to a Vec cannot fail.
+            Self::Text | Self::Json => serde_json::to_writer(line, text).unwrap_or_default(),
         }
     }
 
-    fn write_json(&self, line: &mut Vec<u8>) {
-        for (index, field) in FIELDS.iter().enumerate() {
-            let open = if index == 0 { '{' } else { ',' };
-            let _ = write!(line, "{open}\"{}\":", field.name);
-            let _ = match (field.value)(self) {
-                Value::None => line.write_all(b"null"),
-                Value::Word(word) => line.write_all(json_string(word).as_bytes()),
-                Value::Number(number) => write!(line, "{number}"),
-                Value::Text(text) => line.write_all(json_string(&text).as_bytes()),
-            };
-        }
-        line.push(b'}');
+    fn end(self, line: &mut Vec<u8>) {
+        line.extend_from_slice(match self {
+            Self::Text => b"\n",
+            Self::Json => b"}\n",
+        });
     }
 }
 
 /// A field that only requests have.
-fn asked(story: &Story, value: fn(&RequestStory) -> Value) -> Value {
+fn asked(story: &Story, value: fn(&RequestStory) -> Value<'_>) -> Value<'_> {
     story.request.as_deref().map_or(Value::None, value)
 }
 
-fn text(text: Option<&String>) -> Value {
-    text.map_or(Value::None, |text| Value::Text(text.clone()))
+fn text(text: Option<&str>) -> Value<'_> {
+    text.map_or(Value::None, Value::Text)
 }
 
-fn address(address: SocketAddr) -> Value {
-    Value::Text(address.to_string())
+fn pod(party: Option<&Party>) -> Value<'_> {
+    text(party.and_then(|party| party.workload.as_ref()).map(|workload| &*workload.name))
 }
 
-fn pod(party: Option<&Party>) -> Value {
-    party.and_then(|p| p.workload.as_ref()).map_or(Value::None, |w| Value::Text(w.name.to_string()))
+fn namespace(party: Option<&Party>) -> Value<'_> {
+    text(party.and_then(|party| party.workload.as_ref()).map(|workload| &*workload.namespace))
 }
 
-fn namespace(party: Option<&Party>) -> Value {
-    party.and_then(|p| p.workload.as_ref()).map_or(Value::None, |w| Value::Text(w.namespace.to_string()))
+fn identity(party: Option<&Party>) -> Value<'_> {
+    party.and_then(|party| party.identity.as_ref()).map_or(Value::None, |id| Value::Shown(id))
 }
 
-fn identity(party: Option<&Party>) -> Value {
-    party.and_then(|p| p.identity.as_ref()).map_or(Value::None, |id| Value::Text(id.to_string()))
-}
-
-fn tls(transport: Transport) -> (Value, Value) {
+/// Version, group and root.
+fn tls(transport: &Transport) -> (Value<'_>, Value<'_>, Value<'_>) {
     match transport {
-        Transport::Plain => (Value::None, Value::None),
-        Transport::Hbone { tls_version, group, root: _ } => (Value::Word(tls_version), Value::Word(group)),
+        Transport::Plain => (Value::None, Value::None, Value::None),
+        Transport::Hbone { tls_version, group, root } => {
+            (Value::Text(tls_version), Value::Text(group), Value::Shown(root))
+        }
     }
 }
 
-fn root(transport: Transport) -> Value {
-    match transport {
-        Transport::Plain => Value::None,
-        Transport::Hbone { root, .. } => Value::Text(root.to_string()),
-    }
-}
-
-fn time(at: SystemTime) -> Value {
+/// `2026-07-30T10:00:00.250Z`. Digit by digit: it is written twice a line, and formatting costs several times as much.
+fn write_time(at: SystemTime, to: &mut String) {
     let at = time::OffsetDateTime::from(at);
     let (hour, minute, second, ms) = at.to_hms_milli();
-    let (year, month, day) = (at.year(), u8::from(at.month()), at.day());
-    Value::Text(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"))
+    // A clock that shows a year before 0 is past helping.
+    let year = at.year().unsigned_abs();
+    let parts = [
+        (year, 4, '-'),
+        (u32::from(u8::from(at.month())), 2, '-'),
+        (u32::from(at.day()), 2, 'T'),
+        (u32::from(hour), 2, ':'),
+        (u32::from(minute), 2, ':'),
+        (u32::from(second), 2, '.'),
+        (u32::from(ms), 3, 'Z'),
+    ];
+    for (number, digits, then) in parts {
+        (0..digits).rev().for_each(|place| to.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10)));
+        to.push(then);
+    }
 }
 
 /// Whether a value needs no quotes: nothing in it could be taken for the end of the field, a quote, or "none".
@@ -212,7 +246,22 @@ fn is_bare(text: &str) -> bool {
     !text.is_empty() && text != "-" && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\=".contains(&b))
 }
 
-/// Quoted and escaped as JSON, for text lines too: a peer's words can never start a line of their own.
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_to_the_millisecond() {
+        for (after_1970, expected) in [
+            (Duration::ZERO, "1970-01-01T00:00:00.000Z"),
+            (Duration::from_millis(951_827_696_007), "2000-02-29T12:34:56.007Z"),
+            (Duration::from_millis(253_402_300_799_999), "9999-12-31T23:59:59.999Z"),
+        ] {
+            let mut written = String::new();
+            write_time(UNIX_EPOCH + after_1970, &mut written);
+            assert_eq!(written, expected);
+        }
+    }
 }
