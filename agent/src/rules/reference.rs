@@ -34,6 +34,7 @@ fn example(kind: RuleKind) -> &'static str {
         RuleKind::ServiceEntry => "external.yaml",
         RuleKind::RateLimit => "rate-limit.yaml",
         RuleKind::FaultInjection => "fault-injection.yaml",
+        RuleKind::Fallback => "fallback.yaml",
         RuleKind::Telemetry => "telemetry.yaml",
         RuleKind::Capture => "capture.yaml",
     }
