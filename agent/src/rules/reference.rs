@@ -123,7 +123,8 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   bytes, when the port that was to get it has no endpoint that may be used (none is ready, or all were left out after they failed
   or asked for a pause); when all tries ended before anything was sent to a server, those that `retry` or the default
   allows (no connection, refused unseen, no agent); or when a limit of its `connectionPool` is reached, that of requests too. It
-  gets what is left of the tries, one at least, within the request's time and as long as the body can be sent once more.
+  gets what is left of the tries, one at least, within the request's time and as long as the body can be sent once more. What
+  dials a pod's own address has no fallback.
 - What a server may have seen is never sent to a fallback: not after a reset, a timeout, an answer of whatever status, or a
   refusal by an AuthorizationPolicy.
 - The fallback has its own balancing, DestinationRule, limits, retry budget and identities. Headers, rewrites, mirrors and limits

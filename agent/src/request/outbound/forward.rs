@@ -34,7 +34,7 @@ pub(super) struct Forwarding<'a> {
     pub(super) source: &'a Arc<Workload>,
 }
 
-/// What the client of a request understands, apart from who answers.
+/// What of a client decides how it gets its answer, whoever gives that.
 struct Client {
     /// Its half of an upgrade or CONNECT.
     half: Option<OnUpgrade>,

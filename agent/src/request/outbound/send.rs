@@ -64,25 +64,13 @@ impl Forwarding<'_> {
             let request = Request::from_parts(leg.asked.parts.clone(), replay.next_try());
             let sent = Instant::now();
             match lease.send(request).await {
-                Ok(mut response) => {
-                    if is_undelivered(&mut response, candidate) {
-                        let (why, end) = (RequestFailed::Undelivered, TryEnd::ConnectFailed);
-                        return Err(Untold { why, end, is_endpoint: true });
-                    }
+                Ok(response) => {
+                    let response = delivered(response, candidate)?;
                     return Ok(Told { response, connection: lease, latency: sent.elapsed() });
                 }
                 // The server had closed a connection that was kept: that says nothing of the endpoint.
                 Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
-                Err(error) => {
-                    let end = match &error {
-                        SendError::NotSent(..) | SendError::Refused(_) => TryEnd::Refused,
-                        SendError::Broken(_) if lease.is_used => TryEnd::StaleConnection,
-                        SendError::Broken(_) => TryEnd::Reset,
-                    };
-                    let is_endpoint = !lease.is_used;
-                    let why = if replay.is_broken() { RequestFailed::Body } else { error.into() };
-                    return Err(Untold { why, end, is_endpoint });
-                }
+                Err(error) => return Err(unanswered(error, lease.is_used, replay)),
             }
         }
     }
@@ -170,15 +158,31 @@ impl Forwarding<'_> {
     }
 }
 
+fn unanswered(error: SendError, is_used: bool, replay: &Replay) -> Untold {
+    let end = match &error {
+        SendError::NotSent(..) | SendError::Refused(_) => TryEnd::Refused,
+        SendError::Broken(_) if is_used => TryEnd::StaleConnection,
+        SendError::Broken(_) => TryEnd::Reset,
+    };
+    let why = if replay.is_broken() { RequestFailed::Body } else { error.into() };
+    Untold { why, end, is_endpoint: !is_used }
+}
+
 fn unconnected(error: Arc<PoolError>) -> Untold {
     let why = RequestFailed::from(error);
     let end = if why.is_denied_connection() { TryEnd::Denied } else { TryEnd::ConnectFailed };
     Untold { why, end, is_endpoint: true }
 }
 
-/// Whether an answer is that of the endpoint's agent, which could not pass the request to the application.
-fn is_undelivered(response: &mut Response<Incoming>, candidate: &Candidate) -> bool {
-    matches!(candidate.way, Way::Tunnel(_)) && undelivered::take(response.headers_mut())
+/// The answer, unless it is that of the endpoint's agent, which could not pass the request to the application.
+fn delivered(mut response: Response<Incoming>, candidate: &Candidate) -> Result<Response<Incoming>, Untold> {
+    match matches!(candidate.way, Way::Tunnel(_)) && undelivered::take(response.headers_mut()) {
+        true => {
+            let (why, end) = (RequestFailed::Undelivered, TryEnd::ConnectFailed);
+            Err(Untold { why, end, is_endpoint: true })
+        }
+        false => Ok(response),
+    }
 }
 
 /// How often it is looked whether a connection may be opened that was freed on another data thread.

@@ -170,6 +170,10 @@ fn what_a_server_may_have_seen_is_never_sent_to_the_fallback() -> Result<()> {
             }
         }
     }
+    // Only an agent may say that nobody has seen a request.
+    let forged = world.post(false).behave("status=503").header("x-answer", "x-heddle-undelivered: 1");
+    let answer = world.web.client.ask(forged)?;
+    assert_eq!((answer.status, answer.header("x-heddle-undelivered")), (503, None), "{answer:?}");
     assert_eq!(world.spare.requests().len(), 0, "{:?}", world.spare.requests());
     let deny =
         "{selector: {matchLabels: {app: far}}, action: DENY, rules: [{from: [{source: {principals: [\"*\"]}}]}]}";
