@@ -3,7 +3,7 @@
 use anyhow::Result;
 use heddle_tests::bed::{Pod, Service};
 use heddle_tests::peer::grpc::GrpcReport;
-use heddle_tests::peer::http::report::{Answer, Ask};
+use heddle_tests::peer::http::report::{Answer, Ask, Raw};
 use serde_json::Value;
 
 use super::tools::{Server, Web, document, in_force, listening, route};
@@ -196,6 +196,11 @@ fn with_nobody_to_take_over_the_request_fails_as_it_would() -> Result<()> {
     world.service.backends(&[])?;
     world.web.service.backends(&[])?;
     world.web.world.settle()?;
+    // Its way has failed before the client has said that it speaks HTTP.
+    let pieces = ["GET /slow HT", "TP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n"].map(ToOwned::to_owned).to_vec();
+    let slow = Raw { to: world.web.service.at(80), pieces, pause_ms: 40, wait_ms: 5_000, until: None };
+    let answer = world.web.client.pieces(slow)?;
+    assert!(answer.received.starts_with("HTTP/1.1 503"), "{answer:?}");
     assert_eq!(world.who(world.web.get("/nobody"))?, "503");
     let line = world.logged("/nobody")?;
     assert_eq!((&line["flag"], &line["service"]), (&"UH".into(), &"web.default.svc.cluster.local".into()), "{line}");
