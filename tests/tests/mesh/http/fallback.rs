@@ -197,7 +197,7 @@ fn with_nobody_to_take_over_the_request_fails_as_it_would() -> Result<()> {
     world.web.service.backends(&[])?;
     world.web.world.settle()?;
     // Its way has failed before the client has said that it speaks HTTP.
-    let pieces = ["GET /slow HT", "TP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n"].map(ToOwned::to_owned).to_vec();
+    let pieces = ["GE", "T /slow HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n"].map(ToOwned::to_owned).to_vec();
     let slow = Raw { to: world.web.service.at(80), pieces, pause_ms: 40, wait_ms: 5_000, until: None };
     let answer = world.web.client.pieces(slow)?;
     assert!(answer.received.starts_with("HTTP/1.1 503"), "{answer:?}");
