@@ -5,6 +5,7 @@
 //! A connection that turns out to carry HTTP is not relayed: each of its requests takes the same steps (`request/`).
 
 mod inbound;
+mod open;
 mod speech;
 
 use std::{
@@ -17,31 +18,24 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    balance::{
-        Answered, Chooser, Lease, TryResult, Way, WhyPlain,
-        breaker::{Overflow, PoolSettings, Underway},
-    },
+    balance::{Way, WhyPlain},
     capture::{Accepted, Arrival, EnrolledPod},
     connect::{
-        Opened, Opener, RelayError, Side, Wire,
+        RelayError, Side, Wire,
         http::{self, HttpVersion},
         relay, reset_on_close,
-        tunnel::ConnectHeaders,
     },
     failure::Failed,
     mesh::{Snapshot, Workload},
     node::{DataThread, OpenConnection},
     observe::{
-        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, OverflowLimit, Party, RefusedReason,
+        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, FallbackOf, Party, RefusedReason,
         Reporter,
     },
     request,
-    route::{
-        self, Route,
-        protocol::{self, SpokenAt},
-        streams,
-    },
+    route::protocol::{self, SpokenAt},
 };
+use open::Ready;
 use speech::{Expected, ServerEnd, Spoken, Words, server_speaks};
 
 /// How long a connection waits for an agent that is not there. An agent that is started anew takes a tenth of it.
@@ -98,7 +92,10 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
         }
         Ok(Carries::Bytes(ready)) => {
             let bytes = record.opened();
-            let Ready { opened, _lease, _underway } = *ready;
+            if let Some(reason) = ready.fallback {
+                node.observer.metrics().fell_back(FallbackOf::Connection, reason);
+            }
+            let Ready { opened, _lease, _underway, fallback: _ } = *ready;
             relay(words.into_wire(), opened.wire, &bytes).await.map_err(Failed::from)
         }
         Err(failed) => {
@@ -127,13 +124,6 @@ enum Carries {
     Bytes(Box<Ready>),
 }
 
-/// An open way, and what counts the connection for as long as it is there.
-struct Ready {
-    opened: Opened,
-    _lease: Option<Lease>,
-    _underway: Option<Underway>,
-}
-
 impl Outbound<'_> {
     /// Finds out what the client speaks, and opens the way where it is not HTTP. Where nobody knows what to expect, the
     /// way is being opened while the client is silent, and whoever speaks first decides.
@@ -154,11 +144,14 @@ impl Outbound<'_> {
                 (spoken, DetectedBy::Learned)
             }
             Expected::Unknown => {
-                let mut opening = Box::pin(self.open_patiently(record, None));
+                let mut opening = Box::pin(self.open(record, None));
                 let spoken = tokio::select! {
                     biased;
                     spoken = words.heard() => spoken.map_err(silent)?,
-                    opened = &mut opening => return self.first_to_speak(words, opened?, key, began).await,
+                    opened = &mut opening => return match opened {
+                        Ok(ready) => self.first_to_speak(words, ready, key, began).await,
+                        Err(failed) => self.unless_http(failed, words, key, began).await,
+                    },
                 };
                 self.detected(DetectedBy::Sniffed, &spoken, began);
                 return match spoken {
@@ -173,7 +166,7 @@ impl Outbound<'_> {
             Spoken::Tls(name) => name,
             Spoken::Bytes => None,
         };
-        Ok(Carries::Bytes(Box::new(self.open_patiently(record, server_name.as_deref()).await?)))
+        Ok(Carries::Bytes(Box::new(self.open(record, server_name.as_deref()).await?)))
     }
 
     /// The way is open and the client silent: it speaks, the server does, or neither for so long that it is no HTTP.
@@ -198,6 +191,20 @@ impl Outbound<'_> {
             Spoken::Http(version) => Ok(self.requests_found(version, key)),
             Spoken::Tls(_) | Spoken::Bytes => Ok(Carries::Bytes(Box::new(ready))),
         }
+    }
+
+    /// Nobody can be reached, and the client is silent: one that speaks HTTP is told in its own words.
+    async fn unless_http(
+        &self,
+        failed: Failed,
+        words: &mut Words,
+        key: Option<SpokenAt>,
+        began: Instant,
+    ) -> Result<Carries, Failed> {
+        let heard = words.heard_or_silence(self.thread.node.http.detection_timeout).await;
+        let Ok(spoken @ Spoken::Http(version)) = heard else { return Err(failed) };
+        self.detected(DetectedBy::Sniffed, &spoken, began);
+        Ok(self.requests_found(version, key))
     }
 
     fn detected(&self, how: DetectedBy, spoken: &Spoken, began: Instant) {
@@ -225,85 +232,6 @@ impl Outbound<'_> {
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = http::serve(stream, version, node.http, node.draining.clone(), answer).await;
         request::served(&node.observer, self.client, &served);
-    }
-
-    /// Opens the way, again and again for a while if no agent answers there: it is just being started anew, or the pod
-    /// is being released and its peers do not know yet.
-    async fn open_patiently(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Ready, Failed> {
-        let give_up = Instant::now() + ABSENT_AGENT;
-        let mut snapshot = Arc::clone(&self.snapshot);
-        loop {
-            match self.open(&snapshot, record, server_name).await {
-                Err(Failed::Connect(error)) if error.is_absent_agent() && Instant::now() < give_up => {
-                    sleep(LOOK_AGAIN).await;
-                    snapshot = self.thread.node.snapshot.load();
-                }
-                opened => return opened,
-            }
-        }
-    }
-
-    async fn open(
-        &self,
-        snapshot: &Snapshot,
-        record: &mut ConnectionRecord,
-        server_name: Option<&str>,
-    ) -> Result<Ready, Failed> {
-        let mut route = route::route(snapshot, self.original_dst)?;
-        if let Some(service) = route.service() {
-            record.set_service(service.clone());
-        }
-        if let Route::Service(dialled) = &route {
-            let table = snapshot.routes().table(&dialled.service, dialled.port, &self.source.namespace);
-            if let Some(backend) = streams::backend(snapshot, dialled, table.map(AsRef::as_ref), server_name)? {
-                route = Route::Service(backend);
-            }
-        }
-        let node = &self.thread.node;
-        let settings = match &route {
-            Route::Service(port) => snapshot.destination_settings(&port.service, port.port, &self.source.namespace),
-            Route::Workload(..) | Route::External(..) => None,
-        };
-        let client = self.client.ip();
-        let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client };
-        let (candidates, lease) = chooser.candidates(&route, settings.map(AsRef::as_ref))?;
-        record.set_server(candidates.first.party(None));
-        let headers = self.headers(&route);
-        let pool = PoolSettings(settings.and_then(|settings| settings.connection_pool.as_ref()));
-        let underway = self.underway(&route, pool)?;
-        let opener =
-            Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
-        let after = pool.own_connect_timeout().unwrap_or(node.limits.connect_timeout);
-        let opened = opener.open(candidates, after).await.inspect_err(|_| told(lease.as_ref(), after))?;
-        record.set_server(opened.candidate.party(opened.peer.clone()));
-        record.set_transport(opened.transport);
-        record.set_tries(opened.tries);
-        if let Some(reason) = bypass(&opened.candidate.way) {
-            node.observer.metrics().bypassed(reason, 1);
-        }
-        Ok(Ready { opened, _lease: lease, _underway: underway })
-    }
-
-    /// Counts the connection among those to its destination.
-    fn underway(&self, route: &Route, pool: PoolSettings<'_>) -> Result<Option<Underway>, Overflow> {
-        let Route::Service(port) = route else { return Ok(None) };
-        let node = &self.thread.node;
-        node.begin(&node.breakers.of(&port.service, port.port), OverflowLimit::Connections, pool).map(Some)
-    }
-
-    fn headers(&self, route: &Route) -> ConnectHeaders {
-        let host = match route.service() {
-            Some(service) => service.host(),
-            None => self.original_dst.ip().to_string(),
-        };
-        ConnectHeaders::new(&self.thread.node.cluster, &self.source, self.client, &host)
-    }
-}
-
-/// Tells an endpoint's health that it could not be reached.
-fn told(lease: Option<&Lease>, after: Duration) {
-    if let Some(lease) = lease {
-        lease.responded(Answered { latency: after, result: TryResult::ConnectFailed });
     }
 }
 

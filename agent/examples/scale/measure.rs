@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use heddle::{
-    balance::{Balancer, Chooser},
+    balance::{Balancer, Chooser, Wanted},
     mesh::{Compiler, MeshSettings, Snapshot, SnapshotHandle},
     objects::{Change, Object},
     route,
@@ -158,7 +158,7 @@ fn picks(mesh: &Mesh, world: World) -> Result<Times> {
             let service = (turn * PICKS_AT_ONCE + one) * 31 % world.services();
             let route = route::route(&snapshot, (World::cluster_ip(service), 80).into())?;
             let chooser = Chooser { balancer: &balancer, snapshot: &snapshot, source: &source, client };
-            black_box(chooser.candidates(&route, None)?.0);
+            black_box(chooser.candidates(&route, &Wanted::default())?.0);
         }
         times.push(start.elapsed().as_secs_f64() * 1e6 / PICKS_AT_ONCE as f64);
     }

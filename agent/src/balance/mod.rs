@@ -130,22 +130,20 @@ pub struct Wanted<'a> {
     pub sticky: Option<SocketAddr>,
     /// Those that were tried.
     pub excluded: &'a [SocketAddr],
+    /// Whether somebody takes over where all endpoints are left out: else they are used all the same.
+    pub has_fallback: bool,
 }
 
 impl Chooser<'_> {
     /// The endpoints to try for a connection, with the lease of the first where there was a choice.
-    pub fn candidates(
-        &self,
-        route: &Route,
-        settings: Option<&PortSettings>,
-    ) -> Result<(Candidates, Option<Lease>), NoEndpoint> {
+    pub fn candidates(&self, route: &Route, wanted: &Wanted<'_>) -> Result<(Candidates, Option<Lease>), NoEndpoint> {
         let only = |first| Candidates { first, rest: Vec::new() };
         match route {
             Route::Service(port) => {
-                let (first, lease) = self.one_of(port, &Wanted { settings, ..Wanted::default() })?;
+                let (first, lease) = self.one_of(port, wanted)?;
                 let (mut rest, mut excluded) = (Vec::new(), vec![first.address]);
                 while excluded.len() < MAX_TRIES.min(port.ready.len()) {
-                    let wanted = Wanted { settings, excluded: &excluded, ..Wanted::default() };
+                    let wanted = Wanted { excluded: &excluded, ..*wanted };
                     let next = self.one_of(port, &wanted).map(|(candidate, _)| candidate);
                     // Whoever was tried comes again only where nobody else is in use.
                     match next.ok().filter(|next| !excluded.contains(&next.address)) {
@@ -180,6 +178,7 @@ impl Chooser<'_> {
                 client: self.client,
                 sticky: wanted.sticky,
                 excluded: &excluded,
+                has_fallback: wanted.has_fallback,
                 now: Instant::now(),
             })?;
             let workload = self.snapshot.workload(lease.address().ip()).cloned();

@@ -1,7 +1,8 @@
 //! One pick: first what is bound to one endpoint (a session, a hash, a client's address), then the algorithm.
 //!
 //! Its work is bounded whatever the number of endpoints: some draws, then a short way along the list. Where nearly all
-//! endpoints are left out, the few others are remembered (`refuge.rs`); where all are, all are used.
+//! endpoints are left out, the few others are remembered (`refuge.rs`); where all are, all are used,
+//! unless a fallback takes over.
 
 use std::{cell::OnceCell, hash::BuildHasher, net::SocketAddr, sync::Arc};
 
@@ -57,7 +58,7 @@ impl<'a> Pick<'a> {
         let bound = self.sticky().or_else(|| self.look_again()).or_else(|| self.hashed()).or_else(|| self.of_client());
         let seen = bound.or_else(|| self.balanced()).or_else(|| self.refuge()).or_else(|| self.tried_before());
         let seen = seen
-            .or_else(|| self.any())
+            .or_else(|| if self.ask.has_fallback { None } else { self.any() })
             .ok_or_else(|| NoEndpoint { service: self.ask.port.service.clone(), port: self.ask.port.port })?;
         let state = seen.state.unwrap_or_else(|| self.group.endpoint(seen.address, self.ask.now));
         let outliers = self.ask.outliers.copied();

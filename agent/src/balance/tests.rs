@@ -25,7 +25,7 @@ fn way(documents: &str, to: &str) -> Way {
     let route = route::route(&snapshot, to.parse().unwrap()).unwrap();
     let (balancer, client) = (Balancer::default(), "10.0.0.1".parse().unwrap());
     let chooser = Chooser { balancer: &balancer, snapshot: &snapshot, source: &source, client };
-    chooser.candidates(&route, None).unwrap().0.first.way
+    chooser.candidates(&route, &Wanted::default()).unwrap().0.first.way
 }
 
 fn document(spec: &str) -> String {

@@ -8,6 +8,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use heddle_common::HBONE_PORT;
+use http::StatusCode;
 use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
@@ -62,6 +63,11 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether the endpoint's agent refuses the client, by a policy about connections.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Tunnel(TunnelError::Refused { status, .. }) if *status == StatusCode::UNAUTHORIZED)
+    }
+
     /// Whether the pod's machine answered that nobody listens for tunnels: no agent runs there, or it does not have the
     /// pod.
     pub fn is_absent_agent(&self) -> bool {

@@ -12,7 +12,10 @@ use crate::{
     connect::{Wire, http::HttpVersion, look_at},
     mesh::{Destination, RouteKind, ServiceName, Snapshot, Workload},
     observe::DetectedProtocol,
-    route::protocol::{Declared, Learned, Sniffed, Spoken as Learnt, SpokenAt, server_name, sniff},
+    route::{
+        backend::Resolved,
+        protocol::{Declared, Learned, Sniffed, Spoken as Learnt, SpokenAt, server_name, sniff},
+    },
 };
 
 /// What a connection to an address is expected to carry.
@@ -47,7 +50,9 @@ impl Expected {
                     Some(RouteKind::Tcp) => return (Self::Bytes, None),
                     None => {}
                 }
-                if port.ready.get(0).is_some_and(|endpoint| is_opaque(snapshot, endpoint.address)) {
+                // Whoever serves says whether it may be read.
+                let serving = Resolved::of(snapshot, &port).port;
+                if serving.ready.get(0).is_some_and(|endpoint| is_opaque(snapshot, endpoint.address)) {
                     return (Self::Bytes, None);
                 }
                 match Declared::of(&port) {

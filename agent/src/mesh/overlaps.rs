@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Snapshot, backend_policies, destinations};
+use super::{Snapshot, backend_policies, destinations, fallbacks};
 use crate::{
     objects::ObjectName,
     rules::{Rule, RuleKey, Spec},
@@ -34,6 +34,10 @@ impl Snapshot {
             let winner = winner.filter(|winner| **winner != rule.key.name)?.clone();
             Some(Overlap { document: rule.key.clone(), path, winner })
         };
+        let of_targets = |winners: Vec<Option<&ObjectName>>| {
+            let winners = winners.into_iter().enumerate();
+            winners.filter_map(|(index, winner)| overlap(format!("spec.targetRefs[{index}]"), winner)).collect()
+        };
         match &rule.spec {
             Spec::DestinationRule(spec) => {
                 let names = destinations::names(rule, spec);
@@ -42,8 +46,11 @@ impl Snapshot {
             }
             Spec::BackendTrafficPolicy(spec) => {
                 let targets = backend_policies::targets(rule, spec);
-                let winners = targets.iter().map(|service| self.backend_policies.winner(service)).enumerate();
-                winners.filter_map(|(index, winner)| overlap(format!("spec.targetRefs[{index}]"), winner)).collect()
+                of_targets(targets.iter().map(|service| self.backend_policies.winner(service)).collect())
+            }
+            Spec::Fallback(spec) => {
+                let targets = fallbacks::targets(rule, spec);
+                of_targets(targets.iter().map(|target| self.fallbacks.winner(target)).collect())
             }
             _ => Vec::new(),
         }

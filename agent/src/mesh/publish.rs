@@ -37,6 +37,7 @@ impl MeshState {
     pub fn problem_count(&self) -> usize {
         let of_rules = self.snapshot.route_problems().len()
             + self.snapshot.extension_problems().len()
+            + self.snapshot.fallback_problems().len()
             + self.snapshot.overlaps().len();
         self.source_problems.len() + self.mesh_problems.len() + of_rules
     }
@@ -47,8 +48,9 @@ impl MeshState {
         let of_mesh = self.mesh_problems.iter().map(ToString::to_string);
         let of_routes = self.snapshot.route_problems().into_iter().map(|problem| problem.to_string());
         let of_filters = self.snapshot.extension_problems().into_iter().map(|problem| problem.to_string());
+        let of_fallbacks = self.snapshot.fallback_problems().into_iter().map(|problem| problem.to_string());
         let of_overlaps = self.snapshot.overlaps().into_iter().map(|overlap| overlap.to_string());
-        of_source.chain(of_mesh).chain(of_routes).chain(of_filters).chain(of_overlaps).collect()
+        of_source.chain(of_mesh).chain(of_routes).chain(of_filters).chain(of_fallbacks).chain(of_overlaps).collect()
     }
 }
 

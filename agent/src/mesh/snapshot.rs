@@ -13,6 +13,7 @@ use super::{
     backend_policies::BackendPolicies,
     destinations::Destinations,
     entries::Found,
+    fallbacks::Fallbacks,
     policies::Policies,
     rate_limits::RateLimits,
     token_rules::{TokenDocument, TokenDocuments},
@@ -36,6 +37,7 @@ pub struct Snapshot {
     pub(super) destinations: Destinations,
     pub(super) backend_policies: BackendPolicies,
     pub(super) rate_limits: RateLimits,
+    pub(super) fallbacks: Fallbacks,
 }
 
 /// What an address that a pod dialled stands for.
@@ -72,6 +74,7 @@ impl Snapshot {
             destinations,
             backend_policies,
             rate_limits,
+            fallbacks,
         } = self;
         *workloads == other.workloads
             && *local == other.local
@@ -86,6 +89,7 @@ impl Snapshot {
             && *destinations == other.destinations
             && *backend_policies == other.backend_policies
             && *rate_limits == other.rate_limits
+            && *fallbacks == other.fallbacks
     }
 
     /// The pod that has this address.

@@ -97,6 +97,8 @@ struct SettingsView<'a> {
     backend_traffic_policy: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rate_limits: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -193,12 +195,14 @@ fn settings_view<'a>(snapshot: &'a Snapshot, port: &ServicePort) -> Option<Setti
     let rule = snapshot.destination_rule(service, &service.namespace);
     let policy = snapshot.backend_policy_name(service);
     let limits = snapshot.rate_limits_of_service(service);
-    let says_something = rule.is_some() || policy.is_some() || !limits.is_empty();
+    let fallback = snapshot.fallback(service, port.port);
+    let says_something = rule.is_some() || policy.is_some() || !limits.is_empty() || fallback.is_some();
     says_something.then(|| SettingsView {
         destination_rule: rule.map(|rule| rule.document.to_string()),
         traffic_policy: rule.map(|rule| &**rule.of_port(port.port)),
         backend_traffic_policy: policy.map(ToString::to_string),
         rate_limits: limits.into_iter().map(|AppliedLimits { document, .. }| document.to_string()).collect(),
+        fallback: fallback.map(ToString::to_string),
     })
 }
 

@@ -36,8 +36,8 @@ pub use metrics::{
     RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
 pub use metrics::{
-    DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
-    PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+    DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
+    MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
 };
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};

@@ -50,7 +50,7 @@ impl ConnectionRecord {
         Self { observer, accepted: Instant::now(), story: Some(Box::new(unfinished)) }
     }
 
-    /// The service that was dialled.
+    /// The service that was dialled, or the one that took over from it.
     pub fn set_service(&mut self, service: ServiceName) {
         self.edit(|story| story.service = Some(service));
     }

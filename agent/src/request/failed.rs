@@ -16,7 +16,7 @@ use crate::{
         },
     },
     failure::connect_flag,
-    observe::{Failure, ResponseFlag},
+    observe::{Failure, FallbackReason, ResponseFlag},
     route::{self, NoRoute, timeouts::BadGrpcTimeout},
     rules::{fault_injection::AbortStatus, gateway::ExtensionKind},
     target::BadTarget,
@@ -77,6 +77,11 @@ pub enum RequestFailed {
     /// Connect.
     #[error(transparent)]
     Connect(#[from] Arc<PoolError>),
+    /// Connect, by the server's agent to the application.
+    #[error(
+        "the agent of the server's node could not pass the request to the application; the reason is in its access log"
+    )]
+    Undelivered,
     /// The server did not answer.
     #[error(transparent)]
     Send(#[from] SendError),
@@ -124,6 +129,7 @@ impl RequestFailed {
             | Self::Balance(_)
             | Self::Overflow(_)
             | Self::Connect(_)
+            | Self::Undelivered
             | Self::Send(_)
             | Self::OverBudget => StatusCode::SERVICE_UNAVAILABLE,
             Self::Late(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -161,6 +167,7 @@ impl RequestFailed {
                 PoolError::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
                 PoolError::Full(_) => Flag::Overflow,
             },
+            Self::Undelivered => Flag::ConnectFailure,
             Self::Send(_) => Flag::UpstreamReset,
             Self::Late(_) => Flag::ConnectTimeout,
             Self::OverBudget => Flag::RetriesExhausted,
@@ -182,7 +189,7 @@ impl RequestFailed {
             Self::Denied(_) => "access denied by policy",
             Self::Balance(_) => "no endpoint is ready",
             Self::Overflow(_) => "too many requests are under way; try again later",
-            Self::Connect(_) => "the server cannot be reached",
+            Self::Connect(_) | Self::Undelivered => "the server cannot be reached",
             Self::Send(_) => "the server broke the connection off before it answered",
             Self::Late(_) => "the server did not answer in time",
             Self::OverBudget => "the server fails, and too much was tried again lately",
@@ -214,6 +221,27 @@ impl RequestFailed {
             _ => None,
         };
         Failure { flag: self.flag(), error: self.to_string(), denied_by }
+    }
+
+    /// Why a fallback takes over, where it does.
+    pub(super) fn fallback_reason(&self) -> FallbackReason {
+        match self {
+            Self::Balance(_) => FallbackReason::NoEndpoint,
+            Self::Overflow(_) => FallbackReason::Overflow,
+            Self::Connect(error) if matches!(error.as_ref(), PoolError::Full(_)) => FallbackReason::Overflow,
+            _ => FallbackReason::NotReached,
+        }
+    }
+
+    /// Whether the application, which a server's agent was to pass the request to, has seen nothing of it.
+    pub(super) fn is_undelivered(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Send(SendError::NotSent(..) | SendError::Refused(_)))
+    }
+
+    /// Whether the endpoint's agent refuses the client's connections, by a policy.
+    pub(super) fn is_denied_connection(&self) -> bool {
+        matches!(self, Self::Connect(error)
+            if matches!(error.as_ref(), PoolError::Connect(error) if error.is_denied()))
     }
 
     /// Whether no agent answers at the endpoint's node.

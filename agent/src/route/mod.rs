@@ -4,6 +4,7 @@
 //! connections ([`streams`]). The data path does not ask those yet: it does not read HTTP.
 
 pub mod backend;
+pub mod fallback;
 pub mod fault;
 pub mod http;
 pub mod protocol;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::backend::{Draw, Unresolved, resolve};
+use super::backend::{Draw, Resolved, Unresolved, resolve};
 use crate::{
     mesh::{RouteKind, RouteTable, ServicePort, Snapshot},
     rules::{Rule, RuleKey, Spec, gateway::StreamRule, tls_route::ServerName},
@@ -73,7 +73,7 @@ pub fn backend(
     dialled: &ServicePort,
     table: Option<&RouteTable>,
     server_name: Option<&str>,
-) -> Result<Option<Arc<ServicePort>>, StreamFailure> {
+) -> Result<Option<Resolved>, StreamFailure> {
     match decide(table, server_name) {
         StreamDecision::Implicit => Ok(None),
         StreamDecision::OfRequests => Err(StreamFailure::OfRequests),
@@ -125,16 +125,11 @@ impl<'t> StreamMatch<'t> {
         self.rule.name.as_deref()
     }
 
-    /// The backend whose turn it is; it has endpoints.
+    /// The backend whose turn it is, or its fallback; it has endpoints.
     ///
     /// # Errors
     /// There is none, and the connection is refused.
-    pub fn backend(
-        &self,
-        snapshot: &Snapshot,
-        dialled: &ServicePort,
-        draw: Draw,
-    ) -> Result<Arc<ServicePort>, StreamFailure> {
+    pub fn backend(&self, snapshot: &Snapshot, dialled: &ServicePort, draw: Draw) -> Result<Resolved, StreamFailure> {
         let backends = &self.rule.backend_refs;
         let turn = draw.weighted(backends.iter().map(|backend| backend.weight));
         let backend = turn.and_then(|turn| backends.get(turn)).ok_or(StreamFailure::NoWeight)?;

@@ -19,7 +19,7 @@ const fn feature(kind: RuleKind, enforced: bool, effect: &'static str) -> Featur
 }
 
 /// Every kind of document, and whether this build enforces it.
-pub const FEATURES: [Feature; 15] = [
+pub const FEATURES: [Feature; 16] = [
     feature(RuleKind::HttpRoute, true, "routes of HTTP requests to Services"),
     feature(RuleKind::GrpcRoute, true, "routes of gRPC calls to Services"),
     feature(RuleKind::TlsRoute, true, "routes of TLS connections by server name"),
@@ -33,6 +33,7 @@ pub const FEATURES: [Feature; 15] = [
     feature(RuleKind::ServiceEntry, true, "destinations outside the cluster"),
     feature(RuleKind::RateLimit, true, "limits of requests"),
     feature(RuleKind::FaultInjection, true, "delays and errors on purpose"),
+    feature(RuleKind::Fallback, true, "who serves where a Service cannot"),
     feature(RuleKind::Telemetry, false, "logs and traces"),
     feature(RuleKind::Capture, true, "ports and networks that stay out of the mesh"),
 ];

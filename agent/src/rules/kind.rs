@@ -52,6 +52,8 @@ kinds! {
     RateLimit = "RateLimit" of ["heddle.io/v1alpha1"];
     /// Delays and errors on purpose.
     FaultInjection = "FaultInjection" of ["heddle.io/v1alpha1"];
+    /// Who serves in the place of a Service that cannot.
+    Fallback = "Fallback" of ["heddle.io/v1alpha1"];
     /// What is measured, logged and traced.
     Telemetry = "Telemetry" of ["heddle.io/v1alpha1"];
     /// What stays out of capture, and a pod's share of the agent.

@@ -8,6 +8,7 @@ pub mod authorization_policy;
 pub mod backend_traffic_policy;
 pub mod capture;
 pub mod destination_rule;
+pub mod fallback;
 pub mod fault_injection;
 mod features;
 pub mod gateway;
@@ -93,6 +94,8 @@ pub enum Spec {
     RateLimit(rate_limit::RateLimit),
     /// A FaultInjection.
     FaultInjection(fault_injection::FaultInjection),
+    /// A Fallback.
+    Fallback(fallback::Fallback),
     /// A Telemetry.
     Telemetry(telemetry::Telemetry),
     /// A Capture.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{
     Enforced, Rule, RuleKey, RuleKind, Spec, authorization_policy, backend_traffic_policy, capture, destination_rule,
-    fault_injection, grpc_route, http_route, peer_authentication, rate_limit, reference_grant, request_authentication,
-    service_entry, tcp_route, telemetry, tls_route,
+    fallback, fault_injection, grpc_route, http_route, peer_authentication, rate_limit, reference_grant,
+    request_authentication, service_entry, tcp_route, telemetry, tls_route,
 };
 use crate::{
     config::{
@@ -91,7 +91,7 @@ fn read_document(root: MapReader<'_>, namespace: &str, enforced: Enforced) -> (O
         root.complain("kind", message);
     }
     let key = RuleKey { kind, name };
-    let spec = root.map_or_empty("spec").and_then(|spec| read_spec(kind, spec));
+    let spec = root.map_or_empty("spec").and_then(|spec| read_spec(kind, spec, &key.name.namespace));
     // What a controller wrote about the document is not part of what it asks for.
     root.tolerate(&["status"]);
     root.finish();
@@ -141,7 +141,8 @@ fn named(metadata: MapReader<'_>, namespace: &str, kind: Option<RuleKind>) -> Op
     Some((ObjectName::new(namespace, name?), annotations))
 }
 
-fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
+/// `namespace` is that of the document.
+fn read_spec(kind: RuleKind, spec: MapReader<'_>, namespace: &str) -> Option<Spec> {
     match kind {
         RuleKind::HttpRoute => http_route::read(spec).map(Spec::HttpRoute),
         RuleKind::GrpcRoute => grpc_route::read(spec).map(Spec::GrpcRoute),
@@ -156,6 +157,7 @@ fn read_spec(kind: RuleKind, spec: MapReader<'_>) -> Option<Spec> {
         RuleKind::ServiceEntry => service_entry::read(spec).map(Spec::ServiceEntry),
         RuleKind::RateLimit => rate_limit::read(spec).map(Spec::RateLimit),
         RuleKind::FaultInjection => fault_injection::read(spec).map(Spec::FaultInjection),
+        RuleKind::Fallback => fallback::read(spec, namespace).map(Spec::Fallback),
         RuleKind::Telemetry => telemetry::read(spec).map(Spec::Telemetry),
         RuleKind::Capture => capture::read(spec).map(Spec::Capture),
     }

@@ -34,6 +34,7 @@ fn example(kind: RuleKind) -> &'static str {
         RuleKind::ServiceEntry => "external.yaml",
         RuleKind::RateLimit => "rate-limit.yaml",
         RuleKind::FaultInjection => "fault-injection.yaml",
+        RuleKind::Fallback => "fallback.yaml",
         RuleKind::Telemetry => "telemetry.yaml",
         RuleKind::Capture => "capture.yaml",
     }
@@ -104,7 +105,7 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   what is ended in `heddle_withdrawn_connections_total`; the access log names the document (`policy`).
 - Ports that a pod excludes are not seen by the agent: no mode holds there.
 
-## Destinations (DestinationRule, XBackendTrafficPolicy, RateLimit, FaultInjection)
+## Destinations (DestinationRule, XBackendTrafficPolicy, RateLimit, FaultInjection, Fallback)
 
 - The DestinationRule for a destination is looked for in the client's namespace, then in the destination's, then in the root
   namespace. In each, one for the very name comes before one with a wildcard, and a longer wildcard before a shorter. The
@@ -118,6 +119,20 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
 - Of several DestinationRules of a namespace for one destination, and of several XBackendTrafficPolicies for one Service, the
   oldest counts, as above. The others are told by `heddle status` and `heddle check`.
 - RateLimits add up: a request must keep those of the Service, of the pod and of its route.
+- A Fallback names the Service port that serves where its `targetRefs` cannot. It gets a request, or a connection that is carried as
+  bytes, when the port that was to get it has no endpoint that may be used (none is ready, or all were left out after they failed
+  or asked for a pause); when all tries ended before anything was sent to a server, those that `retry` or the default
+  allows (no connection, refused unseen, no agent); or when a limit of its `connectionPool` is reached, that of requests too. It
+  gets what is left of the tries, one at least, within the request's time and as long as the body can be sent once more. What
+  dials a pod's own address has no fallback.
+- What a server may have seen is never sent to a fallback: not after a reset, a timeout, an answer of whatever status, or a
+  refusal by an AuthorizationPolicy.
+- The fallback has its own balancing, DestinationRule, limits, retry budget and identities. Headers, rewrites, mirrors and limits
+  stay as they were decided; its own routes do not apply, and a session or hash cookie is not written for its answer. Fallbacks do not
+  chain. Each use is counted in `heddle_fallbacks_total`, and logs and metrics name the Service that got the request.
+- A targetRef with a `port` comes before one without, which is for the ports that no other names; of several for the same, the
+  oldest counts, as above. A Fallback whose Service or port is not there is told in the same way, and changes nothing, nor does
+  one without ready endpoints.
 - An ExtensionRef of a route to a document that is not in force is told in the same way, and requests that the rule matches
   are answered with 500.
 

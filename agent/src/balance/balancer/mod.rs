@@ -44,6 +44,8 @@ pub struct Ask<'a> {
     pub sticky: Option<SocketAddr>,
     /// What the request tried before.
     pub excluded: &'a [SocketAddr],
+    /// Whether somebody takes over where all endpoints are left out.
+    pub has_fallback: bool,
     /// Now.
     pub now: Instant,
 }
@@ -56,7 +58,8 @@ struct Key {
 }
 
 impl Balancer {
-    /// Picks an endpoint. It fails only where there is none: endpoints that are left out are used when all are.
+    /// Picks an endpoint. It fails only where there is none: endpoints that are left out are used when all are, unless there is
+    /// a fallback.
     pub fn pick(&self, ask: &Ask<'_>) -> Result<Lease, NoEndpoint> {
         let group = self.group(ask.port);
         if ask.outliers.is_some() {

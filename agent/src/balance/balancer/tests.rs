@@ -43,7 +43,17 @@ fn port(numbers: impl IntoIterator<Item = u32>) -> Arc<ServicePort> {
 
 fn ask(port: &Arc<ServicePort>, now: Instant) -> Ask<'_> {
     let client = IpAddr::from([10, 9, 9, 9]);
-    Ask { port, load_balancer: None, outliers: None, hash: None, client, sticky: None, excluded: &[], now }
+    Ask {
+        port,
+        load_balancer: None,
+        outliers: None,
+        hash: None,
+        client,
+        sticky: None,
+        excluded: &[],
+        has_fallback: false,
+        now,
+    }
 }
 
 fn by(algorithm: Algorithm) -> LoadBalancer {
@@ -294,10 +304,11 @@ fn no_destination_is_without_endpoints_while_it_has_any() {
             force(&balancer, &port, 0..count, Some(Use::No));
             let ask = Ask { load_balancer: load_balancer.as_ref(), hash, ..ask(&port, now) };
             assert!(shares(&balancer, &ask, 50).len() > usize::from(count > 1), "{load_balancer:?} of {count}");
+            assert!(balancer.pick(&Ask { has_fallback: true, ..ask }).is_err(), "{load_balancer:?} of {count}");
             let all: Vec<_> = (0..count).map(address).collect();
             assert!(balancer.pick(&Ask { excluded: &all, ..ask }).is_ok());
             force(&balancer, &port, 0..count, None);
-            assert!(balancer.pick(&Ask { excluded: &all, ..ask }).is_ok());
+            assert!(balancer.pick(&Ask { excluded: &all, has_fallback: true, ..ask }).is_ok());
             // No request tries more than a few.
             if (2..=60).contains(&count) {
                 let found = shares(&balancer, &Ask { excluded: &all[1..], ..ask }, 20);

@@ -11,6 +11,7 @@ mod capture;
 mod destinations;
 mod entries;
 mod extensions;
+mod fallbacks;
 mod matches;
 mod modes;
 mod place;
@@ -50,11 +51,12 @@ pub(super) struct Found {
     pub(super) unchecked: BTreeSet<&'static str>,
 }
 
-const LINTS: [fn(&Input<'_>, &mut Found); 12] = [
+const LINTS: [fn(&Input<'_>, &mut Found); 13] = [
     routes::check,
     matches::check,
     extensions::check,
     services::check,
+    fallbacks::check,
     selectors::check,
     access::check,
     access_l7::check,

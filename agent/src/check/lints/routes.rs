@@ -71,21 +71,28 @@ fn target_problem(input: &Input<'_>, found: &mut Found, rule: &Rule, part: &Rule
         (false, _) => "so copies are dropped".to_owned(),
     };
     let port = target.service.port.get();
-    let message = match input.objects.services.get(&name) {
-        None => format!("{}, {effect}", missing(input, &name)),
-        Some(service) if service.kind == ServiceKind::ExternalName => {
-            format!("Service {name} is of type ExternalName and has no endpoints, {effect}")
-        }
-        Some(service) if !has_port(service, port) => format!("{}, {effect}", no_port(service, port)),
-        Some(_) if is_backend && target.weight > 0 && has_no_endpoint(input, found, &name) => {
+    let message = match unfit(input, &name, port) {
+        Some(cause) => format!("{cause}, {effect}"),
+        None if is_backend && target.weight > 0 && has_no_endpoint(input, found, &name) => {
             format!("Service {name} has no endpoints, so nobody answers there")
         }
-        Some(_) => return,
+        None => return,
     };
     input.warn(found, &rule.key, &target.path, message);
 }
 
-fn has_no_endpoint(input: &Input<'_>, found: &mut Found, name: &ObjectName) -> bool {
+/// Why nothing can be sent to a port of a Service, whatever its endpoints.
+pub(super) fn unfit(input: &Input<'_>, name: &ObjectName, port: u16) -> Option<String> {
+    match input.objects.services.get(name) {
+        None => Some(missing(input, name)),
+        Some(service) if service.kind == ServiceKind::ExternalName => {
+            Some(format!("Service {name} is of type ExternalName and has no endpoints"))
+        }
+        Some(service) => (!has_port(service, port)).then(|| no_port(service, port)),
+    }
+}
+
+pub(super) fn has_no_endpoint(input: &Input<'_>, found: &mut Found, name: &ObjectName) -> bool {
     let is_its =
         |slice: &EndpointSlice| slice.name.namespace == name.namespace && slice.service.as_ref() == Some(&name.name);
     let mut slices = input.objects.endpoint_slices.values();
@@ -96,11 +103,11 @@ fn ports(service: &Service) -> impl Iterator<Item = u16> {
     service.ports.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.port)
 }
 
-fn has_port(service: &Service, port: u16) -> bool {
+pub(super) fn has_port(service: &Service, port: u16) -> bool {
     ports(service).any(|own| own == port)
 }
 
-fn no_port(service: &Service, port: u16) -> String {
+pub(super) fn no_port(service: &Service, port: u16) -> String {
     let own: Vec<String> = ports(service).map(|port| port.to_string()).collect();
     let own = if own.is_empty() { "none".to_owned() } else { own.join(", ") };
     format!("Service {} has no TCP port {port} (it has {own})", service.name)

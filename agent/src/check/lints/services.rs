@@ -19,6 +19,7 @@ pub(super) fn check(input: &Input<'_>, found: &mut Found) {
                 LimitScope::Services(services) => services.iter().map(|service| service.name.as_str()).collect(),
                 LimitScope::Routes | LimitScope::Workloads(_) => continue,
             },
+            Spec::Fallback(fallback) => fallback.target_refs.iter().map(|target| target.name.as_str()).collect(),
             _ => continue,
         };
         if !input.has(Kind::Service, found) {

@@ -300,6 +300,45 @@ fn selectors_and_targets_have_to_select_something() {
     assert_eq!(said_in_mesh(RuleKind::BackendTrafficPolicy, &format!("{{{targets}}}")), expected);
     let limit = format!("{{{targets}, limits: [{{requests: 1, interval: 1s}}]}}");
     assert_eq!(said_in_mesh(RuleKind::RateLimit, &limit), expected);
+    let fallback = format!("{{{targets}, backendRef: {{name: web-v2, port: 80}}}}");
+    assert_eq!(said_in_mesh(RuleKind::Fallback, &fallback), expected);
+}
+
+#[test]
+fn who_takes_over_has_to_be_there() {
+    let of =
+        |target: &str, backend: &str| format!("{{targetRefs: [{{name: {target}}}], backendRef: {{name: {backend}}}}}");
+    let cases: &[(String, &[&str])] = &[
+        (of("web", "web-v2, port: 80"), &[]),
+        (
+            of("web, port: 80", "pods, port: 80"),
+            &["spec.backendRef: Service shop/pods has no endpoints, so nobody takes over"],
+        ),
+        (
+            of("web, port: 81", "web-v2, port: 80"),
+            &["spec.targetRefs[0]: Service shop/web has no TCP port 81 (it has 80), so the document is for nothing"],
+        ),
+        (
+            of("web", "web-v3, port: 80"),
+            &["spec.backendRef: there is no Service shop/web-v3; did you mean web-v2?, so nobody takes over"],
+        ),
+        (
+            of("web", "web, namespace: elsewhere, port: 80"),
+            &["spec.backendRef: there is no Service elsewhere/web, so nobody takes over"],
+        ),
+        (
+            of("web", "idle, port: 53"),
+            &["spec.backendRef: Service shop/idle has no TCP port 53 (it has 80), so nobody takes over"],
+        ),
+        (of("web", "idle, port: 80"), &["spec.backendRef: Service shop/idle has no endpoints, so nobody takes over"]),
+        (
+            of("web", "alias, port: 80"),
+            &["spec.backendRef: Service shop/alias is of type ExternalName and has no endpoints, so nobody takes over"],
+        ),
+    ];
+    for (spec, expected) in cases {
+        assert_eq!(said_in_mesh(RuleKind::Fallback, spec), *expected, "{spec}");
+    }
 }
 
 #[test]
@@ -504,12 +543,18 @@ fn of_documents_for_one_destination_those_that_do_not_count_are_told() {
     let policy = |name: &str| {
         document(RuleKind::BackendTrafficPolicy, name, "{targetRefs: [{group: \"\", kind: Service, name: web}]}")
     };
+    let fallback = |name: &str, port: &str| {
+        let spec = format!("{{targetRefs: [{{name: web{port}}}], backendRef: {{name: web-v2, port: 80}}}}");
+        document(RuleKind::Fallback, name, &spec)
+    };
     let text = MESH.to_owned() + &rule("b", "web.shop") + &rule("a", "web") + &policy("d") + &policy("c");
+    let text = text + &fallback("f", "") + &fallback("e", "") + &fallback("g", ", port: 80");
     assert_eq!(
         warnings(&checked(&text)),
         [
             "spec.host: DestinationRule shop/a comes first and counts alone for the same; remove one of the two",
             "spec.targetRefs[0]: XBackendTrafficPolicy shop/c comes first and counts alone for the same; remove one of the two",
+            "spec.targetRefs[0]: Fallback shop/e comes first and counts alone for the same; remove one of the two",
         ]
     );
 }

@@ -13,6 +13,7 @@ pub mod head;
 mod pool;
 mod replay;
 mod server;
+pub mod undelivered;
 
 pub use client::{HttpVersion, SendError};
 pub use pool::{HttpPool, Lease, OpenWay, PoolError, PoolKey, Terms, WayFacts};

@@ -123,6 +123,7 @@ impl Compiler {
             snapshot.destinations.replace(before.as_deref(), now.as_deref());
             snapshot.backend_policies.replace(before.as_deref(), now.as_deref());
             snapshot.rate_limits.replace(before.as_deref(), now.as_deref());
+            snapshot.fallbacks.replace(before.as_deref(), now.as_deref());
         }
         snapshot.routes.update(&rules, &rules_before, &snapshot.rules);
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {

@@ -168,6 +168,69 @@ fn limit(namespace: &str, name: &str, scope: &str) -> Change {
     document("RateLimit", namespace, name, None, &spec)
 }
 
+fn fallback(namespace: &str, name: &str, day: Option<u64>, target: &str, backend: &str) -> Change {
+    let spec = format!("{{targetRefs: [{{name: {target}}}], backendRef: {{name: {backend}, port: 80}}}}");
+    document("Fallback", namespace, name, day, &spec)
+}
+
+#[test]
+fn a_fallback_for_the_port_comes_before_one_for_all_and_then_the_oldest_counts() {
+    let mut compiler = compiler();
+    let changes = [
+        fallback("shop", "a", Some(2), "web", "a"),
+        fallback("shop", "b", Some(1), "web", "b"),
+        fallback("shop", "c", Some(3), "web, port: 81", "c"),
+        fallback("bank", "d", Some(0), "web", "d"),
+    ];
+    let snapshot = compiler.apply(changes).snapshot.unwrap();
+    let who = |snapshot: &Snapshot, namespace, port| {
+        snapshot.fallback(&service(namespace, "web"), port).map(ToString::to_string)
+    };
+    assert_eq!(who(&snapshot, "shop", 80).as_deref(), Some("shop/b:80"));
+    assert_eq!(who(&snapshot, "shop", 81).as_deref(), Some("shop/c:80"));
+    assert_eq!(who(&snapshot, "bank", 81).as_deref(), Some("bank/d:80"), "a Fallback is for its own namespace");
+    assert_eq!(snapshot.fallback(&service("shop", "db"), 80), None);
+    let told: Vec<String> = snapshot.overlaps().iter().map(ToString::to_string).collect();
+    let told_of_a = "Fallback shop/a: spec.targetRefs[0]: Fallback shop/b comes first and counts alone for the same; remove one of \
+                     the two";
+    assert_eq!(told, [told_of_a]);
+    let snapshot = compiler.apply([gone("shop", "b"), gone("shop", "c")]).snapshot.unwrap();
+    assert_eq!(who(&snapshot, "shop", 81).as_deref(), Some("shop/a:80"));
+    assert_eq!(snapshot.overlaps(), []);
+}
+
+#[test]
+fn a_fallback_that_leads_nowhere_is_told_until_it_does() {
+    let mut compiler = compiler();
+    let dangling = fallback("shop", "f", None, "web", "static, namespace: cdn");
+    let told = |changes: Vec<Change>, compiler: &mut Compiler| -> Vec<String> {
+        let snapshot = compiler.apply(changes).snapshot.unwrap();
+        snapshot.fallback_problems().iter().map(ToString::to_string).collect()
+    };
+    let nowhere = "Fallback shop/f: spec.backendRef: there is no Service cdn/static, so nobody takes over";
+    assert_eq!(told(vec![dangling], &mut compiler), [nowhere]);
+    let other_port = "Fallback shop/f: spec.backendRef: Service cdn/static has no TCP port 80, so nobody takes over";
+    assert_eq!(told(vec![with_port("cdn", "static", 81)], &mut compiler), [other_port]);
+    assert_eq!(told(vec![with_port("cdn", "static", 80)], &mut compiler), [""; 0]);
+}
+
+/// A Service with an address and one port.
+fn with_port(namespace: &str, name: &str, port: u16) -> Change {
+    let port = crate::objects::ServicePort {
+        name: "".into(),
+        port,
+        target: None,
+        protocol: crate::objects::Protocol::Tcp,
+        app_protocol: None,
+    };
+    Change::Put(Object::Service(Arc::new(crate::objects::Service {
+        name: ObjectName::new(namespace, name),
+        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
+        ports: vec![port],
+        ..Default::default()
+    })))
+}
+
 const TARGET: &str = "targetRefs: [{group: '', kind: Service, name: web}], ";
 const SELECTOR: &str = "selector: {matchLabels: {app: web}}, ";
 
@@ -217,29 +280,18 @@ fn a_filter_that_refers_to_nothing_in_force_is_told_until_it_does() {
 
 #[test]
 fn what_is_said_of_a_service_port_is_shown() {
-    let web = crate::objects::Service {
-        name: ObjectName::new("shop", "web"),
-        cluster_ips: vec!["10.96.0.1".parse().unwrap()],
-        ports: vec![crate::objects::ServicePort {
-            name: "".into(),
-            port: 80,
-            target: None,
-            protocol: crate::objects::Protocol::Tcp,
-            app_protocol: None,
-        }],
-        ..Default::default()
-    };
     let spec = "{host: web, trafficPolicy: {loadBalancer: {simple: RANDOM}}}";
     let snapshot = snapshot([
-        Change::Put(Object::Service(Arc::new(web))),
+        with_port("shop", "web", 80),
         document("DestinationRule", "shop", "a", None, spec),
         policy("shop", "b", None, "web"),
         limit("shop", "c", TARGET),
+        fallback("shop", "d", None, "web", "static"),
     ]);
     let shown = serde_json::to_value(snapshot).unwrap();
     let expected = serde_json::json!({
         "destinationRule": "shop/a", "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}},
-        "backendTrafficPolicy": "shop/b", "rateLimits": ["shop/c"],
+        "backendTrafficPolicy": "shop/b", "rateLimits": ["shop/c"], "fallback": "shop/static:80",
     });
     assert_eq!(shown["services"][0]["ports"][0]["settings"], expected);
 }
@@ -265,8 +317,10 @@ fn any_change() -> impl Strategy<Value = Change> {
         .prop_map(|(namespace, name, day, target)| policy(namespace, name, day, target));
     let limits = (namespace(), name(), select(&["", TARGET, SELECTOR][..]))
         .prop_map(|(namespace, name, scope)| limit(namespace, name, scope));
+    let fallbacks = (namespace(), name(), day(), select(&["web", "db", "web, port: 80"][..]))
+        .prop_map(|(namespace, name, day, target)| fallback(namespace, name, day, target, "static"));
     let removed = (namespace(), name()).prop_map(|(namespace, name)| gone(namespace, name));
-    prop_oneof![4 => rules, 2 => policies, 2 => limits, 2 => removed]
+    prop_oneof![4 => rules, 2 => policies, 2 => limits, 2 => fallbacks, 2 => removed]
 }
 
 /// What a look at every rule finds: the nearest namespace, the longest match, the oldest.
@@ -311,6 +365,7 @@ proptest! {
             prop_assert!(next.destinations == whole.destinations);
             prop_assert!(next.backend_policies == whole.backend_policies);
             prop_assert!(next.rate_limits == whole.rate_limits);
+            prop_assert!(next.fallbacks == whole.fallbacks);
             for name in ["web", "db"] {
                 for namespace in ["shop", "bank", "heddle-system"] {
                     for client in ["shop", "bank", "club"] {
@@ -332,6 +387,7 @@ proptest! {
             prop_assert!(empty.overlaps().is_empty() && empty.rules().is_empty());
             prop_assert_eq!(empty.destinations.clone(), super::Destinations::new("heddle-system".into()));
             prop_assert_eq!(empty.backend_policies.clone(), Default::default());
+            prop_assert_eq!(empty.fallbacks.clone(), Default::default());
             prop_assert_eq!(empty.rate_limits.clone(), Default::default(), "what goes leaves nothing");
         }
     }

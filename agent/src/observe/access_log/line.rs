@@ -68,9 +68,11 @@ pub const FIELDS: &[Field] = &[
     field("destination_workload", "the server's pod", |s| pod(s.server.as_ref())),
     field("destination_namespace", "and its namespace", |s| namespace(s.server.as_ref())),
     field("destination_identity", "the server's identity, where it was proven", |s| identity(s.server.as_ref())),
-    field("service", "the service that was dialled, `name.namespace.svc.cluster.local`", |s| {
-        s.service.as_ref().map_or(Value::None, |service| Value::Made(service.host()))
-    }),
+    field(
+        "service",
+        "the service that was dialled, or the one that took over from it, `name.namespace.svc.cluster.local`",
+        |s| s.service.as_ref().map_or(Value::None, |service| Value::Made(service.host())),
+    ),
     field("endpoint", "the address that was chosen to serve it", |s| {
         s.server.as_ref().map_or(Value::None, |server| Value::Shown(&server.address))
     }),

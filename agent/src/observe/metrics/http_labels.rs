@@ -90,6 +90,28 @@ closed_label! {
 }
 
 closed_label! {
+    /// What went to a fallback.
+    FallbackOf {
+        /// A request.
+        Request = "http",
+        /// A connection that is carried as bytes.
+        Connection = "tcp",
+    }
+}
+
+closed_label! {
+    /// Why a fallback took over.
+    FallbackReason {
+        /// The Service port has no endpoint that may be used.
+        NoEndpoint = "no_endpoint",
+        /// Every try ended before anything was sent to a server.
+        NotReached = "not_reached",
+        /// A circuit breaker of the Service port refused.
+        Overflow = "overflow",
+    }
+}
+
+closed_label! {
     /// Why an endpoint gets no requests for a while.
     EjectionReason {
         /// Answers of 500 to 599 in a row.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     GaugeGuard, Metrics, gauge_value,
     http_labels::{
-        DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
-        PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+        DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
+        MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
     },
     labels::ClosedLabel,
 };
@@ -32,6 +32,11 @@ impl Metrics {
     /// A circuit breaker refused something.
     pub fn overflowed(&self, limit: OverflowLimit) {
         self.overflows.of(limit).inc();
+    }
+
+    /// A fallback took over.
+    pub fn fell_back(&self, what: FallbackOf, reason: FallbackReason) {
+        self.fallbacks.with_label_values(&[what.as_str(), reason.as_str()]).inc();
     }
 
     /// An endpoint gets no requests from now on, for a while.

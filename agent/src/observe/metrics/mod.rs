@@ -29,8 +29,8 @@ mod traffic_labels;
 pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
 pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use http_labels::{
-    DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
-    PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+    DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
+    MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
 };
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{

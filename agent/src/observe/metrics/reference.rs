@@ -6,8 +6,8 @@ use super::{
     authority::AUTHORITY_TABLE,
     authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
     http_labels::{
-        DetectedBy, DetectedProtocol, EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit,
-        PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
+        DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
+        MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
     },
     instrument::{ISTIO_BOUNDS, WAIT_BOUNDS},
     label_sets::UNUSED,
@@ -134,6 +134,8 @@ fn label_values(page: &mut String) {
     values::<PickLocality>(page, "heddle_balancer_picks_total", "locality");
     values::<RetryResult>(page, "heddle_retries_total", "result");
     values::<OverflowLimit>(page, "heddle_overflows_total", "limit");
+    values::<FallbackOf>(page, "heddle_fallbacks_total", "protocol");
+    values::<FallbackReason>(page, "heddle_fallbacks_total", "reason");
     values::<EjectionReason>(page, "heddle_ejections_total", "reason");
     values::<PoolResult>(page, "heddle_http_pool_requests_total", "result");
     values::<UpgradeKind>(page, "heddle_upgrades_total", "kind");

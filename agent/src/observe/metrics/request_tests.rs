@@ -97,6 +97,7 @@ fn what_steps_of_a_request_report_reaches_its_series() {
     metrics.http_refused(HttpRefusal::Smuggling);
     metrics.retry(RetryResult::NoBudget);
     metrics.overflowed(OverflowLimit::Pending);
+    metrics.fell_back(FallbackOf::Connection, FallbackReason::NotReached);
     metrics.ejected(EjectionReason::GatewayErrors);
     metrics.set_ejected_endpoints(3);
     metrics.rate_limited(LimitedAt::Service);
@@ -115,6 +116,7 @@ fn what_steps_of_a_request_report_reaches_its_series() {
         r#"heddle_http_refused_total{reason="smuggling"} 1"#,
         r#"heddle_retries_total{result="no_budget"} 1"#,
         r#"heddle_overflows_total{limit="pending"} 1"#,
+        r#"heddle_fallbacks_total{protocol="tcp",reason="not_reached"} 1"#,
         r#"heddle_ejections_total{reason="gateway_errors"} 1"#,
         "heddle_ejected_endpoints 3",
         r#"heddle_rate_limited_total{scope="service"} 1"#,

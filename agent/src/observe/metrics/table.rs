@@ -88,6 +88,8 @@ declare_metrics! {
         "Failed tries that the route would try again, by whether that was done or why not.";
     pub(super) overflows: ByLabel<OverflowLimit, IntCounter> = "heddle_overflows_total" ["refusals"] &["limit"],
         "Requests and retries that a circuit breaker refused, by the limit that was reached.";
+    pub(super) fallbacks: IntCounterVec = "heddle_fallbacks_total" ["requests and connections"] &["protocol", "reason"],
+        "Requests and connections that went to the fallback of a Service port, by why they did.";
     pub(super) ejections: ByLabel<EjectionReason, IntCounter> = "heddle_ejections_total" ["ejections"] &["reason"],
         "Times that an endpoint was left out because of its failures, by reason.";
     pub(super) ejected_endpoints: IntGauge = "heddle_ejected_endpoints" ["endpoints"] &[],

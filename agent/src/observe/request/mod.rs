@@ -82,7 +82,7 @@ impl RequestRecord {
         Self { observer, began: Instant::now(), bytes: Arc::default(), story: Some(Box::new(unfinished)) }
     }
 
-    /// The service that was asked, the one that serves it after routing.
+    /// The service that was asked, or the one that took over from it.
     pub fn set_service(&mut self, service: ServiceName) {
         self.edit(|story| story.service = Some(service));
     }

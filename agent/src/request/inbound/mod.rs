@@ -26,7 +26,7 @@ use crate::{
         http::{
             HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms, WayFacts,
             forwarded::{self, Proven},
-            head,
+            head, undelivered,
         },
     },
     identify::VerifiedPeer,
@@ -111,7 +111,11 @@ impl Inbound {
                 if let RequestFailed::Denied(denied) = &failed {
                     denied.count(&node.observer);
                 }
-                refuse(&failed, is_grpc, record)
+                let mut response = refuse(&failed, is_grpc, record);
+                if self.facts.peer.is_some() && failed.is_undelivered() {
+                    undelivered::mark(response.headers_mut());
+                }
+                response
             }
         };
         with_version(response, version)
@@ -168,7 +172,11 @@ impl Inbound {
         loop {
             let mut lease = self.pool.get(&self.key, TERMS, || self.open()).await?;
             match lease.send(Request::from_parts(parts, replay.next_try())).await {
-                Ok(response) => return Ok((response, lease)),
+                Ok(mut response) => {
+                    // What only an agent may say.
+                    undelivered::take(response.headers_mut());
+                    return Ok((response, lease));
+                }
                 // The application had closed a connection that was kept.
                 Err(SendError::NotSent(request, _)) if lease.is_used && replay.state() == BodyState::Untouched => {
                     (parts, _) = request.into_parts();

@@ -7,7 +7,7 @@ use std::{
 
 use http::Response;
 
-use super::{Asked, Outbound, plan::Plan};
+use super::{Asked, Outbound, backend::Backend, plan::Plan};
 use crate::{
     authorize::limits::{LimitSource, Limited},
     balance::{
@@ -19,7 +19,7 @@ use crate::{
     request::{body::AnswerBody, failed::RequestFailed},
     route::{
         self, Route,
-        backend::Draw,
+        backend::{Draw, Resolved},
         fault,
         http::{Decision, Failure, Matched, Outcome, Request, ResponseEdits, Scene},
         timeouts,
@@ -104,7 +104,7 @@ impl Outbound {
             (sessions, session)
         });
         let mut plan = match &matched {
-            None => Plan::to(route.clone(), rewritten),
+            None => Plan::to_service(Resolved::of(snapshot, port), rewritten),
             Some(matched) => {
                 record.set_route(format_args!("{} rules[{}]", matched.route(), matched.rule()));
                 let delay = self.extensions(snapshot, source, matched, &request)?;
@@ -123,9 +123,11 @@ impl Outbound {
                 }
             }
         };
-        plan.session = session;
+        plan.backend.session = session.filter(|_| !plan.backend.is_fallback);
         plan.limits = self.time(matched.as_ref(), &request)?;
-        self.destination(snapshot, source, &request, &mut plan);
+        for backend in [Some(&mut plan.backend), plan.fallback.as_mut()].into_iter().flatten() {
+            self.destination(snapshot, source, &request, backend);
+        }
         Ok(Planned::Forward(Box::new(plan)))
     }
 
@@ -135,18 +137,18 @@ impl Outbound {
         Ok(timeouts::Limits::of(matched.and_then(Matched::timeouts).as_ref(), asked))
     }
 
-    /// What the documents about the destination say of this request.
-    fn destination(&self, snapshot: &Snapshot, source: &Workload, request: &Request<'_>, plan: &mut Plan<'_>) {
-        plan.look_up(&self.thread.node, snapshot, &source.namespace);
-        let balancer = plan.settings.as_ref().and_then(|settings| settings.load_balancer.as_ref());
+    /// What the documents about who gets this request say of it.
+    fn destination(&self, snapshot: &Snapshot, source: &Workload, request: &Request<'_>, backend: &mut Backend<'_>) {
+        backend.look_up(&self.thread.node, snapshot, &source.namespace);
+        let balancer = backend.settings.as_ref().and_then(|settings| settings.load_balancer.as_ref());
         let Some(Algorithm::ConsistentHash(alike)) = balancer.and_then(|balancer| balancer.algorithm.as_ref()) else {
             return;
         };
-        plan.hash = hash_key(&alike.key, request, self.client.ip());
-        if let (None, HashKey::Cookie(cookie)) = (plan.hash, &alike.key) {
+        backend.hash = hash_key(&alike.key, request, self.client.ip());
+        if let (None, HashKey::Cookie(cookie), false) = (backend.hash, &alike.key, backend.is_fallback) {
             let cookie = new_cookie(cookie);
-            plan.hash = cookie.as_ref().map(|cookie| cookie.hash);
-            plan.hash_cookie = cookie;
+            backend.hash = cookie.as_ref().map(|cookie| cookie.hash);
+            backend.hash_cookie = cookie;
         }
     }
 

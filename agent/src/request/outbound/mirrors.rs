@@ -8,7 +8,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Asked, Outbound, plan::Plan, tries::Forwarding};
+use super::{Asked, Outbound, backend::Backend, forward::Forwarding, plan::Plan};
 use crate::{
     balance::Wanted,
     connect::http::{HttpPool, OpenWay, PoolError, PoolKey, RequestBody, Terms},
@@ -44,7 +44,7 @@ impl<'a> Copies<'a> {
         let copy = |mirror: &Mirror<'_>| {
             // The lease ends here: a copy does not count for anything.
             let picked = mirror.port.as_ref().ok().and_then(|port| {
-                let mut to = Plan::to(Route::Service(Arc::clone(port)), None);
+                let mut to = Backend::new(Route::Service(Arc::clone(port)));
                 to.look_up(&forwarding.at.thread.node, forwarding.snapshot, &forwarding.source.namespace);
                 let wanted = Wanted { settings: to.settings.as_deref(), ..Wanted::default() };
                 let (candidate, _) = forwarding.chooser().one_of(port, &wanted).ok()?;

@@ -3,7 +3,9 @@
 //! Each request reads one snapshot. The address that was dialled chooses the routes, never the `Host`; what a rule changes
 //! is changed once, and every try of the request gets the same.
 
+mod backend;
 mod decide;
+mod forward;
 mod mirrors;
 mod pick;
 mod plan;
@@ -31,7 +33,7 @@ use crate::{
     route::http::is_grpc,
 };
 use decide::{Planned, Unplanned};
-use tries::Forwarding;
+use forward::Forwarding;
 
 /// What all requests of one connection have in common.
 pub struct Outbound {

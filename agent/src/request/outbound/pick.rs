@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{plan::Plan, tries::Forwarding};
+use super::{backend::Backend, forward::Forwarding};
 use crate::{
     balance::{self, Candidate, Chooser, Lease, Wanted, session::Session},
     mesh::Locality,
@@ -15,10 +15,11 @@ impl Forwarding<'_> {
     /// The endpoint that this try goes to, with its lease where there was a choice.
     pub(super) fn pick(
         &self,
-        plan: &Plan<'_>,
+        backend: &Backend<'_>,
         excluded: &[SocketAddr],
+        has_fallback: bool,
     ) -> Result<(Candidate, Option<Lease>), RequestFailed> {
-        let port = match &plan.to {
+        let port = match &backend.to {
             Route::Service(port) => port,
             Route::Workload(workload, address) => {
                 let workload = Some(Arc::clone(workload));
@@ -28,8 +29,9 @@ impl Forwarding<'_> {
                 return Ok((balance::candidate(self.snapshot, *address, None, self.source), None));
             }
         };
-        let sticky = plan.session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
-        let wanted = Wanted { settings: plan.settings.as_deref(), hash: plan.hash, sticky, excluded };
+        let sticky = backend.session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
+        let settings = backend.settings.as_deref();
+        let wanted = Wanted { settings, hash: backend.hash, sticky, excluded, has_fallback };
         let (candidate, lease) = self.chooser().one_of(port, &wanted)?;
         self.at.thread.node.observer.metrics().endpoint_picked(locality(&candidate, &lease, &self.source.node));
         Ok((candidate, Some(lease)))

@@ -1,28 +1,22 @@
 //! What was decided about a request before it is sent for the first time.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use crate::{
-    balance::{
-        breaker::{Breaker, PoolSettings},
-        hash_key::NewCookie,
-        session::{Session, Sessions},
-    },
-    mesh::{ServicePort, Snapshot},
-    node::Node,
-    route::{
-        Route,
-        http::{Forward, Matched, Mirror, RequestEdits, ResponseEdits},
-        retry::RetryPolicy,
-        timeouts,
-    },
-    rules::destination_rule::PortSettings,
+use super::backend::Backend;
+use crate::route::{
+    Route,
+    backend::Resolved,
+    http::{Forward, Matched, Mirror, RequestEdits, ResponseEdits},
+    retry::RetryPolicy,
+    timeouts,
 };
 
 /// Where a request goes, and how.
 pub(super) struct Plan<'s> {
-    /// The Service port or pod that gets it.
-    pub(super) to: Route,
+    /// Who gets it.
+    pub(super) backend: Backend<'s>,
+    /// Who gets it where that one cannot.
+    pub(super) fallback: Option<Backend<'s>>,
     /// The path and query that it gets, where they are not as they were sent.
     pub(super) target: Option<String>,
     /// What else is changed in the request.
@@ -35,76 +29,49 @@ pub(super) struct Plan<'s> {
     pub(super) retry: RetryPolicy,
     /// How long it may take.
     pub(super) limits: timeouts::Limits,
-    /// What a DestinationRule says of the Service port that gets it.
-    pub(super) settings: Option<Arc<PortSettings>>,
-    /// How much is under way to it.
-    pub(super) breaker: Option<Arc<Breaker>>,
-    /// What requests of its kind have in common.
-    pub(super) hash: Option<u64>,
-    /// The cookie that it is to have from now on, for its hash.
-    pub(super) hash_cookie: Option<NewCookie>,
-    /// How its client stays with one endpoint, and the session that it came with.
-    pub(super) session: Option<(Sessions<'s>, Option<Session>)>,
     /// How long it waits first, on purpose.
     pub(super) delay: Option<Duration>,
 }
 
 impl<'s> Plan<'s> {
-    /// To somewhere, as no rule says.
-    pub(super) fn to(to: Route, target: Option<String>) -> Self {
+    /// To somewhere that is no Service.
+    pub(super) fn to(route: Route, target: Option<String>) -> Self {
         Self {
-            to,
+            backend: Backend::new(route),
+            fallback: None,
             target,
             request: RequestEdits::default(),
             response: ResponseEdits::default(),
             mirrors: Vec::new(),
             retry: RetryPolicy::default(),
             limits: timeouts::Limits::default(),
-            settings: None,
-            breaker: None,
-            hash: None,
-            hash_cookie: None,
-            session: None,
             delay: None,
         }
     }
 
+    /// To a Service port, as no rule says.
+    pub(super) fn to_service(resolved: Resolved, target: Option<String>) -> Self {
+        let Resolved { port, is_fallback, fallback } = resolved;
+        let plan = Self::to(Route::Service(port), target);
+        let backend = Backend { is_fallback, ..plan.backend };
+        Self { backend, fallback: fallback.map(Backend::fallback), ..plan }
+    }
+
     /// As a rule says.
     pub(super) fn of_rule(matched: &Matched<'s>, forward: Forward<'s>, target: Option<String>) -> Self {
-        let Forward { backend: _, port, request, response, mirrors } = forward;
+        let Forward { backend: _, to, request, response, mirrors } = forward;
         Self {
             target: request.target().map(ToOwned::to_owned).or(target),
             request,
             response,
             mirrors,
             retry: RetryPolicy::new(matched.retry()),
-            ..Self::to(Route::Service(port), None)
+            ..Self::to_service(to, None)
         }
-    }
-
-    /// The Service port that gets it, if one does.
-    pub(super) fn port(&self) -> Option<&Arc<ServicePort>> {
-        match &self.to {
-            Route::Service(port) => Some(port),
-            Route::Workload(..) | Route::External(..) => None,
-        }
-    }
-
-    /// What a document says about connections to where it goes.
-    pub(super) fn pool(&self) -> PoolSettings<'_> {
-        PoolSettings(self.settings.as_ref().and_then(|settings| settings.connection_pool.as_ref()))
-    }
-
-    /// Looks up what is known of the Service port that gets it, for a client of a namespace.
-    pub(super) fn look_up(&mut self, node: &Node, snapshot: &Snapshot, client_namespace: &str) {
-        let Some(port) = self.port() else { return };
-        let settings = snapshot.destination_settings(&port.service, port.port, client_namespace).map(Arc::clone);
-        let breaker = node.breakers.of(&port.service, port.port);
-        (self.settings, self.breaker) = (settings, Some(breaker));
     }
 
     /// Whether somebody may need the body after the first try has read it.
     pub(super) fn keeps_body(&self) -> bool {
-        self.retry != RetryPolicy::default() || !self.mirrors.is_empty()
+        self.retry != RetryPolicy::default() || self.fallback.is_some() || !self.mirrors.is_empty()
     }
 }

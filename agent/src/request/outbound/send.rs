@@ -6,7 +6,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{Asked, plan::Plan, tries::Forwarding};
+use super::{Asked, backend::Backend, forward::Forwarding, tries::Leg};
 use crate::{
     balance::{Candidate, Way},
     connect::{
@@ -14,6 +14,7 @@ use crate::{
         http::{
             HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
             head::{self, Upgrade},
+            undelivered,
         },
         tunnel::ConnectHeaders,
     },
@@ -49,55 +50,45 @@ impl Forwarding<'_> {
     /// Sends the request to an endpoint, and waits for the head of the answer.
     pub(super) async fn send(
         &self,
-        asked: &Asked,
-        version: HttpVersion,
-        plan: &Plan<'_>,
+        leg: &Leg<'_>,
         candidate: &Candidate,
         replay: &Replay,
         record: &mut RequestRecord,
     ) -> Result<Told, Untold> {
         loop {
-            let mut lease = self.connection(version, plan, candidate).await?;
+            let mut lease = self.connection(leg, candidate).await?;
             record.set_transport(lease.facts().transport);
             if let Some(peer) = lease.facts().peer.clone() {
                 record.set_server(candidate.party(Some(peer)));
             }
-            let request = Request::from_parts(asked.parts.clone(), replay.next_try());
+            let request = Request::from_parts(leg.asked.parts.clone(), replay.next_try());
             let sent = Instant::now();
             match lease.send(request).await {
-                Ok(response) => return Ok(Told { response, connection: lease, latency: sent.elapsed() }),
+                Ok(response) => {
+                    let response = delivered(response, candidate)?;
+                    return Ok(Told { response, connection: lease, latency: sent.elapsed() });
+                }
                 // The server had closed a connection that was kept: that says nothing of the endpoint.
                 Err(SendError::NotSent(..)) if lease.is_used && replay.state() == BodyState::Untouched => {}
-                Err(error) => {
-                    let end = match &error {
-                        SendError::NotSent(..) | SendError::Refused(_) => TryEnd::Refused,
-                        SendError::Broken(_) if lease.is_used => TryEnd::StaleConnection,
-                        SendError::Broken(_) => TryEnd::Reset,
-                    };
-                    let is_endpoint = !lease.is_used;
-                    let why = if replay.is_broken() { RequestFailed::Body } else { error.into() };
-                    return Err(Untold { why, end, is_endpoint });
-                }
+                Err(error) => return Err(unanswered(error, lease.is_used, replay)),
             }
         }
     }
 
     /// A connection to an endpoint. Where as many are open as a document allows, the request waits for one to come free,
     /// if not too many wait already.
-    async fn connection(&self, version: HttpVersion, plan: &Plan<'_>, candidate: &Candidate) -> Result<Lease, Untold> {
-        let thread = &self.at.thread;
+    async fn connection(&self, leg: &Leg<'_>, candidate: &Candidate) -> Result<Lease, Untold> {
+        let (thread, backend) = (&self.at.thread, leg.backend);
         let metrics = thread.node.observer.metrics();
-        let failed =
-            |error: Arc<PoolError>| Untold { why: error.into(), end: TryEnd::ConnectFailed, is_endpoint: true };
-        let key = self.key(candidate, version);
-        let breaker = plan.breaker.as_ref();
+        let key = self.key(candidate, leg.version);
+        let breaker = backend.breaker.as_ref();
         let pending =
-            breaker.map(|breaker| thread.node.begin(breaker, OverflowLimit::Pending, plan.pool())).transpose();
-        let _pending = pending.map_err(|overflow| failed(Arc::new(overflow.into())))?;
-        let give_up = Instant::now() + self.connect_timeout(plan);
+            breaker.map(|breaker| thread.node.begin(breaker, OverflowLimit::Pending, backend.pool())).transpose();
+        let _pending = pending.map_err(|overflow| unconnected(Arc::new(overflow.into())))?;
+        let give_up = Instant::now() + self.connect_timeout(backend);
         loop {
-            let open = || self.open(candidate.clone(), plan);
-            match thread.http.get(&key, self.terms(plan), open).await {
+            let open = || self.open(candidate.clone(), backend);
+            match thread.http.get(&key, self.terms(backend), open).await {
                 Ok(lease) => {
                     metrics.pool_request(if lease.is_used { PoolResult::Reused } else { PoolResult::New });
                     return Ok(lease);
@@ -112,7 +103,7 @@ impl Forwarding<'_> {
                     if matches!(*error, PoolError::Full(_)) {
                         metrics.overflowed(OverflowLimit::Connections);
                     }
-                    return Err(failed(error));
+                    return Err(unconnected(error));
                 }
             }
         }
@@ -128,8 +119,8 @@ impl Forwarding<'_> {
     }
 
     /// How long connections for this request are used.
-    pub(super) fn terms(&self, plan: &Plan<'_>) -> Terms {
-        let pool = plan.pool();
+    pub(super) fn terms(&self, backend: &Backend<'_>) -> Terms {
+        let pool = backend.pool();
         let idle = match pool.0 {
             None => Some(self.at.thread.node.http.idle_timeout),
             Some(_) => pool.http_idle_timeout(),
@@ -137,22 +128,23 @@ impl Forwarding<'_> {
         Terms { max_requests: pool.max_requests_per_connection(), idle }
     }
 
-    fn connect_timeout(&self, plan: &Plan<'_>) -> Duration {
-        plan.pool().own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
+    fn connect_timeout(&self, backend: &Backend<'_>) -> Duration {
+        backend.pool().own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
     }
 
     /// Opens the way, by itself: others may wait for it too.
     pub(super) fn open(
         &self,
         candidate: Candidate,
-        plan: &Plan<'_>,
+        backend: &Backend<'_>,
     ) -> impl Future<Output = Result<OpenWay, PoolError>> + Send + 'static {
         let (thread, pod) = (Arc::clone(&self.at.thread), Arc::clone(&self.at.pod));
         let source = Arc::clone(self.source);
         let headers =
             ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
-        let after = self.connect_timeout(plan);
-        let underway = plan.breaker.as_ref().map(|breaker| breaker.begin(OverflowLimit::Connections, plan.pool()));
+        let after = self.connect_timeout(backend);
+        let underway =
+            backend.breaker.as_ref().map(|breaker| breaker.begin(OverflowLimit::Connections, backend.pool()));
         async move {
             let underway = underway.transpose()?;
             if let Some(reason) = bypass(&candidate.way) {
@@ -163,6 +155,33 @@ impl Forwarding<'_> {
             let open = node.observer.metrics().pool_connection_opened();
             Ok(OpenWay::new(opener.open_only(candidate, after).await?, (underway, open)))
         }
+    }
+}
+
+fn unanswered(error: SendError, is_used: bool, replay: &Replay) -> Untold {
+    let end = match &error {
+        SendError::NotSent(..) | SendError::Refused(_) => TryEnd::Refused,
+        SendError::Broken(_) if is_used => TryEnd::StaleConnection,
+        SendError::Broken(_) => TryEnd::Reset,
+    };
+    let why = if replay.is_broken() { RequestFailed::Body } else { error.into() };
+    Untold { why, end, is_endpoint: !is_used }
+}
+
+fn unconnected(error: Arc<PoolError>) -> Untold {
+    let why = RequestFailed::from(error);
+    let end = if why.is_denied_connection() { TryEnd::Denied } else { TryEnd::ConnectFailed };
+    Untold { why, end, is_endpoint: true }
+}
+
+/// The answer, unless it is that of the endpoint's agent, which could not pass the request to the application.
+fn delivered(mut response: Response<Incoming>, candidate: &Candidate) -> Result<Response<Incoming>, Untold> {
+    match matches!(candidate.way, Way::Tunnel(_)) && undelivered::take(response.headers_mut()) {
+        true => {
+            let (why, end) = (RequestFailed::Undelivered, TryEnd::ConnectFailed);
+            Err(Untold { why, end, is_endpoint: true })
+        }
+        false => Ok(response),
     }
 }
 

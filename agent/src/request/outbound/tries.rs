@@ -1,229 +1,192 @@
-//! One request to one endpoint after the other, until one answers.
+//! One request to one endpoint after the other, until one answers: those of its backend, then of the fallback.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Asked, Outbound,
-    mirrors::Copies,
+    Asked,
+    backend::Backend,
+    forward::Forwarding,
     plan::Plan,
     send::{Told, Untold},
 };
 use crate::{
     balance::{
         Answered, Candidate, Lease as EndpointLease, TryResult, breaker::Underway, health::HealthEvent,
-        retry_after::retry_after, session::CookieScope,
+        retry_after::retry_after,
     },
     connect::http::{HttpVersion, Lease, Replay, answer},
     connection::{ABSENT_AGENT, LOOK_AGAIN},
-    mesh::{ServicePort, Snapshot, Workload},
-    observe::{Failure, OverflowLimit, RequestRecord, ResponseFlag, RetryResult},
-    request::{
-        body::{AnswerBody, Limit},
-        exchange::{answered, grpc_status_in, refuse, switched},
-        failed::RequestFailed,
-        upgrade,
+    node::Node,
+    observe::{FallbackOf, FallbackReason, OverflowLimit, RequestRecord, RetryResult},
+    request::{exchange::grpc_status_in, failed::RequestFailed},
+    route::{
+        fallback::{Tried, takes_over},
+        retry::{GiveUp, Next, TryEnd, decide},
     },
-    route::retry::{GiveUp, Next, TryEnd, budget::Budget, decide},
 };
 
-/// Sends one request on.
-pub(super) struct Forwarding<'a> {
-    pub(super) at: &'a Arc<Outbound>,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) source: &'a Arc<Workload>,
+/// The tries of one request.
+pub(super) struct Tries<'a, 'p> {
+    forwarding: &'a Forwarding<'a>,
+    plan: &'p Plan<'p>,
+    replay: &'a Replay,
+    began: Instant,
+    record: &'a mut RequestRecord,
+    tried: Tried,
+}
+
+/// A request as the endpoints of one backend get it.
+pub(super) struct Leg<'p> {
+    pub(super) backend: &'p Backend<'p>,
+    pub(super) asked: Asked,
+    pub(super) version: HttpVersion,
 }
 
 /// A try that got an answer.
-struct Answer {
-    response: Response<Incoming>,
-    connection: Lease,
-    endpoint: Option<EndpointLease>,
-    candidate: Candidate,
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: Lease,
+    pub(super) endpoint: Option<EndpointLease>,
+    pub(super) candidate: Candidate,
+    /// Counts the request among those under way to its backend.
+    pub(super) underway: Option<Underway>,
     /// Why it is passed on although its status was to be tried again.
-    gave_up: Option<GiveUp>,
+    pub(super) gave_up: Option<GiveUp>,
 }
 
-impl Forwarding<'_> {
-    /// Tries until there is an answer or no more to try; the answer, with the end of its body as the end of the request.
-    pub(super) async fn run(
-        &self,
-        mut asked: Asked,
-        mut plan: Plan<'_>,
-        body: Incoming,
-        mut record: RequestRecord,
-    ) -> Response<AnswerBody> {
-        let (is_grpc, is_connect) = (asked.is_grpc, asked.parts.method == Method::CONNECT);
-        let began = Instant::now();
-        if let Some(delay) = plan.delay {
-            sleep(delay).await;
-        }
-        let version = asked.version_for(plan.port());
-        let client_half = upgrade::client_half(&mut asked.parts, version);
-        let keep = if plan.keeps_body() { self.at.thread.node.http.replay_bytes } else { 0 };
-        let replay = Replay::new(body, keep, record.bytes());
-        let copies = Copies::prepare(self, &asked, &plan);
+impl<'p> Leg<'p> {
+    fn new(mut asked: Asked, plan: &Plan<'_>, backend: &'p Backend<'p>) -> Self {
+        let version = asked.version_for(backend.port());
         asked.prepare(&plan.request, plan.target.as_deref(), version);
-        let result = match self.underway(&plan) {
-            Ok(underway) => {
-                let tries = self.tries(&asked, version, &plan, &replay, began, &mut record).await;
-                tries.map(|answer| (answer, underway))
-            }
-            Err(failed) => Err(failed),
-        };
-        copies.send(|| replay.whole());
-        let deadline = plan.limits.request.map(|timeout| began + timeout);
-        let mut response = match result {
-            Ok((answer, underway)) => {
-                let endpoint = answer.candidate.address;
-                let mut response = match client_half.filter(|_| upgrade::is_agreed(is_connect, &answer.response)) {
-                    Some(client_half) => {
-                        let kind = upgrade::kind(is_connect, &answer.response);
-                        self.at.thread.node.observer.metrics().upgraded(kind);
-                        let Answer { response, connection, endpoint, .. } = answer;
-                        switched(response, client_half, record, (connection, endpoint, underway))
-                    }
-                    None => {
-                        let (limit, flagged) = (Limit { deadline, is_grpc }, exhausted(&answer));
-                        let Answer { response, connection, endpoint, .. } = answer;
-                        answered(response, (connection, replay), limit, record, flagged, (endpoint, underway))
-                    }
-                };
-                if let Some((sessions, came_with)) = &plan.session {
-                    let scope = CookieScope { path: "/", secure: false };
-                    let said = sessions.write(endpoint, *came_with, scope, SystemTime::now());
-                    if let Some((name, value)) = said {
-                        response.headers_mut().append(name, value);
-                    }
-                }
-                let cookie = plan.hash_cookie.take().map(|cookie| cookie.header);
-                if let Some(cookie) = cookie {
-                    response.headers_mut().append(http::header::SET_COOKIE, cookie);
-                }
-                response
-            }
-            Err(failed) => refuse(&failed, is_grpc, record),
-        };
-        plan.response.apply(response.headers_mut());
-        response
+        Self { backend, asked, version }
     }
+}
 
-    /// Counts the request among those under way to its destination.
-    fn underway(&self, plan: &Plan<'_>) -> Result<Option<Underway>, RequestFailed> {
-        let (Some(port), Some(breaker)) = (plan.port(), &plan.breaker) else { return Ok(None) };
-        self.budget(port).request(std::time::Instant::now());
-        Ok(Some(self.at.thread.node.begin(breaker, OverflowLimit::Requests, plan.pool())?))
-    }
-
-    fn budget(&self, port: &ServicePort) -> Arc<Budget> {
-        let constraint = self.snapshot.backend_policy(&port.service).and_then(|policy| policy.retry_constraint);
-        self.at.thread.node.budgets.of(&port.service, constraint)
-    }
-
-    async fn tries(
-        &self,
-        asked: &Asked,
-        version: HttpVersion,
-        plan: &Plan<'_>,
-        replay: &Replay,
+impl<'a, 'p> Tries<'a, 'p> {
+    pub(super) fn new(
+        forwarding: &'a Forwarding<'a>,
+        plan: &'p Plan<'p>,
+        replay: &'a Replay,
         began: Instant,
-        record: &mut RequestRecord,
-    ) -> Result<Answer, RequestFailed> {
+        record: &'a mut RequestRecord,
+    ) -> Self {
+        Self { forwarding, plan, replay, began, record, tried: Tried::default() }
+    }
+
+    /// Tries at the backend, and at the fallback if that takes over; who answers, too.
+    pub(super) async fn run(mut self, asked: Asked) -> Result<(Answer, &'p Backend<'p>), RequestFailed> {
+        let plan = self.plan;
+        // The fallback may be spoken to in another version.
+        let fallback = plan.fallback.as_ref().map(|fallback| (fallback, asked.clone()));
+        if plan.backend.is_fallback {
+            self.falls_back(&plan.backend, FallbackReason::NoEndpoint);
+        }
+        let failed = match self.at(Leg::new(asked, plan, &plan.backend)).await {
+            Ok(answer) => return Ok((answer, &plan.backend)),
+            Err(failed) => failed,
+        };
+        match fallback {
+            Some((fallback, asked)) if takes_over(self.tried, self.replay.state(), self.left()) => {
+                self.falls_back(fallback, failed.fallback_reason());
+                Ok((self.at(Leg::new(asked, plan, fallback)).await?, fallback))
+            }
+            _ => Err(failed),
+        }
+    }
+
+    fn falls_back(&mut self, fallback: &Backend<'_>, reason: FallbackReason) {
+        self.node().observer.metrics().fell_back(FallbackOf::Request, reason);
+        if let Some(service) = fallback.to.service() {
+            self.record.set_service(service.clone());
+        }
+    }
+
+    /// Tries at one backend. From the number of tries before follows how many there may be: one at least.
+    async fn at(&mut self, leg: Leg<'_>) -> Result<Answer, RequestFailed> {
+        let underway = self.forwarding.underway(leg.backend)?;
+        let answer = self.until_answered(&leg).await?;
+        Ok(Answer { underway, ..answer })
+    }
+
+    async fn until_answered(&mut self, leg: &Leg<'_>) -> Result<Answer, RequestFailed> {
         let patience = Instant::now() + ABSENT_AGENT;
-        let (mut excluded, mut tries) = (Vec::new(), 1);
+        let has_fallback = !leg.backend.is_fallback && self.plan.fallback.is_some();
+        let mut excluded = Vec::new();
         let mut _retry = None;
         loop {
-            record.set_tries(tries);
-            let (candidate, endpoint) = self.pick(plan, &excluded)?;
-            record.set_server(candidate.party(None));
-            let tried = self.one(asked, version, plan, &candidate, endpoint, replay, began, record).await;
-            let (end, result) = match tried {
-                Ok(answer) => {
-                    let wait = retry_after(answer.response.headers(), SystemTime::now());
-                    (TryEnd::Answered(answer.response.status(), wait), Ok(answer))
-                }
-                Err(untold) if untold.why.is_absent_agent() && Instant::now() < patience => {
-                    // It is just being started anew.
-                    sleep(LOOK_AGAIN).await;
-                    continue;
-                }
-                Err(untold) => (untold.end, Err(untold)),
-            };
+            self.record.set_tries(self.tried.count() + 1);
+            let (candidate, endpoint) = self.forwarding.pick(leg.backend, &excluded, has_fallback)?;
+            self.record.set_server(candidate.party(None));
+            let result = self.one(leg, &candidate, endpoint).await;
+            if result.as_ref().is_err_and(|untold| untold.why.is_absent_agent()) && Instant::now() < patience {
+                // It is just being started anew.
+                sleep(LOOK_AGAIN).await;
+                continue;
+            }
+            let end = end(&result);
+            self.tried.add(end);
             if result.as_ref().err().is_none_or(|untold| untold.is_endpoint) {
                 excluded.push(candidate.address);
             }
-            let left = plan.limits.request.map(|timeout| timeout.saturating_sub(began.elapsed()));
-            let next = decide(&plan.retry, tries, end, &asked.parts.method, replay.state(), left);
-            match self.allowed(plan, next) {
+            match self.allowed(leg, end) {
                 Ok((after, retry)) => {
-                    self.at.thread.node.observer.metrics().retry(RetryResult::Again);
+                    self.node().observer.metrics().retry(RetryResult::Again);
                     _retry = retry;
-                    tries += 1;
                     drop(result);
                     sleep(after).await;
                 }
-                Err(GiveUp::OverBudget) => return Err(RequestFailed::OverBudget),
-                Err(reason) => {
-                    self.gave_up(reason);
-                    return match result {
-                        Ok(answer) if reason == GiveUp::NotRetried => Ok(answer),
-                        Ok(answer) => Ok(Answer { gave_up: Some(reason), ..answer }),
-                        Err(untold) => Err(untold.why),
-                    };
-                }
+                Err(reason) => return self.gave_up(reason, result),
             }
         }
     }
 
-    /// Whether budget and breaker allow another try.
-    fn allowed(&self, plan: &Plan<'_>, next: Next) -> Result<(Duration, Option<Underway>), GiveUp> {
-        let after = match next {
+    /// Whether there is to be another try, and budget and breaker allow it.
+    fn allowed(&self, leg: &Leg<'_>, end: TryEnd) -> Result<(Duration, Option<Underway>), GiveUp> {
+        let (method, body) = (&leg.asked.parts.method, self.replay.state());
+        let after = match decide(&self.plan.retry, self.tried.count(), end, method, body, self.left()) {
             Next::GiveUp(reason) => return Err(reason),
             Next::Again { after } => after,
         };
-        let node = &self.at.thread.node;
-        let (Some(port), Some(breaker)) = (plan.port(), &plan.breaker) else { return Ok((after, None)) };
-        if !self.budget(port).try_retry(std::time::Instant::now()) {
+        let node = self.node();
+        let (Some(port), Some(breaker)) = (leg.backend.port(), &leg.backend.breaker) else { return Ok((after, None)) };
+        if !self.forwarding.budget(port).try_retry(std::time::Instant::now()) {
             node.observer.metrics().retry(RetryResult::NoBudget);
             return Err(GiveUp::OverBudget);
         }
-        let retry = node.begin(breaker, OverflowLimit::Retries, plan.pool());
+        let retry = node.begin(breaker, OverflowLimit::Retries, leg.backend.pool());
         Ok((after, Some(retry.map_err(|_| GiveUp::TooManyRetries)?)))
     }
 
-    fn gave_up(&self, reason: GiveUp) {
-        let result = match reason {
-            GiveUp::NotIdempotent => RetryResult::NotIdempotent,
-            GiveUp::AttemptsEnded | GiveUp::NoTimeLeft | GiveUp::RetryAfterTooLong => RetryResult::Attempts,
-            GiveUp::BodyTooLong => RetryResult::BodyTooLong,
-            GiveUp::TooManyRetries => RetryResult::Overflow,
-            GiveUp::NotRetried | GiveUp::OverBudget => return,
+    fn gave_up(&self, reason: GiveUp, result: Result<Answer, Untold>) -> Result<Answer, RequestFailed> {
+        let counted = match reason {
+            GiveUp::OverBudget => return Err(RequestFailed::OverBudget),
+            GiveUp::NotRetried => None,
+            GiveUp::NotIdempotent => Some(RetryResult::NotIdempotent),
+            GiveUp::AttemptsEnded | GiveUp::NoTimeLeft | GiveUp::RetryAfterTooLong => Some(RetryResult::Attempts),
+            GiveUp::BodyTooLong => Some(RetryResult::BodyTooLong),
+            GiveUp::TooManyRetries => Some(RetryResult::Overflow),
         };
-        self.at.thread.node.observer.metrics().retry(result);
+        if let Some(counted) = counted {
+            self.node().observer.metrics().retry(counted);
+        }
+        let answer = result.map_err(|untold| untold.why)?;
+        Ok(Answer { gave_up: counted.map(|_| reason), ..answer })
     }
 
     /// One try.
-    #[expect(clippy::too_many_arguments, reason = "one call, and each is another thing")]
     async fn one(
-        &self,
-        asked: &Asked,
-        version: HttpVersion,
-        plan: &Plan<'_>,
+        &mut self,
+        leg: &Leg<'_>,
         candidate: &Candidate,
         endpoint: Option<EndpointLease>,
-        replay: &Replay,
-        began: Instant,
-        record: &mut RequestRecord,
     ) -> Result<Answer, Untold> {
         let started = Instant::now();
-        let send = self.send(asked, version, plan, candidate, replay, record);
-        let result = match plan.limits.next_try(began.elapsed()) {
+        let send = self.forwarding.send(leg, candidate, self.replay, self.record);
+        let result = match self.plan.limits.next_try(self.began.elapsed()) {
             Some(limit) => timeout(limit, send).await.unwrap_or_else(|_| {
                 Err(Untold { why: RequestFailed::Late(limit), end: TryEnd::Timeout, is_endpoint: true })
             }),
@@ -235,14 +198,33 @@ impl Forwarding<'_> {
             event.into_iter().for_each(|event| self.tell(event, candidate));
         }
         let Told { response, connection, .. } = result?;
-        Ok(Answer { response, connection, endpoint, candidate: candidate.clone(), gave_up: None })
+        Ok(Answer { response, connection, endpoint, candidate: candidate.clone(), underway: None, gave_up: None })
     }
 
     fn tell(&self, event: HealthEvent, candidate: &Candidate) {
         if let HealthEvent::Ejected(reason) = event {
-            self.at.thread.node.observer.metrics().ejected(reason);
+            self.node().observer.metrics().ejected(reason);
         }
         tracing::debug!(endpoint = %candidate.address, ?event, "the health of an endpoint changed");
+    }
+
+    /// What the request still has of its time.
+    fn left(&self) -> Option<Duration> {
+        self.plan.limits.request.map(|timeout| timeout.saturating_sub(self.began.elapsed()))
+    }
+
+    fn node(&self) -> &Node {
+        &self.forwarding.at.thread.node
+    }
+}
+
+/// A try as retries see it.
+fn end(result: &Result<Answer, Untold>) -> TryEnd {
+    match result {
+        Ok(Answer { response, .. }) => {
+            TryEnd::Answered(response.status(), retry_after(response.headers(), SystemTime::now()))
+        }
+        Err(untold) => untold.end,
     }
 }
 
@@ -255,18 +237,11 @@ fn how(result: &Result<Told, Untold>) -> TryResult {
             TryResult::Status(status, retry_after(response.headers(), SystemTime::now()))
         }
         Err(untold) => match untold.end {
-            TryEnd::ConnectFailed => TryResult::ConnectFailed,
+            TryEnd::ConnectFailed | TryEnd::Denied => TryResult::ConnectFailed,
             TryEnd::Timeout => TryResult::Timeout,
             // The client's own doing is nobody's failure.
             _ if matches!(untold.why, RequestFailed::Body) => TryResult::Status(StatusCode::BAD_REQUEST, None),
             _ => TryResult::Reset,
         },
     }
-}
-
-/// Why the metrics and logs of an answer say that it was to be tried again.
-fn exhausted(answer: &Answer) -> Option<Failure> {
-    let reason = answer.gave_up?;
-    let error = format!("the answer {} was to be tried again, and is not: {reason:?}", answer.response.status());
-    Some(Failure { flag: ResponseFlag::RetriesExhausted, error, denied_by: None })
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     mesh::{ServicePort, Snapshot},
-    route::backend::{Draw, Unresolved, resolve},
+    route::backend::{Draw, Resolved, Unresolved, resolve, resolve_itself},
     rules::gateway::{BackendFilter, FilteredBackendRef, ServiceRef},
 };
 
@@ -45,8 +45,8 @@ pub enum Outcome<'t> {
 pub struct Forward<'t> {
     /// The backend, as the rule names it.
     pub backend: &'t FilteredBackendRef,
-    /// What it stands for; it has endpoints.
-    pub port: Arc<ServicePort>,
+    /// Who gets it for that one; it has endpoints.
+    pub to: Resolved,
     /// What is changed in the request.
     pub request: RequestEdits<'t>,
     /// What is changed in the response.
@@ -94,7 +94,7 @@ impl<'t> Matched<'t> {
             return Outcome::Answer(answer);
         }
         match self.backend(scene) {
-            Ok((backend, port)) => Outcome::Forward(self.forward(scene, request, response, backend, port)),
+            Ok((backend, to)) => Outcome::Forward(self.forward(scene, request, response, backend, to)),
             Err(failure) => Outcome::Failure(failure, response),
         }
     }
@@ -113,7 +113,7 @@ impl<'t> Matched<'t> {
     }
 
     /// The backend whose turn it is.
-    fn backend(&self, scene: &Scene<'_>) -> Result<(&'t FilteredBackendRef, Arc<ServicePort>), Failure> {
+    fn backend(&self, scene: &Scene<'_>) -> Result<(&'t FilteredBackendRef, Resolved), Failure> {
         let backends = self.backends();
         if backends.is_empty() {
             return Err(Failure::NoBackends);
@@ -127,18 +127,14 @@ impl<'t> Matched<'t> {
     }
 
     /// The backend that has an endpoint in use.
-    fn backend_with(
-        &self,
-        scene: &Scene<'_>,
-        endpoint: SocketAddr,
-    ) -> Option<(&'t FilteredBackendRef, Arc<ServicePort>)> {
+    fn backend_with(&self, scene: &Scene<'_>, endpoint: SocketAddr) -> Option<(&'t FilteredBackendRef, Resolved)> {
         self.backends().iter().filter(|backend| backend.backend.weight > 0).find_map(|backend| {
-            let port = self.resolve(scene, &backend.backend.service).ok()?;
-            (port.ready.on(endpoint.ip()) == Some(endpoint)).then_some((backend, port))
+            let to = self.resolve(scene, &backend.backend.service).ok().filter(|to| !to.is_fallback)?;
+            (to.port.ready.on(endpoint.ip()) == Some(endpoint)).then_some((backend, to))
         })
     }
 
-    fn resolve(&self, scene: &Scene<'_>, reference: &ServiceRef) -> Result<Arc<ServicePort>, Unresolved> {
+    fn resolve(&self, scene: &Scene<'_>, reference: &ServiceRef) -> Result<Resolved, Unresolved> {
         resolve(scene.snapshot, &self.route().name.namespace, reference, scene.dialled.family)
     }
 
@@ -148,7 +144,7 @@ impl<'t> Matched<'t> {
         request: &Request<'_>,
         mut response: ResponseEdits<'t>,
         backend: &'t FilteredBackendRef,
-        port: Arc<ServicePort>,
+        to: Resolved,
     ) -> Forward<'t> {
         let mut edits = self.request_edits(request);
         let mirrors = self.mirrors(scene, &edits);
@@ -158,7 +154,7 @@ impl<'t> Matched<'t> {
                 BackendFilter::ResponseHeaderModifier(modifier) => response.modifiers.insert(0, modifier),
             }
         }
-        Forward { backend, port, request: edits, response, mirrors }
+        Forward { backend, to, request: edits, response, mirrors }
     }
 
     /// Those of the rule.
@@ -193,7 +189,12 @@ impl<'t> Matched<'t> {
         let drawn = (0..).zip(mirrors).filter(|(stream, mirror)| scene.draw.other(*stream).is_in(mirror.fraction));
         let copy = |mirror: &'t crate::rules::gateway::RequestMirror| Mirror {
             backend: &mirror.backend_ref,
-            port: self.resolve(scene, &mirror.backend_ref),
+            port: resolve_itself(
+                scene.snapshot,
+                &self.route().name.namespace,
+                &mirror.backend_ref,
+                scene.dialled.family,
+            ),
             request: edits.clone(),
         };
         drawn.map(|(_, mirror)| copy(mirror)).collect()

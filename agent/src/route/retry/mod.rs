@@ -27,8 +27,10 @@ pub struct RetryPolicy {
 pub enum TryEnd {
     /// With an answer, and its `Retry-After`.
     Answered(StatusCode, Option<Duration>),
-    /// No connection could be opened.
+    /// No connection could be opened, to the endpoint or from its agent to the application.
     ConnectFailed,
+    /// The endpoint's agent refuses the client, by a policy about connections.
+    Denied,
     /// The server has not looked at it: REFUSED_STREAM, or a GOAWAY for a lower stream.
     Refused,
     /// A connection from the pool was closed without a byte of an answer.
@@ -161,7 +163,7 @@ fn wanted(policy: &RetryPolicy, end: TryEnd, method: &Method) -> Result<(), Give
     match end {
         TryEnd::Answered(status, _) if policy.codes.contains(&status) => Ok(()),
         TryEnd::Answered(..) => Err(GiveUp::NotRetried),
-        TryEnd::ConnectFailed | TryEnd::Refused => Ok(()),
+        TryEnd::ConnectFailed | TryEnd::Denied | TryEnd::Refused => Ok(()),
         // GEP-1731: a rule with `retry` wants failed connections and tries without an answer retried.
         TryEnd::StaleConnection | TryEnd::Reset | TryEnd::Timeout if policy.configured => Ok(()),
         // RFC 9110, 9.2.2: a client may repeat it by itself.

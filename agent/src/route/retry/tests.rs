@@ -25,6 +25,7 @@ fn what_is_tried_again() {
     let (default, asked) = (RetryPolicy::default(), configured(&[503], None));
     let cases = [
         (&default, TryEnd::ConnectFailed, Method::POST, None),
+        (&default, TryEnd::Denied, Method::POST, None),
         (&default, TryEnd::Refused, Method::POST, None),
         (&default, TryEnd::StaleConnection, Method::GET, None),
         (&default, TryEnd::StaleConnection, Method::POST, Some(GiveUp::NotIdempotent)),

@@ -111,20 +111,26 @@ fn weighted(map: &MapReader<'_>) -> Option<BackendRef> {
 }
 
 /// Reads the fields of a BackendObjectReference, and leaves the map to the caller.
-pub(super) fn service_ref(map: &MapReader<'_>) -> Option<ServiceRef> {
-    let (group, kind) = (map.text("group"), map.text("kind"));
-    let readable = (!map.has("group") || group.is_some()) && (!map.has("kind") || kind.is_some());
-    // Another kind may do without a port: one complaint is enough then.
-    let other = readable && not_core_service(map, group.unwrap_or_default(), kind.unwrap_or("Service"));
+pub(in crate::rules) fn service_ref(map: &MapReader<'_>) -> Option<ServiceRef> {
+    let is_service = not_other_kind(map);
     let (name, namespace, port) = (name(map), namespace(map), port(map, "port"));
-    if !other && !map.has("port") {
+    // Another kind may do without a port: one complaint is enough then.
+    if is_service && !map.has("port") {
         map.missing("port", "a port number of the Service");
     }
     Some(ServiceRef { name: name?, namespace, port: port? })
 }
 
+/// Complains about `group` and `kind` of anything but a Service, which is what they mean where they are left out; `false`
+/// where there is such a kind.
+pub(in crate::rules) fn not_other_kind(map: &MapReader<'_>) -> bool {
+    let (group, kind) = (map.text("group"), map.text("kind"));
+    let readable = (!map.has("group") || group.is_some()) && (!map.has("kind") || kind.is_some());
+    !readable || !not_core_service(map, group.unwrap_or_default(), kind.unwrap_or("Service"))
+}
+
 /// The name of a Service.
-pub(super) fn name(map: &MapReader<'_>) -> Option<String> {
+pub(in crate::rules) fn name(map: &MapReader<'_>) -> Option<String> {
     required(map, "name", NAME, |name| (1..=253).contains(&name.chars().count()).then(|| name.to_owned()))
 }
 

@@ -30,7 +30,7 @@ pub use pattern::Pattern;
 pub use session::{CookieLifetime, SessionPersistence, SessionToken};
 pub use streams::StreamRule;
 
-pub(super) use backends::{MAX_BACKENDS, backend, filtered_backend};
+pub(super) use backends::{MAX_BACKENDS, backend, filtered_backend, name as service_name, not_other_kind, service_ref};
 pub(super) use duration::{DURATION, as_duration, as_optional_duration, parse_duration};
 pub(super) use extension::extension_ref;
 pub(super) use header_match::{header_matches, pattern, text_match};

@@ -5,6 +5,7 @@ mod balance;
 mod bodies;
 mod changes;
 mod detection;
+mod fallback;
 mod framing;
 mod grpc;
 mod hostile;

@@ -137,7 +137,7 @@ impl World {
             StreamDecision::Rule(one) => {
                 rule = one.route().name.name.to_string();
                 match one.backend(&self.snapshot, dialled, draw) {
-                    Ok(port) => backend = place(&port),
+                    Ok(to) => backend = place(&to.port),
                     Err(_) => is_refused = true,
                 }
             }
@@ -153,7 +153,7 @@ impl World {
 fn of_forward(forward: &Forward<'_>, request: &Request<'_>, sent: &Sent, expected: &Expected, told: &mut Told) {
     told.compare("status", &expected.status, &None);
     told.compare("location", &expected.location, &None);
-    told.wanted("backend", &expected.backend, &place(&forward.port));
+    told.wanted("backend", &expected.backend, &place(&forward.to.port));
     told.wanted("path", &expected.path, &forward.request.target().unwrap_or(&sent.path).to_owned());
     told.wanted("host", &expected.host, &forward.request.authority().unwrap_or(&sent.host).to_owned());
     let mut seen = request.headers.clone();
@@ -214,7 +214,7 @@ fn place(port: &ServicePort) -> String {
 /// Who gets a request, or what it is answered.
 fn taker(outcome: &Outcome<'_>) -> String {
     match outcome {
-        Outcome::Forward(forward) => place(&forward.port),
+        Outcome::Forward(forward) => place(&forward.to.port),
         Outcome::Answer(answer) => answer.status.as_u16().to_string(),
         Outcome::Failure(failure, _) => failure.status().as_u16().to_string(),
     }

@@ -1,4 +1,4 @@
-//! What a backendRef stands for now, and which of several gets a request or connection.
+//! What a backendRef stands for now, which of several gets a request or connection, and who takes over from it.
 //!
 //! Names are looked up when somebody asks, in the snapshot of the request: a Service that moves, comes or goes changes no
 //! route table.
@@ -45,16 +45,73 @@ pub enum Unresolved {
     },
 }
 
-/// The Service port that a reference of a namespace's document stands for; of the family of the address that was dialled,
-/// where it has both.
+/// Who gets what is for a Service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// The Service port that gets it.
+    pub port: Arc<ServicePort>,
+    /// Whether that is the fallback of the one that was meant, which has no endpoint.
+    pub is_fallback: bool,
+    /// Who takes over where nobody of it can be reached. Nobody from a fallback: they do not chain.
+    pub fallback: Option<Arc<ServicePort>>,
+}
+
+impl Resolved {
+    /// The Service port itself, or its fallback where it has no endpoint and that one has.
+    pub fn of(snapshot: &Snapshot, port: &Arc<ServicePort>) -> Self {
+        match fallback(snapshot, &port.service, port.port, port.family) {
+            Some(fallback) if port.ready.is_empty() => Self::instead(fallback),
+            fallback => Self { port: Arc::clone(port), is_fallback: false, fallback },
+        }
+    }
+
+    fn instead(port: Arc<ServicePort>) -> Self {
+        Self { port, is_fallback: true, fallback: None }
+    }
+}
+
+/// The Service port that takes over from another. A Fallback that leads nowhere, or to nobody who is ready, is as good as none.
+fn fallback(snapshot: &Snapshot, service: &ServiceName, port: u16, family: AddressFamily) -> Option<Arc<ServicePort>> {
+    let to = snapshot.fallback(service, port)?;
+    with_endpoints(snapshot, &to.service, to.port.get(), family).ok()
+}
+
+/// Who gets what is for the Service port that a reference of a namespace's document stands for; of the family of the address
+/// that was dialled, where it has both.
 pub fn resolve(
+    snapshot: &Snapshot,
+    namespace: &Arc<str>,
+    reference: &ServiceRef,
+    family: AddressFamily,
+) -> Result<Resolved, Unresolved> {
+    match resolve_itself(snapshot, namespace, reference, family) {
+        Ok(port) => Ok(Resolved::of(snapshot, &port)),
+        Err(Unresolved::NoEndpoint { service, port }) => match fallback(snapshot, &service, port, family) {
+            Some(fallback) => Ok(Resolved::instead(fallback)),
+            None => Err(Unresolved::NoEndpoint { service, port }),
+        },
+        Err(unresolved) => Err(unresolved),
+    }
+}
+
+/// The Service port itself, which has endpoints: for copies, from whose loss nobody takes over.
+pub fn resolve_itself(
     snapshot: &Snapshot,
     namespace: &Arc<str>,
     reference: &ServiceRef,
     family: AddressFamily,
 ) -> Result<Arc<ServicePort>, Unresolved> {
     let name = ServiceName::referred(namespace, reference.namespace.as_deref(), &reference.name);
-    let number = reference.port.get();
+    with_endpoints(snapshot, &name, reference.port.get(), family)
+}
+
+fn with_endpoints(
+    snapshot: &Snapshot,
+    name: &ServiceName,
+    number: u16,
+    family: AddressFamily,
+) -> Result<Arc<ServicePort>, Unresolved> {
+    let name = name.clone();
     let Some(service) = snapshot.service(&name) else { return Err(Unresolved::NoService { service: name }) };
     match find(service, number, family) {
         Some(port) if !port.ready.is_empty() => Ok(Arc::clone(port)),
@@ -111,56 +168,4 @@ impl Draw {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
-    use std::num::NonZeroU32;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// `count` numbers, evenly over all there are.
-    fn evenly(count: u64) -> impl Iterator<Item = Draw> {
-        let at = move |turn: u64| (u128::from(turn) << 64).div_ceil(count.into());
-        (0..count).map(move |turn| Draw(at(turn).try_into().unwrap()))
-    }
-
-    #[test]
-    fn weights_of_zero_get_nothing_and_all_of_zero_are_told() {
-        assert_eq!(Draw(0).weighted([0, 0].into_iter()), None);
-        assert_eq!(Draw(0).weighted([].into_iter()), None);
-        for draw in [0, 1, u64::MAX / 2, u64::MAX] {
-            assert_eq!(Draw(draw).weighted([0, 1, 0].into_iter()), Some(1));
-        }
-    }
-
-    #[test]
-    fn a_share_is_kept_and_its_ends_are_none_and_all() {
-        let share = |numerator| Fraction { numerator, denominator: NonZeroU32::new(1000).unwrap() };
-        for numerator in [0, 1, 250, 999, 1000] {
-            let taken = evenly(100_000).filter(|draw| draw.is_in(share(numerator))).count();
-            assert_eq!(taken, numerator as usize * 100);
-        }
-        assert!(!Draw(0).is_in(share(0)) && Draw(u64::MAX).is_in(share(1000)));
-    }
-
-    #[test]
-    fn other_numbers_are_independent_of_the_first() {
-        let half = Fraction { numerator: 1, denominator: NonZeroU32::new(2).unwrap() };
-        let both = evenly(10_000).filter(|draw| draw.is_in(half) && draw.other(0).is_in(half)).count();
-        assert!((2_300..2_700).contains(&both), "{both}");
-    }
-
-    proptest! {
-        #[test]
-        fn each_backend_gets_its_weight(weights in prop::collection::vec(0..6u32, 1..5)) {
-            let total: u32 = weights.iter().sum();
-            let mut got = vec![0; weights.len()];
-            for draw in evenly(u64::from(total) * 10) {
-                got[draw.weighted(weights.iter().copied()).unwrap()] += 1;
-            }
-            prop_assert_eq!(got, weights.iter().map(|weight| weight * 10).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;
