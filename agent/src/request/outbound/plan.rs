@@ -92,7 +92,7 @@ impl<'s> Plan<'s> {
 
     /// What a document says about connections to where it goes.
     pub(super) fn pool(&self) -> PoolSettings<'_> {
-        PoolSettings(self.settings.as_ref().and_then(|settings| settings.connection_pool.as_ref()))
+        PoolSettings::of(self.settings.as_deref())
     }
 
     /// Looks up what is known of the Service port that gets it, for a client of a namespace.

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use super::{Asked, plan::Plan, tries::Forwarding};
 use crate::{
-    balance::{Candidate, Way},
+    balance::{
+        Candidate, Way,
+        breaker::{Breaker, Overflow, PoolSettings},
+    },
     connect::{
         Opener,
         http::{
@@ -43,6 +46,13 @@ pub(super) struct Untold {
     pub(super) end: TryEnd,
     /// Whether this endpoint is to be left out from now on: not where only the connection was used up.
     pub(super) is_endpoint: bool,
+}
+
+/// A try that was not made. That says nothing of the endpoint.
+impl From<Overflow> for Untold {
+    fn from(overflow: Overflow) -> Self {
+        Self { why: overflow.into(), end: TryEnd::Overflow, is_endpoint: false }
+    }
 }
 
 impl Forwarding<'_> {
@@ -87,17 +97,19 @@ impl Forwarding<'_> {
     async fn connection(&self, version: HttpVersion, plan: &Plan<'_>, candidate: &Candidate) -> Result<Lease, Untold> {
         let thread = &self.at.thread;
         let metrics = thread.node.observer.metrics();
-        let failed =
-            |error: Arc<PoolError>| Untold { why: error.into(), end: TryEnd::ConnectFailed, is_endpoint: true };
-        let key = self.key(candidate, version);
+        let (key, terms) = (self.key(candidate, version), self.terms(plan));
+        if let Some(lease) = thread.http.ready(&key, terms) {
+            metrics.pool_request(PoolResult::Reused);
+            return Ok(lease);
+        }
         let breaker = plan.breaker.as_ref();
         let pending =
             breaker.map(|breaker| thread.node.begin(breaker, OverflowLimit::Pending, plan.pool())).transpose();
-        let _pending = pending.map_err(|overflow| failed(Arc::new(overflow.into())))?;
+        let _pending = pending.map_err(Untold::from)?;
         let give_up = Instant::now() + self.connect_timeout(plan);
         loop {
             let open = || self.open(candidate.clone(), plan);
-            match thread.http.get(&key, self.terms(plan), open).await {
+            match thread.http.get(&key, terms, open).await {
                 Ok(lease) => {
                     metrics.pool_request(if lease.is_used { PoolResult::Reused } else { PoolResult::New });
                     return Ok(lease);
@@ -109,10 +121,11 @@ impl Forwarding<'_> {
                     }
                 }
                 Err(error) => {
-                    if matches!(*error, PoolError::Full(_)) {
+                    if let PoolError::Full(overflow) = *error {
                         metrics.overflowed(OverflowLimit::Connections);
+                        return Err(overflow.into());
                     }
-                    return Err(failed(error));
+                    return Err(Untold { why: error.into(), end: TryEnd::ConnectFailed, is_endpoint: true });
                 }
             }
         }
@@ -141,7 +154,8 @@ impl Forwarding<'_> {
         plan.pool().own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
     }
 
-    /// Opens the way, by itself: others may wait for it too.
+    /// Opens the way, by itself: others may wait for it too. It counts from its first poll on, and not while it is only
+    /// prepared, as a copy's is.
     pub(super) fn open(
         &self,
         candidate: Candidate,
@@ -152,9 +166,11 @@ impl Forwarding<'_> {
         let headers =
             ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
         let after = self.connect_timeout(plan);
-        let underway = plan.breaker.as_ref().map(|breaker| breaker.begin(OverflowLimit::Connections, plan.pool()));
+        let (breaker, settings) = (plan.breaker.clone(), plan.settings.clone());
         async move {
-            let underway = underway.transpose()?;
+            let pool = PoolSettings::of(settings.as_deref());
+            let begin = |breaker: Arc<Breaker>| breaker.begin(OverflowLimit::Connections, pool);
+            let underway = breaker.map(begin).transpose()?;
             if let Some(reason) = bypass(&candidate.way) {
                 thread.node.observer.metrics().bypassed(reason, 1);
             }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{Method, Response, StatusCode};
+use http::{Method, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -62,7 +62,7 @@ impl Forwarding<'_> {
         let (is_grpc, is_connect) = (asked.is_grpc, asked.parts.method == Method::CONNECT);
         let began = Instant::now();
         if let Some(delay) = plan.delay {
-            sleep(delay).await;
+            sleep(plan.limits.request.map_or(delay, |limit| delay.min(limit))).await;
         }
         let version = asked.version_for(plan.port());
         let client_half = upgrade::client_half(&mut asked.parts, version);
@@ -139,6 +139,10 @@ impl Forwarding<'_> {
         let (mut excluded, mut tries) = (Vec::new(), 1);
         let mut _retry = None;
         loop {
+            if let Some(limit) = plan.limits.request.filter(|limit| began.elapsed() >= *limit) {
+                // A delay, or a wait for an agent, took all of it.
+                return Err(RequestFailed::Late(limit));
+            }
             record.set_tries(tries);
             let (candidate, endpoint) = self.pick(plan, &excluded)?;
             record.set_server(candidate.party(None));
@@ -231,7 +235,7 @@ impl Forwarding<'_> {
         };
         if let Some(endpoint) = &endpoint {
             let latency = result.as_ref().map_or_else(|_| started.elapsed(), |told| told.latency);
-            let event = endpoint.responded(Answered { latency, result: how(&result) });
+            let event = how(&result).and_then(|result| endpoint.responded(Answered { latency, result }));
             event.into_iter().for_each(|event| self.tell(event, candidate));
         }
         let Told { response, connection, .. } = result?;
@@ -246,20 +250,23 @@ impl Forwarding<'_> {
     }
 }
 
-/// A try as balancing sees it. A gRPC call tells its failure in a head without a body.
-fn how(result: &Result<Told, Untold>) -> TryResult {
+/// A try as balancing sees it; `None` where it says nothing of the endpoint. A gRPC call tells its failure in a head without
+/// a body.
+fn how(result: &Result<Told, Untold>) -> Option<TryResult> {
     match result {
         Ok(Told { response, .. }) => {
             let of_call = grpc_status_in(response.headers()).and_then(|status| u16::try_from(status).ok());
             let status = of_call.map_or(response.status(), answer::from_grpc_status);
-            TryResult::Status(status, retry_after(response.headers(), SystemTime::now()))
+            Some(TryResult::Status(status, retry_after(response.headers(), SystemTime::now())))
         }
         Err(untold) => match untold.end {
-            TryEnd::ConnectFailed => TryResult::ConnectFailed,
-            TryEnd::Timeout => TryResult::Timeout,
-            // The client's own doing is nobody's failure.
-            _ if matches!(untold.why, RequestFailed::Body) => TryResult::Status(StatusCode::BAD_REQUEST, None),
-            _ => TryResult::Reset,
+            // A breaker is the whole destination's: were it the endpoint's fault, the others would get yet more.
+            TryEnd::Overflow => None,
+            TryEnd::ConnectFailed => Some(TryResult::ConnectFailed),
+            TryEnd::Timeout => Some(TryResult::Timeout),
+            // The client's own doing is nobody's failure, and no success either.
+            _ if matches!(untold.why, RequestFailed::Body) => None,
+            _ => Some(TryResult::Reset),
         },
     }
 }
