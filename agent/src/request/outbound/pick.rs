@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{plan::Plan, tries::Forwarding};
+use super::{plan::Plan, stay::Stay, tries::Forwarding};
 use crate::{
-    balance::{self, Candidate, Chooser, Lease, Wanted, session::Session},
+    balance::{self, Candidate, Chooser, Lease, Wanted},
     mesh::Locality,
     observe::PickLocality,
     request::failed::RequestFailed,
@@ -28,7 +28,7 @@ impl Forwarding<'_> {
                 return Ok((balance::candidate(self.snapshot, *address, None, self.source), None));
             }
         };
-        let sticky = plan.session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
+        let sticky = plan.stay.as_ref().and_then(Stay::endpoint);
         let wanted = Wanted { settings: plan.settings.as_deref(), hash: plan.hash, sticky, excluded };
         let (candidate, lease) = self.chooser().one_of(port, &wanted)?;
         self.at.thread.node.observer.metrics().endpoint_picked(locality(&candidate, &lease, &self.source.node));

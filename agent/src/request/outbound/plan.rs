@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use super::stay::Stay;
 use crate::{
     balance::{
         breaker::{Breaker, PoolSettings},
         hash_key::NewCookie,
-        session::{Session, Sessions},
     },
     mesh::{ServicePort, Snapshot},
     node::Node,
@@ -43,8 +43,8 @@ pub(super) struct Plan<'s> {
     pub(super) hash: Option<u64>,
     /// The cookie that it is to have from now on, for its hash.
     pub(super) hash_cookie: Option<NewCookie>,
-    /// How its client stays with one endpoint, and the session that it came with.
-    pub(super) session: Option<(Sessions<'s>, Option<Session>)>,
+    /// How its client stays with one endpoint.
+    pub(super) stay: Option<Stay<'s>>,
     /// How long it waits first, on purpose.
     pub(super) delay: Option<Duration>,
 }
@@ -64,7 +64,7 @@ impl<'s> Plan<'s> {
             breaker: None,
             hash: None,
             hash_cookie: None,
-            session: None,
+            stay: None,
             delay: None,
         }
     }

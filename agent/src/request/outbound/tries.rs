@@ -18,7 +18,7 @@ use super::{
 use crate::{
     balance::{
         Answered, Candidate, Lease as EndpointLease, TryResult, breaker::Underway, health::HealthEvent,
-        retry_after::retry_after, session::CookieScope,
+        retry_after::retry_after,
     },
     connect::http::{HttpVersion, Lease, Replay, answer},
     connection::{ABSENT_AGENT, LOOK_AGAIN},
@@ -95,12 +95,8 @@ impl Forwarding<'_> {
                         answered(response, (connection, replay), limit, record, flagged, (endpoint, underway))
                     }
                 };
-                if let Some((sessions, came_with)) = &plan.session {
-                    let scope = CookieScope { path: "/", secure: false };
-                    let said = sessions.write(endpoint, *came_with, scope, SystemTime::now());
-                    if let Some((name, value)) = said {
-                        response.headers_mut().append(name, value);
-                    }
+                if let Some((name, value)) = plan.stay.as_ref().and_then(|stay| stay.told(endpoint)) {
+                    response.headers_mut().append(name, value);
                 }
                 let cookie = plan.hash_cookie.take().map(|cookie| cookie.header);
                 if let Some(cookie) = cookie {
