@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::{
     mesh::ServiceName,
     observe::OverflowLimit,
-    rules::destination_rule::{ConnectionPool, HttpSettings, TcpSettings},
+    rules::destination_rule::{ConnectionPool, HttpSettings, PortSettings, TcpSettings},
 };
 
 /// The breakers of this node, one for each Service port that was used; [`Breakers::retain`] bounds them.
@@ -109,6 +109,13 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         self.breaker.count(self.name).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<'a> PoolSettings<'a> {
+    /// Those of a destination's port.
+    pub fn of(settings: Option<&'a PortSettings>) -> Self {
+        Self(settings.and_then(|settings| settings.connection_pool.as_ref()))
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Sessions<'a> {
     key: &'a SessionKey,
     persistence: &'a SessionPersistence,
     name: Cow<'a, str>,
-    place: &'a str,
+    place: Cow<'a, str>,
 }
 
 /// A session that a client came with. It has not run out.
@@ -47,8 +47,8 @@ pub struct Session {
 /// For which requests a client sends the cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieScope<'a> {
-    /// Below this path. One that no cookie can have is left out, which makes it that of the request.
-    pub path: &'a str,
+    /// Below this path. None, or one that no cookie can have, makes it the folder of the request's path.
+    pub path: Option<&'a str>,
     /// Over TLS only. The request has to have come by TLS itself, or its client never sends the cookie back.
     pub secure: bool,
 }
@@ -86,8 +86,9 @@ impl Session {
 
 impl<'a> Sessions<'a> {
     /// The sessions of one rule, whose place is a name that no other rule has, the same on all nodes.
-    pub fn new(key: &'a SessionKey, persistence: &'a SessionPersistence, place: &'a str) -> Self {
-        let made_up = || Cow::Owned(format!("heddle-session-{:016x}", FixedState::with_seed(0).hash_one(place)));
+    pub fn new(key: &'a SessionKey, persistence: &'a SessionPersistence, place: impl Into<Cow<'a, str>>) -> Self {
+        let place = place.into();
+        let made_up = || Cow::Owned(format!("heddle-session-{:016x}", FixedState::with_seed(0).hash_one(&*place)));
         let name = persistence.session_name.as_deref().map_or_else(made_up, Cow::Borrowed);
         Self { key, persistence, name, place }
     }
@@ -149,9 +150,9 @@ impl<'a> Sessions<'a> {
         scope: CookieScope<'_>,
         now: Seconds,
     ) -> String {
-        let mut text = format!("{}={token}; HttpOnly", self.name);
-        if cookies::is_path(scope.path) {
-            text += &format!("; Path={}", scope.path);
+        let mut text = format!("{}={token}; HttpOnly; SameSite=Strict", self.name);
+        if let Some(path) = scope.path.filter(|path| cookies::is_path(path)) {
+            text += &format!("; Path={path}");
         }
         if scope.secure {
             text += "; Secure";
@@ -215,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    const SCOPE: CookieScope<'static> = CookieScope { path: "/", secure: false };
+    const SCOPE: CookieScope<'static> = CookieScope { path: Some("/"), secure: false };
 
     fn key() -> SessionKey {
         SessionKey::new(b"a secret").unwrap()
@@ -309,12 +310,21 @@ mod tests {
             let (name, rest) = text.split_once('=').unwrap();
             (name.to_owned(), rest.split_once("; ").unwrap().1.to_owned())
         };
-        let secure = CookieScope { path: "/shop", secure: true };
-        let hostile = CookieScope { path: "/; Domain=example.org", secure: false };
+        let secure = CookieScope { path: Some("/shop"), secure: true };
+        let hostile = CookieScope { path: Some("/; Domain=example.org"), secure: false };
         let (session, permanent) = (CookieLifetime::Session, CookieLifetime::Permanent);
-        assert_eq!(cookie(session, SCOPE, Some("where")), ("where".to_owned(), "HttpOnly; Path=/".to_owned()));
-        assert_eq!(cookie(permanent, secure, Some("where")).1, "HttpOnly; Path=/shop; Secure; Max-Age=3000");
-        assert_eq!(cookie(session, hostile, Some("where")).1, "HttpOnly");
+        assert_eq!(
+            cookie(session, SCOPE, Some("where")),
+            ("where".to_owned(), "HttpOnly; SameSite=Strict; Path=/".to_owned())
+        );
+        assert_eq!(
+            cookie(permanent, secure, Some("where")).1,
+            "HttpOnly; SameSite=Strict; Path=/shop; Secure; Max-Age=3000"
+        );
+        let none = CookieScope { path: None, secure: false };
+        for scope in [hostile, none] {
+            assert_eq!(cookie(session, scope, Some("where")).1, "HttpOnly; SameSite=Strict");
+        }
         let (made_up, _) = cookie(session, SCOPE, None);
         assert!(made_up.starts_with("heddle-session-") && made_up.len() == 31, "{made_up}");
     }

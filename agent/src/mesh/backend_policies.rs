@@ -24,6 +24,11 @@ impl BackendPolicies {
         }
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The policy for a Service.
     pub(super) fn of(&self, service: &ServiceName) -> Option<&Arc<BackendTrafficPolicy>> {
         self.0.get(service)

@@ -27,6 +27,11 @@ impl Snapshot {
         self.destinations.find(service, client_namespace)
     }
 
+    /// Whether there is any XBackendTrafficPolicy.
+    pub fn has_backend_policies(&self) -> bool {
+        !self.backend_policies.is_empty()
+    }
+
     /// The XBackendTrafficPolicy for a Service.
     pub fn backend_policy(&self, service: &ServiceName) -> Option<&Arc<BackendTrafficPolicy>> {
         self.backend_policies.of(service)

@@ -36,7 +36,7 @@ pub fn takes_over(tried: Tried, body: BodyState, left: Option<Duration>) -> bool
 fn was_heard(end: TryEnd) -> bool {
     match end {
         TryEnd::Answered(..) | TryEnd::StaleConnection | TryEnd::Reset | TryEnd::Timeout | TryEnd::Denied => true,
-        TryEnd::ConnectFailed | TryEnd::Refused => false,
+        TryEnd::ConnectFailed | TryEnd::Overflow | TryEnd::Refused => false,
     }
 }
 
@@ -47,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    const UNHEARD: [TryEnd; 2] = [TryEnd::ConnectFailed, TryEnd::Refused];
+    const UNHEARD: [TryEnd; 3] = [TryEnd::ConnectFailed, TryEnd::Overflow, TryEnd::Refused];
     const HEARD: [TryEnd; 6] = [
         TryEnd::Answered(StatusCode::SERVICE_UNAVAILABLE, None),
         TryEnd::Answered(StatusCode::OK, Some(Duration::ZERO)),

@@ -118,6 +118,10 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   `simple: PASSTHROUGH`. `ringHash` is kept as a table of Maglev's with 65537 places.
 - Of several DestinationRules of a namespace for one destination, and of several XBackendTrafficPolicies for one Service, the
   oldest counts, as above. The others are told by `heddle status` and `heddle check`.
+- `minHealthPercent`: with fewer endpoints than this in use, all are used, as if none were ejected. Those that are are probed all
+  the same.
+- What is over a bound of `connectionPool` is answered with 503. It is not tried again and counts as no endpoint's failure.
+  `http1MaxPendingRequests` counts requests that wait for a connection, and none that finds one with room.
 - RateLimits add up: a request must keep those of the Service, of the pod and of its route.
 - A Fallback names the Service port that serves where its `targetRefs` cannot. It gets a request, or a connection that is carried as
   bytes, when the port that was to get it has no endpoint that may be used (none is ready, or all were left out after they failed
@@ -135,6 +139,25 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   one without ready endpoints.
 - An ExtensionRef of a route to a document that is not in force is told in the same way, and requests that the rule matches
   are answered with 500.
+
+## Retries, timeouts and sessions (HTTPRoute, GRPCRoute, XBackendTrafficPolicy)
+
+- A rule with `retry` has tried again: the `codes` that it names, for every method; what reached `timeouts.backendRequest`, for
+  every method, so that a server may do twice what it does slowly; connections that could not be opened and requests that the
+  server refused unread; and connections that broke before an answer, where the method is idempotent (RFC 9110, 9.2.2): the
+  server may have done what was asked. Without `attempts` there is one more try, with 0 none.
+- Of an endpoint in the mesh, it is the agent at its node that talks to the application. A connection to the application that it
+  could not open, or that broke, is its answer 503, and falls under `codes` and under answers of the server.
+- Without `retry` there is one more try of what was certainly not done, and of an idempotent request whose kept connection the
+  server had closed.
+- `timeouts.request` includes everything, delays of a FaultInjection and all tries: 504, or a broken body where it has begun.
+  `timeouts.backendRequest` is for one try, up to the head of its answer.
+- A session comes before the weights of a rule's backends, also where its backend has weight 0. When its endpoint is gone or
+  ejected, the client gets another and is told.
+- The sessions of a rule (`sessionPersistence`) are for all its backends, and their cookie has the path of the match. Those of an
+  XBackendTrafficPolicy are for the Service that it names, as the one that gets the request, and their cookie has no path. Rules
+  never share sessions: where several lead to one Service, give each a `sessionName` of its own.
+- Cookies are `HttpOnly` and `SameSite=Strict`. They are not `Secure`, because the client speaks plain HTTP to its own node.
 
 ## Labels and annotations
 

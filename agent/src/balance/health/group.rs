@@ -55,8 +55,7 @@ impl GroupHealth {
     pub(super) fn take(&self, percent: Option<WholePercentage>) -> Option<Place> {
         let size = self.counts.size.load(Ordering::Relaxed);
         let allowed = allowed(size, percent.map_or(MAX_EJECTION_PERCENT, WholePercentage::get));
-        let healthy_percent = self.counts.healthy_percent.load(Ordering::Relaxed);
-        let more = |ejected| (ejected < allowed && healthy(size, ejected + 1, healthy_percent)).then_some(ejected + 1);
+        let more = |ejected| (ejected < allowed).then_some(ejected + 1);
         self.counts.ejected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Place { counts: Arc::clone(&self.counts) })
     }

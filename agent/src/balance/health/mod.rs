@@ -98,8 +98,11 @@ impl EndpointHealth {
         }
         match &mut state.ejection {
             None => Use::Yes,
-            Some(ejection) if ejection.place.group_too_ill() => Use::Yes,
-            Some(ejection) => ejection.may_probe(now),
+            // Probes go on while the group is too ill to leave any out: it could not recover otherwise.
+            Some(ejection) => match ejection.may_probe(now) {
+                Use::No if ejection.place.group_too_ill() => Use::Yes,
+                standing => standing,
+            },
         }
     }
 

@@ -202,12 +202,19 @@ fn nothing_is_left_out_when_too_few_are_healthy() {
         ..SETTINGS
     };
     let (group, healths) = (group(4), [(); 3].map(|()| EndpointHealth::default()));
-    let events = healths.each_ref().map(|health| repeat(health, &settings, &group, status(500, None), 5).unwrap());
     let reason = EjectionReason::Consecutive5xx;
-    assert_eq!(events, [HealthEvent::Ejected(reason), HealthEvent::Ejected(reason), HealthEvent::Spared(reason)]);
-    assert_eq!(healths[0].may_use(Instant::now()), Use::No);
-    group.set_size(3);
-    assert_eq!(healths[0].may_use(Instant::now()), Use::Yes, "one of three is less than half");
+    for (health, expected) in healths.iter().zip([Use::No, Use::No, Use::Yes]) {
+        assert_eq!(repeat(health, &settings, &group, status(500, None), 5), Some(HealthEvent::Ejected(reason)));
+        assert_eq!(healths[0].may_use(Instant::now()), expected, "with {} of 4 out", group.ejected());
+    }
+    assert!(healths.iter().all(|health| health.may_use(Instant::now()) == Use::Yes), "one of four is less than half");
+    // They are probed all the same, and with the first that works again half of them are well.
+    let later = Instant::now() + seconds(40);
+    assert_eq!(healths[0].may_use(later), Use::Probe);
+    assert_eq!(healths[0].may_use(later), Use::Yes, "beside the probe");
+    let event = healths[0].record(&at_once(status(200, None)), Some(&settings), &group, later);
+    assert_eq!((event, group.ejected()), (Some(HealthEvent::Restored), 2));
+    assert_eq!(healths[1].may_use(Instant::now()), Use::No);
 }
 
 #[test]

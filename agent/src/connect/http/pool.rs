@@ -195,6 +195,25 @@ impl Lease {
 }
 
 impl HttpPool {
+    /// A connection that is there and has room: its request waits for nothing.
+    pub fn ready(self: &Arc<Self>, key: &PoolKey, terms: Terms) -> Option<Lease> {
+        let (leased, facts) = match key.version {
+            HttpVersion::Http1 => {
+                let (client, facts) = self.idle(key)?;
+                (Leased::Http1(client), facts)
+            }
+            HttpVersion::Http2 => {
+                let mut pairs = self.pairs.lock();
+                let pair = pairs.get_mut(key)?;
+                (pair.used, pair.terms) = (Some(Instant::now()), Some(terms));
+                let (client, facts) = pair.pick(terms)?;
+                let place = client.place();
+                (Leased::Http2(client, place), facts)
+            }
+        };
+        Some(self.lease(key, terms, leased, facts, true))
+    }
+
     /// A connection, one that is there or a new one, for which `open` opens the way.
     pub async fn get<F>(
         self: &Arc<Self>,
@@ -207,8 +226,8 @@ impl HttpPool {
     {
         match key.version {
             HttpVersion::Http1 => {
-                if let Some((client, facts)) = self.idle(key) {
-                    return Ok(self.lease(key, terms, Leased::Http1(client), facts, true));
+                if let Some(ready) = self.ready(key, terms) {
+                    return Ok(ready);
                 }
                 let OpenWay { wire, facts } = open().await?;
                 let failed = |source| PoolError::Http { to: key.to, source };

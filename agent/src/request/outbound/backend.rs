@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::stay::Stay;
 use crate::{
     balance::{
         breaker::{Breaker, PoolSettings},
         hash_key::NewCookie,
-        session::{Session, Sessions},
     },
     mesh::{ServicePort, Snapshot},
     node::Node,
@@ -28,14 +28,14 @@ pub(super) struct Backend<'s> {
     pub(super) hash: Option<u64>,
     /// The cookie that the client is to have from now on, for its hash.
     pub(super) hash_cookie: Option<NewCookie>,
-    /// How the client stays with one endpoint, and the session that it came with.
-    pub(super) session: Option<(Sessions<'s>, Option<Session>)>,
+    /// How the client stays with one endpoint.
+    pub(super) stay: Option<Stay<'s>>,
 }
 
 impl Backend<'_> {
     /// Of which nothing is known.
     pub(super) fn new(to: Route) -> Self {
-        Self { to, is_fallback: false, settings: None, breaker: None, hash: None, hash_cookie: None, session: None }
+        Self { to, is_fallback: false, settings: None, breaker: None, hash: None, hash_cookie: None, stay: None }
     }
 
     /// A Service port that takes over.
@@ -53,7 +53,7 @@ impl Backend<'_> {
 
     /// What a document says about connections to it.
     pub(super) fn pool(&self) -> PoolSettings<'_> {
-        PoolSettings(self.settings.as_ref().and_then(|settings| settings.connection_pool.as_ref()))
+        PoolSettings::of(self.settings.as_deref())
     }
 
     /// Looks up what is known of a Service port, for a client of a namespace.

@@ -1,19 +1,13 @@
 //! Where a request goes, before anything is sent: its route, its limits and faults, and what its destination's documents say.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, SystemTime},
-};
+use std::time::Duration;
 
 use http::Response;
 
-use super::{Asked, Outbound, backend::Backend, plan::Plan};
+use super::{Asked, Outbound, backend::Backend, plan::Plan, stay::Stay};
 use crate::{
     authorize::limits::{LimitSource, Limited},
-    balance::{
-        hash_key::{hash_key, new_cookie},
-        session::{Session, Sessions},
-    },
+    balance::hash_key::{hash_key, new_cookie},
     mesh::{AppliedLimits, Snapshot, Workload},
     observe::{FaultKind, LimitedAt, RequestRecord},
     request::{body::AnswerBody, failed::RequestFailed},
@@ -60,7 +54,6 @@ impl Outbound {
         snapshot: &'s Snapshot,
         source: &Workload,
         asked: &Asked,
-        session_place: &'s OnceLock<String>,
         record: &mut RequestRecord,
     ) -> Result<Planned<'s>, Box<Unplanned<'s>>> {
         let route = route::route(snapshot, self.original_dst)?;
@@ -91,24 +84,14 @@ impl Outbound {
             Decision::OfConnections | Decision::NoRule => return Err(Failure::NoRule.into()),
             Decision::Rule(matched) => Some(matched),
         };
-        let persistence = matched.as_ref().and_then(Matched::session);
-        let of_policy = || snapshot.backend_policy(&port.service)?.session_persistence.as_ref();
-        // A rule's sessions are its own; those of a policy are the Service's.
-        let place = || match &matched {
-            Some(matched) if persistence.is_some() => format!("{} {}", matched.route(), matched.rule()),
-            _ => format!("Service {}", port.service),
-        };
-        let session = persistence.or_else(of_policy).map(|persistence| {
-            let sessions = Sessions::new(&self.thread.node.session_key, persistence, session_place.get_or_init(place));
-            let session = sessions.read(request.headers, SystemTime::now());
-            (sessions, session)
-        });
+        let key = &self.thread.node.session_key;
+        let stays = Stay::possible(key, snapshot, &port.service, matched.as_ref(), request.headers);
         let mut plan = match &matched {
             None => Plan::to_service(Resolved::of(snapshot, port), rewritten),
             Some(matched) => {
                 record.set_route(format_args!("{} rules[{}]", matched.route(), matched.rule()));
                 let delay = self.extensions(snapshot, source, matched, &request)?;
-                let endpoint = session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
+                let endpoint = stays.iter().find_map(Stay::endpoint);
                 let scene = Scene { snapshot, dialled: port, draw: Draw(fastrand::u64(..)), session: endpoint };
                 match matched.outcome(&scene, &request) {
                     Outcome::Forward(forward) => Plan { delay, ..Plan::of_rule(matched, forward, rewritten) },
@@ -123,7 +106,8 @@ impl Outbound {
                 }
             }
         };
-        plan.backend.session = session.filter(|_| !plan.backend.is_fallback);
+        let lasting = plan.backend.port().filter(|_| !plan.backend.is_fallback);
+        plan.backend.stay = lasting.and_then(|port| Stay::of(stays, &port.service));
         plan.limits = self.time(matched.as_ref(), &request)?;
         for backend in [Some(&mut plan.backend), plan.fallback.as_mut()].into_iter().flatten() {
             self.destination(snapshot, source, &request, backend);

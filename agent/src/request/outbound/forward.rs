@@ -1,6 +1,6 @@
 //! One request on its way: to who gets it, and its answer back.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, Method, Response, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
@@ -14,7 +14,7 @@ use super::{
     tries::{Answer, Tries},
 };
 use crate::{
-    balance::{breaker::Underway, session::CookieScope},
+    balance::breaker::Underway,
     connect::http::Replay,
     mesh::{ServicePort, Snapshot, Workload},
     observe::{Failure, OverflowLimit, RequestRecord, ResponseFlag},
@@ -53,7 +53,7 @@ impl Forwarding<'_> {
     ) -> Response<AnswerBody> {
         let (is_grpc, began) = (asked.is_grpc, Instant::now());
         if let Some(delay) = plan.delay {
-            sleep(delay).await;
+            sleep(plan.limits.request.map_or(delay, |limit| delay.min(limit))).await;
         }
         let version = asked.version_for(plan.backend.port());
         let client = Client {
@@ -108,11 +108,8 @@ impl Forwarding<'_> {
 
 /// Writes what keeps the client with the endpoint that answered it.
 fn write_cookies(backend: &Backend<'_>, endpoint: SocketAddr, headers: &mut HeaderMap) {
-    if let Some((sessions, came_with)) = &backend.session {
-        let scope = CookieScope { path: "/", secure: false };
-        if let Some((name, value)) = sessions.write(endpoint, *came_with, scope, SystemTime::now()) {
-            headers.append(name, value);
-        }
+    if let Some((name, value)) = backend.stay.as_ref().and_then(|stay| stay.told(endpoint)) {
+        headers.append(name, value);
     }
     if let Some(cookie) = &backend.hash_cookie {
         headers.append(header::SET_COOKIE, cookie.header.clone());

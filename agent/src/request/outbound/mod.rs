@@ -10,12 +10,10 @@ mod mirrors;
 mod pick;
 mod plan;
 mod send;
+mod stay;
 mod tries;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, OnceLock},
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::{Request, Response, Version, header::HeaderValue, uri::Authority};
 use hyper::body::Incoming;
@@ -74,8 +72,7 @@ impl Outbound {
             Err(bad) => return with_version(refuse(&bad.into(), is_grpc, record), version),
         };
         let asked = Asked { parts, authority, is_grpc, version };
-        let session_place = OnceLock::new();
-        let response = match self.plan(&snapshot, &source, &asked, &session_place, &mut record) {
+        let response = match self.plan(&snapshot, &source, &asked, &mut record) {
             Ok(Planned::Forward(plan)) => {
                 let forwarding = Forwarding { at: &self, snapshot: &snapshot, source: &source };
                 Box::pin(forwarding.run(asked, *plan, body, record)).await

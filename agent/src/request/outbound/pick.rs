@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{backend::Backend, forward::Forwarding};
+use super::{backend::Backend, forward::Forwarding, stay::Stay};
 use crate::{
-    balance::{self, Candidate, Chooser, Lease, Wanted, session::Session},
+    balance::{self, Candidate, Chooser, Lease, Wanted},
     mesh::Locality,
     observe::PickLocality,
     request::failed::RequestFailed,
@@ -29,7 +29,7 @@ impl Forwarding<'_> {
                 return Ok((balance::candidate(self.snapshot, *address, None, self.source), None));
             }
         };
-        let sticky = backend.session.as_ref().and_then(|(_, session)| session.as_ref()).map(Session::endpoint);
+        let sticky = backend.stay.as_ref().and_then(Stay::endpoint);
         let settings = backend.settings.as_deref();
         let wanted = Wanted { settings, hash: backend.hash, sticky, excluded, has_fallback };
         let (candidate, lease) = self.chooser().one_of(port, &wanted)?;

@@ -8,7 +8,10 @@ use tokio::time::Instant;
 
 use super::{Asked, backend::Backend, forward::Forwarding, tries::Leg};
 use crate::{
-    balance::{Candidate, Way},
+    balance::{
+        Candidate, Way,
+        breaker::{Breaker, Overflow, PoolSettings},
+    },
     connect::{
         Opener,
         http::{
@@ -46,6 +49,13 @@ pub(super) struct Untold {
     pub(super) is_endpoint: bool,
 }
 
+/// A try that was not made. That says nothing of the endpoint.
+impl From<Overflow> for Untold {
+    fn from(overflow: Overflow) -> Self {
+        Self { why: overflow.into(), end: TryEnd::Overflow, is_endpoint: false }
+    }
+}
+
 impl Forwarding<'_> {
     /// Sends the request to an endpoint, and waits for the head of the answer.
     pub(super) async fn send(
@@ -80,15 +90,19 @@ impl Forwarding<'_> {
     async fn connection(&self, leg: &Leg<'_>, candidate: &Candidate) -> Result<Lease, Untold> {
         let (thread, backend) = (&self.at.thread, leg.backend);
         let metrics = thread.node.observer.metrics();
-        let key = self.key(candidate, leg.version);
+        let (key, terms) = (self.key(candidate, leg.version), self.terms(backend));
+        if let Some(lease) = thread.http.ready(&key, terms) {
+            metrics.pool_request(PoolResult::Reused);
+            return Ok(lease);
+        }
         let breaker = backend.breaker.as_ref();
         let pending =
             breaker.map(|breaker| thread.node.begin(breaker, OverflowLimit::Pending, backend.pool())).transpose();
-        let _pending = pending.map_err(|overflow| unconnected(Arc::new(overflow.into())))?;
+        let _pending = pending.map_err(Untold::from)?;
         let give_up = Instant::now() + self.connect_timeout(backend);
         loop {
             let open = || self.open(candidate.clone(), backend);
-            match thread.http.get(&key, self.terms(backend), open).await {
+            match thread.http.get(&key, terms, open).await {
                 Ok(lease) => {
                     metrics.pool_request(if lease.is_used { PoolResult::Reused } else { PoolResult::New });
                     return Ok(lease);
@@ -100,8 +114,9 @@ impl Forwarding<'_> {
                     }
                 }
                 Err(error) => {
-                    if matches!(*error, PoolError::Full(_)) {
+                    if let PoolError::Full(overflow) = *error {
                         metrics.overflowed(OverflowLimit::Connections);
+                        return Err(overflow.into());
                     }
                     return Err(unconnected(error));
                 }
@@ -132,7 +147,8 @@ impl Forwarding<'_> {
         backend.pool().own_connect_timeout().unwrap_or(self.at.thread.node.limits.connect_timeout)
     }
 
-    /// Opens the way, by itself: others may wait for it too.
+    /// Opens the way, by itself: others may wait for it too. It counts from its first poll on, and not while it is only
+    /// prepared, as a copy's is.
     pub(super) fn open(
         &self,
         candidate: Candidate,
@@ -143,10 +159,11 @@ impl Forwarding<'_> {
         let headers =
             ConnectHeaders::new(&thread.node.cluster, &source, self.at.client, &candidate.address.to_string());
         let after = self.connect_timeout(backend);
-        let underway =
-            backend.breaker.as_ref().map(|breaker| breaker.begin(OverflowLimit::Connections, backend.pool()));
+        let (breaker, settings) = (backend.breaker.clone(), backend.settings.clone());
         async move {
-            let underway = underway.transpose()?;
+            let pool = PoolSettings::of(settings.as_deref());
+            let begin = |breaker: Arc<Breaker>| breaker.begin(OverflowLimit::Connections, pool);
+            let underway = breaker.map(begin).transpose()?;
             if let Some(reason) = bypass(&candidate.way) {
                 thread.node.observer.metrics().bypassed(reason, 1);
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{Response, StatusCode};
+use http::Response;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -118,6 +118,10 @@ impl<'a, 'p> Tries<'a, 'p> {
         let mut excluded = Vec::new();
         let mut _retry = None;
         loop {
+            if let Some(limit) = self.plan.limits.request.filter(|limit| self.began.elapsed() >= *limit) {
+                // A delay, or a wait for an agent, took all of it.
+                return Err(RequestFailed::Late(limit));
+            }
             self.record.set_tries(self.tried.count() + 1);
             let (candidate, endpoint) = self.forwarding.pick(leg.backend, &excluded, has_fallback)?;
             self.record.set_server(candidate.party(None));
@@ -194,7 +198,7 @@ impl<'a, 'p> Tries<'a, 'p> {
         };
         if let Some(endpoint) = &endpoint {
             let latency = result.as_ref().map_or_else(|_| started.elapsed(), |told| told.latency);
-            let event = endpoint.responded(Answered { latency, result: how(&result) });
+            let event = how(&result).and_then(|result| endpoint.responded(Answered { latency, result }));
             event.into_iter().for_each(|event| self.tell(event, candidate));
         }
         let Told { response, connection, .. } = result?;
@@ -228,20 +232,23 @@ fn end(result: &Result<Answer, Untold>) -> TryEnd {
     }
 }
 
-/// A try as balancing sees it. A gRPC call tells its failure in a head without a body.
-fn how(result: &Result<Told, Untold>) -> TryResult {
+/// A try as balancing sees it; `None` where it says nothing of the endpoint. A gRPC call tells its failure in a head without
+/// a body.
+fn how(result: &Result<Told, Untold>) -> Option<TryResult> {
     match result {
         Ok(Told { response, .. }) => {
             let of_call = grpc_status_in(response.headers()).and_then(|status| u16::try_from(status).ok());
             let status = of_call.map_or(response.status(), answer::from_grpc_status);
-            TryResult::Status(status, retry_after(response.headers(), SystemTime::now()))
+            Some(TryResult::Status(status, retry_after(response.headers(), SystemTime::now())))
         }
         Err(untold) => match untold.end {
-            TryEnd::ConnectFailed | TryEnd::Denied => TryResult::ConnectFailed,
-            TryEnd::Timeout => TryResult::Timeout,
-            // The client's own doing is nobody's failure.
-            _ if matches!(untold.why, RequestFailed::Body) => TryResult::Status(StatusCode::BAD_REQUEST, None),
-            _ => TryResult::Reset,
+            // A breaker is the whole destination's: were it the endpoint's fault, the others would get yet more.
+            TryEnd::Overflow => None,
+            TryEnd::ConnectFailed | TryEnd::Denied => Some(TryResult::ConnectFailed),
+            TryEnd::Timeout => Some(TryResult::Timeout),
+            // The client's own doing is nobody's failure, and no success either.
+            _ if matches!(untold.why, RequestFailed::Body) => None,
+            _ => Some(TryResult::Reset),
         },
     }
 }

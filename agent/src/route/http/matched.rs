@@ -1,8 +1,8 @@
 //! A rule that a request matched: its names, and its parts, alike for HTTPRoute and GRPCRoute.
 
-use super::matching::after_prefix;
+use super::{cookie_path::cookie_path, matching::after_prefix};
 use crate::{
-    mesh::{Condition, RouteMatch},
+    mesh::{Condition, RouteMatch, ServiceName},
     rules::{
         RuleKey,
         gateway::{ExtensionRef, FilteredBackendRef, HeaderModifier, RequestMirror, SessionPersistence},
@@ -93,6 +93,18 @@ impl<'t> Matched<'t> {
             Condition::Http(_, rule, _) => rule.session_persistence.as_ref(),
             Condition::Grpc(_, rule) => rule.session_persistence.as_ref(),
         }
+    }
+
+    /// Below which path the cookie of its sessions is of use.
+    pub fn cookie_path(&self) -> String {
+        cookie_path(self.0.condition)
+    }
+
+    /// The names of the Services that requests are sent to.
+    pub fn backend_services(&self) -> impl Iterator<Item = ServiceName> + use<'t> {
+        let namespace = &self.route().name.namespace;
+        let services = self.backends().iter().map(|backend| &backend.backend.service);
+        services.map(|service| ServiceName::referred(namespace, service.namespace.as_deref(), &service.name))
     }
 
     pub(super) fn filters(&self) -> impl Iterator<Item = Filter<'t>> + use<'t> {

@@ -7,6 +7,7 @@
 //! The address and port that were dialled choose the table, never the `Host` header. Faults and limits that a rule refers
 //! to are names here ([`Matched::extensions`]): they come before its outcome.
 
+mod cookie_path;
 mod cors;
 mod edits;
 mod explain;

@@ -126,9 +126,10 @@ impl<'t> Matched<'t> {
         Ok((backend, self.resolve(scene, &backend.backend.service)?))
     }
 
-    /// The backend that has an endpoint in use.
+    /// The backend that has an endpoint in use. Of whatever weight: a session lasts when its backend gets no new ones
+    /// (GEP-1619, "Traffic Splitting").
     fn backend_with(&self, scene: &Scene<'_>, endpoint: SocketAddr) -> Option<(&'t FilteredBackendRef, Resolved)> {
-        self.backends().iter().filter(|backend| backend.backend.weight > 0).find_map(|backend| {
+        self.backends().iter().find_map(|backend| {
             let to = self.resolve(scene, &backend.backend.service).ok().filter(|to| !to.is_fallback)?;
             (to.port.ready.on(endpoint.ip()) == Some(endpoint)).then_some((backend, to))
         })

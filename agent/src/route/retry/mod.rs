@@ -18,7 +18,7 @@ pub struct RetryPolicy {
     codes: Vec<StatusCode>,
     attempts: u32,
     backoff: Duration,
-    /// A document asks for retries, of whatever method.
+    /// A document asks for retries.
     configured: bool,
 }
 
@@ -39,6 +39,8 @@ pub enum TryEnd {
     Reset,
     /// The try took too long.
     Timeout,
+    /// It was not sent, since as much is under way to the whole destination as may be.
+    Overflow,
 }
 
 /// Whether the body can be sent once more.
@@ -164,12 +166,16 @@ fn wanted(policy: &RetryPolicy, end: TryEnd, method: &Method) -> Result<(), Give
         TryEnd::Answered(status, _) if policy.codes.contains(&status) => Ok(()),
         TryEnd::Answered(..) => Err(GiveUp::NotRetried),
         TryEnd::ConnectFailed | TryEnd::Denied | TryEnd::Refused => Ok(()),
-        // GEP-1731: a rule with `retry` wants failed connections and tries without an answer retried.
-        TryEnd::StaleConnection | TryEnd::Reset | TryEnd::Timeout if policy.configured => Ok(()),
+        // GEP-1731: what reached `timeouts.backendRequest` is tried again where the rule has `retry`.
+        TryEnd::Timeout if policy.configured => Ok(()),
         // RFC 9110, 9.2.2: a client may repeat it by itself.
         TryEnd::StaleConnection if method.is_idempotent() => Ok(()),
+        TryEnd::Reset if policy.configured && method.is_idempotent() => Ok(()),
+        // GEP-1731: the server may have done it, and `retry` alone does not say that twice is as good as once.
+        TryEnd::Reset if policy.configured => Err(GiveUp::NotIdempotent),
         TryEnd::StaleConnection => Err(GiveUp::NotIdempotent),
-        TryEnd::Reset | TryEnd::Timeout => Err(GiveUp::NotRetried),
+        // Another try would only add to what is under way; Envoy does not make one either.
+        TryEnd::Reset | TryEnd::Timeout | TryEnd::Overflow => Err(GiveUp::NotRetried),
     }
 }
 

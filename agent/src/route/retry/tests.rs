@@ -36,7 +36,14 @@ fn what_is_tried_again() {
         (&asked, answered(502), Method::GET, Some(GiveUp::NotRetried)),
         (&asked, answered(200), Method::GET, Some(GiveUp::NotRetried)),
         (&asked, TryEnd::Reset, Method::GET, None),
+        (&asked, TryEnd::Reset, Method::PUT, None),
+        (&asked, TryEnd::Reset, Method::POST, Some(GiveUp::NotIdempotent)),
+        (&asked, TryEnd::StaleConnection, Method::PATCH, Some(GiveUp::NotIdempotent)),
+        (&asked, TryEnd::ConnectFailed, Method::POST, None),
         (&asked, TryEnd::Timeout, Method::GET, None),
+        (&asked, TryEnd::Timeout, Method::POST, None),
+        (&asked, TryEnd::Overflow, Method::GET, Some(GiveUp::NotRetried)),
+        (&default, TryEnd::Overflow, Method::GET, Some(GiveUp::NotRetried)),
     ];
     for (policy, end, method, expected) in cases {
         assert_eq!(reason(decide(policy, 1, end, &method, BodyState::Untouched, None)), expected, "{end:?} {method}");

@@ -141,6 +141,29 @@ fn a_session_stays_with_its_endpoint_by_cookie_and_by_header() -> Result<()> {
 }
 
 #[test]
+fn a_policys_sessions_are_those_of_the_backend_and_outlive_its_weight() -> Result<()> {
+    let mut web = Web::new("http-session-policy")?;
+    let _versions = [web.version("v1")?, web.version("v2")?];
+    let weights = |one: u32, two: u32| {
+        let rules = format!(
+            "[{{backendRefs: [{{name: v1, port: 80, weight: {one}}}, {{name: v2, port: 80, weight: {two}}}]}}]"
+        );
+        let policy = "{targetRefs: [{group: \"\", kind: Service, name: v1}], sessionPersistence: {sessionName: sid}}";
+        route(&rules) + &document("gateway.networking.x-k8s.io/v1alpha1", "XBackendTrafficPolicy", "v1", policy)
+    };
+    web.in_force(&weights(1, 0))?;
+    let told = web.client.ask(web.get("/a/b"))?.header("set-cookie").context("a cookie")?;
+    assert!(told.starts_with("sid=") && !told.contains("Path="), "{told}");
+    web.in_force(&weights(0, 1))?;
+    let new = web.client.ask(web.get("/"))?;
+    assert_eq!((new.header("x-server").as_deref(), new.header("set-cookie")), (Some("v2"), None), "no policy: {new:?}");
+    let cookie = told.split(';').next().unwrap_or_default();
+    let found = servers(&web.client.all(web.get("/").header("cookie", cookie).times(20, 2))?);
+    assert_eq!(found, [("v1".to_owned(), 20)].into());
+    Ok(())
+}
+
+#[test]
 fn a_session_is_given_to_others_when_its_endpoint_goes() -> Result<()> {
     let mut web = Web::new("http-session-gone")?;
     let three = three(&web)?;

@@ -5,6 +5,7 @@ use heddle_tests::peer::grpc::GrpcReport;
 use heddle_tests::peer::http::report::{Answer, Ask};
 
 use super::tools::{Client, Web, document, listening, route};
+use crate::world::{SOON, eventually};
 
 const OWN: &str = "heddle.io/v1alpha1";
 const ISTIO: &str = "networking.istio.io/v1";
@@ -85,6 +86,21 @@ fn faults_delay_and_abort_those_whom_they_are_for() -> Result<()> {
     let before = web.server.requests().len();
     assert_eq!(web.client.ask(chaos(web.get("/broken")))?.status, 418);
     assert_eq!(web.server.requests().len(), before, "what is aborted reaches nobody");
+    Ok(())
+}
+
+#[test]
+fn a_delay_on_purpose_takes_of_the_requests_time() -> Result<()> {
+    let mut web = Web::new("http-fault-timeout")?;
+    let filter = "filters: [{type: ExtensionRef, extensionRef: {group: heddle.io, kind: FaultInjection, name: slow}}]";
+    web.in_force(
+        &(route(&format!("[{{timeouts: {{request: 300ms}}, {filter}, backendRefs: [{{name: web, port: 80}}]}}]"))
+            + &document(OWN, "FaultInjection", "slow", "{delay: {fixedDelay: 4s}}")),
+    )?;
+    let late = web.client.ask(web.get("/"))?;
+    assert_eq!(late.status, 504, "{late:?}");
+    assert!((300.0..3_000.0).contains(&late.head_ms), "{late:?}");
+    assert!(web.server.requests().is_empty(), "what is too late reaches nobody");
     Ok(())
 }
 
@@ -173,6 +189,48 @@ fn what_overflows_a_breaker_gets_503_and_what_fits_is_served() -> Result<()> {
     assert!(!served.is_empty() && refused.len() >= 6, "{:?}", statuses(&answers));
     assert!(refused.iter().all(|answer| answer.status == 503 && answer.head_ms < 450.0), "at once: {refused:?}");
     assert_eq!(statuses(&web.client.all(web.get("/after").times(5, 1))?), [200; 5]);
+    Ok(())
+}
+
+#[test]
+fn what_overflows_a_breaker_is_not_tried_again_and_no_endpoints_failure() -> Result<()> {
+    let mut web = Web::new("http-breaker-health")?;
+    let (pod, _service, _other) = web.version("other")?;
+    web.service.backends(&[&web.world.far, &pod])?;
+    web.world.settle()?;
+    let pool = "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}";
+    let outliers = "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}";
+    let policy = format!("{{host: web, trafficPolicy: {{{pool}, {outliers}}}}}");
+    web.in_force(
+        &(route("[{retry: {codes: [503], attempts: 3}, backendRefs: [{name: web, port: 80}]}]")
+            + &document(ISTIO, "DestinationRule", "web", &policy)),
+    )?;
+    let answers = web.client.all(web.get("/").behave("delay=500").times(12, 12))?;
+    let refused = answers.iter().filter(|answer| answer.status == 503).count();
+    assert!(refused >= 6, "{:?}", statuses(&answers));
+    let metrics = web.world.a.metrics()?;
+    assert_eq!(metrics.sum("heddle_ejections_total", &[]), 0.0);
+    assert_eq!(metrics.sum("heddle_retries_total", &[("result", "again")]), 0.0);
+    Ok(())
+}
+
+#[test]
+fn a_copy_that_waits_holds_no_connection() -> Result<()> {
+    let mut web = Web::new("http-mirror-breaker")?;
+    let (_pod, service, copies) = web.version("copies")?;
+    let filter = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: copies, port: 80}}}]";
+    let pool = "{host: copies, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}";
+    web.in_force(
+        &(route(&format!("[{{{filter}, backendRefs: [{{name: web, port: 80}}]}}]"))
+            + &document(ISTIO, "DestinationRule", "copies", pool)),
+    )?;
+    let slow = web.client.begin(web.get("/slow").behave("delay=2500"))?;
+    web.server.wait_request(|seen| seen.target == "/slow")?;
+    // The copy is sent when the request has been answered; until then its destination has a connection to give.
+    let direct = Client::of(&web.world.client)?.ask(Ask::to(service.at(80)).host("copies").target("/direct"))?;
+    assert!(direct.status == 200 && direct.head_ms < 1_500.0, "{direct:?}");
+    assert_eq!(statuses(&web.client.end(slow)?), [200]);
+    eventually("the copy has arrived", SOON, || Ok(copies.requests().iter().any(|seen| seen.target == "/slow")))?;
     Ok(())
 }
 

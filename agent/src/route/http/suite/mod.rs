@@ -14,6 +14,9 @@ use std::{fs, path::Path};
 use case::Group;
 use world::World;
 
+use super::{Decision, Outcome, Request, Scene, decide};
+use crate::{mesh::Reach, route::backend::Draw, rules::http_route::Scheme, target::RequestTarget};
+
 /// Fewer would mean that a file is not read.
 const AT_LEAST: usize = 310;
 
@@ -43,4 +46,28 @@ fn every_case_of_the_routing_suite_holds() {
     }
     assert!(failures.is_empty(), "{} of {count} fail:\n{}", failures.len(), failures.join("\n"));
     assert!(count >= AT_LEAST, "only {count} cases");
+}
+
+#[test]
+fn a_session_keeps_its_backend_of_whatever_weight() {
+    let rule = r#"{"rules": [{"backendRefs": [{"name": "v1", "port": 80}, {"name": "v2", "port": 80, "weight": 0}]}]}"#;
+    let text = format!(r#"{{"promise": "", "routes": [{{"spec": {rule}}}]}}"#);
+    let group: Group = serde_json::from_str(&text).unwrap();
+    let world = World::new("sessions", &group.routes);
+    let (dialled, table) = world.dialled("shop/web:80", "clients");
+    let (target, headers) = (RequestTarget::parse("/").unwrap(), http::HeaderMap::new());
+    let (method, scheme) = (&http::Method::GET, Scheme::Http);
+    let request = Request { method, target: &target, headers: &headers, scheme, authority: "web" };
+    let Decision::Rule(matched) = decide(table, &request) else { panic!("no rule") };
+    let endpoint = |to| world.dialled(to, "clients").0.ready.get_within(Reach::All, 0).unwrap().0.address;
+    for (session, expected) in [
+        (None, "v1"),
+        (Some(endpoint("shop/v1:80")), "v1"),
+        (Some(endpoint("shop/v2:80")), "v2"),
+        (Some(endpoint("shop/v3:80")), "v1"),
+    ] {
+        let scene = Scene { snapshot: &world.snapshot, dialled, draw: Draw(0), session };
+        let Outcome::Forward(forward) = matched.outcome(&scene, &request) else { panic!("no backend") };
+        assert_eq!(forward.backend.backend.service.name, expected, "{session:?}");
+    }
 }
