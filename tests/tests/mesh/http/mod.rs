@@ -14,4 +14,4 @@ mod programs;
 mod python;
 mod resilience;
 mod suite;
-mod tools;
+pub(crate) mod tools;
