@@ -5,7 +5,8 @@
 //! API server with every fault that a client must survive, for beds that need more than a directory. [`authority`] is a
 //! certificate authority of that kind. [`peer`] is the
 //! program `heddle-peer`: the servers and clients that run inside the pods, so that the kernel sees real processes.
-//! [`bench`] is the program `heddle-bench`, [`demo`] the program `heddle-demo`. [`rogue`] mints certificates that the mesh must, or must not, accept.
+//! [`prometheus`] is a real one, which scrapes agents; [`monitoring`] reads
+//! the dashboard that is delivered. [`bench`] is the program `heddle-bench`, [`demo`] the program `heddle-demo`. [`rogue`] mints certificates that the mesh must, or must not, accept.
 //!
 //! Nothing here is linked into the agent, and nothing here decides anything about the mesh.
 
@@ -15,7 +16,9 @@ pub mod bench;
 pub mod demo;
 pub mod http;
 pub mod kubernetes;
+pub mod monitoring;
 pub mod peer;
+pub mod prometheus;
 pub mod rogue;
 
 pub use bed::{Bed, Node, Pod};

@@ -135,6 +135,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     tokio::spawn(forget_gone(Arc::downgrade(&node)));
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
+    metrics::register_threads(&observer, &node, &threads);
     let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);
     let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _);
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());

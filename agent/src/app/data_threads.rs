@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, RuntimeMetrics},
     sync::watch,
 };
 
@@ -61,6 +61,11 @@ impl DataThreads {
         self.threads.iter().map(|thread| thread.state.open_connections()).sum()
     }
 
+    /// What their runtimes count, with the names of the threads.
+    pub(super) fn runtimes(&self) -> impl Iterator<Item = (String, RuntimeMetrics)> {
+        self.threads.iter().enumerate().map(|(index, thread)| (name(index), thread.runtime.metrics()))
+    }
+
     /// Ends all threads, with everything that they still serve, and waits until it has ended.
     pub(super) fn stop(&self) {
         self.stop.send_replace(true);
@@ -87,7 +92,7 @@ impl Running {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let house_keeping = Arc::clone(&state).keep_house();
-        let thread = thread::Builder::new().name(format!("data-{index}")).spawn(move || {
+        let thread = thread::Builder::new().name(name(index)).spawn(move || {
             HERE.set(index);
             runtime.block_on(async {
                 tokio::select! {
@@ -98,6 +103,10 @@ impl Running {
         })?;
         Ok(Self { state, runtime: handle, thread: Mutex::new(Some(thread)) })
     }
+}
+
+fn name(index: usize) -> String {
+    format!("data-{index}")
 }
 
 impl DataPath for DataThreads {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use heddle_common::KernelEvent;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
+use super::data_threads::DataThreads;
 use crate::{
     capture::KernelCounters,
     identify::{self, Certificates},
     mesh::MeshState,
+    node::Node,
     objects::SourceStatus,
-    observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer},
+    observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer, OverflowLimit},
 };
 
 /// Registers what is to be read before each scrape.
@@ -27,6 +29,25 @@ pub(super) fn register(
         certificate_states(metrics, &certificates);
         objects(metrics, &mesh.borrow());
         source(metrics, &status);
+    });
+}
+
+/// The same for what data threads share, and for the threads themselves. To be called on the control thread.
+pub(super) fn register_threads(observer: &Observer, node: &Arc<Node>, threads: &DataThreads) {
+    // What is observed holds the observer: it must not be held by it.
+    let node = Arc::downgrade(node);
+    let control = ("control".to_owned(), Handle::current().metrics());
+    let runtimes: Vec<_> = std::iter::once(control).chain(threads.runtimes()).collect();
+    observer.before_scrape(move |metrics| {
+        for (thread, runtime) in &runtimes {
+            // Each is a runtime of one thread.
+            metrics.set_runtime(thread, runtime.worker_total_busy_duration(0), runtime.global_queue_depth());
+        }
+        let Some(node) = node.upgrade() else { return };
+        metrics.set_ejected_endpoints(node.balancer.ejected());
+        for limit in OverflowLimit::ALL {
+            metrics.set_open_breakers(*limit, node.breakers.open(*limit));
+        }
     });
 }
 
@@ -73,7 +94,8 @@ fn objects(metrics: &Metrics, mesh: &MeshState) {
         metrics.set_documents(*state, count);
     }
     metrics.set_open_workloads(mesh.documents.iter().filter(|document| document.leaves_workloads_open()).count());
-    metrics.snapshot_published(mesh.snapshot.generation);
+    metrics.set_snapshot(mesh.snapshot.generation, mesh.published);
+    metrics.set_compiles(mesh.compiling.batches, mesh.compiling.took);
 }
 
 fn source(metrics: &Metrics, status: &SourceStatus) {

@@ -7,7 +7,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use crate::{
     mesh::ServiceName,
-    observe::OverflowLimit,
+    observe::{ClosedLabel as _, OverflowLimit},
     rules::destination_rule::{ConnectionPool, HttpSettings, PortSettings, TcpSettings},
 };
 
@@ -29,7 +29,9 @@ pub struct Breakers {
 /// What is under way to one Service port.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    counts: [AtomicU32; 4],
+    counts: [AtomicU32; OverflowLimit::ALL.len()],
+    /// Whether one was refused since there was room last.
+    full: [AtomicBool; OverflowLimit::ALL.len()],
 }
 
 /// As many are under way as a DestinationRule allows.
@@ -69,6 +71,11 @@ impl Breakers {
     pub fn retain(&self, there: impl Fn(&ServiceName, u16) -> bool) {
         self.all.lock().retain(|(service, port), _| there(service, *port));
     }
+
+    /// How many refuse now.
+    pub fn open(&self, name: OverflowLimit) -> usize {
+        self.all.lock().values().filter(|breaker| breaker.is_open(name)).count()
+    }
 }
 
 impl Breaker {
@@ -78,8 +85,27 @@ impl Breaker {
         let bound = limit.unwrap_or(u32::MAX);
         let more = |count: u32| (count < bound).then(|| count + 1);
         match self.count(name).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Underway { breaker: Arc::clone(self), name }),
-            Err(_) => Err(Overflow { limit: bound, name }),
+            Ok(_) => {
+                self.has_room(name);
+                Ok(Underway { breaker: Arc::clone(self), name })
+            }
+            Err(_) => {
+                self.full[name.index()].store(true, Ordering::Relaxed);
+                Err(Overflow { limit: bound, name })
+            }
+        }
+    }
+
+    /// Whether it refuses: one was refused, and none has ended since.
+    pub fn is_open(&self, name: OverflowLimit) -> bool {
+        self.full[name.index()].load(Ordering::Relaxed) && self.underway(name) > 0
+    }
+
+    /// Read first: what is hardly ever set costs those who share the cache line no write.
+    fn has_room(&self, name: OverflowLimit) {
+        let full = &self.full[name.index()];
+        if full.load(Ordering::Relaxed) {
+            full.store(false, Ordering::Relaxed);
         }
     }
 
@@ -89,13 +115,7 @@ impl Breaker {
     }
 
     fn count(&self, name: OverflowLimit) -> &AtomicU32 {
-        let [connections, pending, requests, retries] = &self.counts;
-        match name {
-            OverflowLimit::Connections => connections,
-            OverflowLimit::Pending => pending,
-            OverflowLimit::Requests => requests,
-            OverflowLimit::Retries => retries,
-        }
+        &self.counts[name.index()]
     }
 }
 
@@ -109,6 +129,7 @@ impl Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         self.breaker.count(self.name).fetch_sub(1, Ordering::Relaxed);
+        self.breaker.has_room(self.name);
     }
 }
 
@@ -216,6 +237,27 @@ mod tests {
         assert_eq!(breaker.underway(OverflowLimit::Retries), 5_000);
         drop(all);
         assert_eq!(breaker.underway(OverflowLimit::Retries), 0);
+    }
+
+    #[test]
+    fn one_is_open_from_a_refusal_until_there_is_room() {
+        let tcp = TcpSettings { max_connections: NonZeroU32::new(1), ..TcpSettings::default() };
+        let pool = ConnectionPool { tcp: Some(tcp), http: None };
+        let service = ServiceName { namespace: "shop".into(), name: "cart".into() };
+        let breakers = Breakers::default();
+        let begin = || breakers.of(&service, 80).begin(OverflowLimit::Connections, PoolSettings(Some(&pool)));
+        let open = || NAMES.map(|name| breakers.open(name));
+        let only = begin().unwrap();
+        assert_eq!(open(), [0; 4], "full, and nobody was refused");
+        begin().unwrap_err();
+        assert_eq!(open(), [1, 0, 0, 0]);
+        drop(only);
+        assert_eq!(open(), [0; 4]);
+        let _again = begin().unwrap();
+        begin().unwrap_err();
+        // Without a limit the next one passes.
+        let _more = breakers.of(&service, 80).begin(OverflowLimit::Connections, PoolSettings(None)).unwrap();
+        assert_eq!(open(), [0; 4]);
     }
 
     #[test]

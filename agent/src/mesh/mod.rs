@@ -46,7 +46,7 @@ pub use modes::{Level, Mode, Modes, Statement};
 pub use overlaps::Overlap;
 pub use policies::Policy;
 pub use problem::{MeshProblem, ObjectRef};
-pub use publish::{FollowedRules, MeshState, run};
+pub use publish::{Compiling, FollowedRules, MeshState, run};
 pub use rate_limits::AppliedLimits;
 pub use routes::{
     Condition, ExtensionProblem, GrpcRank, HttpRank, ParentProblem, ParentRefusal, RouteKind, RouteMatch, RouteTable,

@@ -3,7 +3,11 @@
 //! In: an [`ObjectStream`], and what names of ServiceEntries resolve to. Out: the [`SnapshotHandle`] that connections read, and a [`MeshState`] for those who react
 //! to changes (enrolment, certificates, metrics, `/config`).
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::watch;
 
@@ -20,8 +24,10 @@ use crate::{
 pub struct MeshState {
     /// The snapshot in force.
     pub snapshot: Arc<Snapshot>,
-    /// When objects were last read and compiled, changed or not.
-    pub compiled_at: Instant,
+    /// Since when that is.
+    pub published: Instant,
+    /// What it took to get here.
+    pub compiling: Compiling,
     /// How many objects of each kind.
     pub objects: [(Kind, usize); Kind::ALL.len()],
     /// Documents that could not be read.
@@ -30,6 +36,15 @@ pub struct MeshState {
     pub mesh_problems: Arc<Vec<MeshProblem>>,
     /// What became of each mesh document.
     pub documents: Arc<Vec<DocumentStatus>>,
+}
+
+/// How often was compiled since the agent started, and how long that took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compiling {
+    /// Batches of changes.
+    pub batches: u64,
+    /// Time that they took.
+    pub took: Duration,
 }
 
 impl MeshState {
@@ -89,7 +104,9 @@ impl FollowedRules {
 #[derive(Debug)]
 struct Publisher {
     handle: SnapshotHandle,
+    published: Instant,
     compiler: Compiler,
+    compiling: Compiling,
     source_problems: Arc<Vec<Problem>>,
     mesh_problems: Arc<Vec<MeshProblem>>,
     documents: Arc<Vec<DocumentStatus>>,
@@ -99,7 +116,8 @@ impl Publisher {
     fn new(settings: MeshSettings, handle: SnapshotHandle) -> Self {
         let compiler = Compiler::new(settings);
         let (source_problems, mesh_problems, documents) = Default::default();
-        Self { handle, compiler, source_problems, mesh_problems, documents }
+        let (published, compiling) = (Instant::now(), Compiling::default());
+        Self { handle, published, compiler, compiling, source_problems, mesh_problems, documents }
     }
 
     /// Publishes the snapshot after these changes if it differs from the one in force.
@@ -108,7 +126,9 @@ impl Publisher {
             log_new_problems(&self.source_problems, &problems);
             self.source_problems = problems;
         }
+        let begun = Instant::now();
         let outcome = self.compiler.apply(changes.objects);
+        self.compiling.add(begun);
         outcome.new_problems.iter().for_each(|problem| tracing::warn!("{problem}"));
         if let Some(problems) = outcome.problems {
             self.mesh_problems = Arc::new(problems);
@@ -127,25 +147,37 @@ impl Publisher {
 
     /// The same after names resolve to something else. Nothing where that decides nothing.
     fn resolve(&mut self, names: Names) -> Option<MeshState> {
-        let snapshot = self.compiler.resolve(names)?;
+        let begun = Instant::now();
+        let snapshot = self.compiler.resolve(names);
+        self.compiling.add(begun);
+        let snapshot = snapshot?;
         self.put_in_force(snapshot);
         Some(self.state())
     }
 
-    fn put_in_force(&self, snapshot: Snapshot) {
+    fn put_in_force(&mut self, snapshot: Snapshot) {
         let generation = self.handle.load().generation + 1;
         self.handle.publish(Snapshot { generation, ..snapshot });
+        self.published = Instant::now();
     }
 
     fn state(&self) -> MeshState {
         MeshState {
             snapshot: self.handle.load(),
-            compiled_at: Instant::now(),
+            published: self.published,
+            compiling: self.compiling,
             objects: self.compiler.objects().counts(),
             source_problems: Arc::clone(&self.source_problems),
             mesh_problems: Arc::clone(&self.mesh_problems),
             documents: Arc::clone(&self.documents),
         }
+    }
+}
+
+impl Compiling {
+    fn add(&mut self, begun: Instant) {
+        self.batches += 1;
+        self.took += begun.elapsed();
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
+use heddle_tests::bed::Metrics;
 use heddle_tests::peer::report::HttpReport;
 use serde_json::{Value, json};
 
@@ -90,7 +91,16 @@ fn the_agents_own_metrics_say_what_is_in_force() -> Result<()> {
     assert_eq!(metrics.get("heddle_draining", &[]), Some(0.0));
     assert!(metrics.get("heddle_build_info", &[]).is_some());
     assert!(metrics.get("process_resident_memory_bytes", &[]).unwrap() > 1e6);
+    for thread in ["control", "data-0"] {
+        assert!(metrics.get("heddle_runtime_busy_seconds_total", &[("thread", thread)]).unwrap() > 0.0, "{thread}");
+        assert!(metrics.get("heddle_runtime_queued_tasks", &[("thread", thread)]).is_some(), "{thread}");
+    }
+    let (batches, took) = (metrics.sum("heddle_compiles_total", &[]), metrics.sum("heddle_compile_seconds_total", &[]));
+    assert!(batches >= 1.0 && took > 0.0, "{batches} {took}");
     let generation = metrics.get("heddle_snapshot_generation", &[]).unwrap();
+    let age = |metrics: &Metrics| metrics.get("heddle_snapshot_age_seconds", &[]).unwrap();
+    let begun = age(&metrics);
+    world.a.wait_metrics("the snapshot gets older", SOON, |metrics| age(metrics) > begun + 0.5)?;
     world.bed.service("new", &[(80, 8080)])?;
     world.a.wait_metrics("a change makes a new generation", SOON, |metrics| {
         metrics.get("heddle_snapshot_generation", &[]).is_some_and(|now| now > generation)

@@ -24,6 +24,7 @@ mod kubernetes;
 mod load;
 mod modes;
 mod peer;
+mod prometheus;
 mod relay;
 mod revocation;
 mod sandbox;

@@ -90,6 +90,11 @@ impl Balancer {
         Arc::clone(self.groups.write().entry(key).or_default())
     }
 
+    /// How many endpoints are ejected, counted at each Service port.
+    pub fn ejected(&self) -> usize {
+        self.groups.read().values().map(|group| group.health.ejected()).sum()
+    }
+
     /// How many Service ports and how many of their endpoints are known.
     pub fn size(&self) -> (usize, usize) {
         let groups = self.groups.read();

@@ -20,10 +20,10 @@ pub(super) struct Derived {
 }
 
 impl Metrics {
-    /// A snapshot is in force from now on.
-    pub fn snapshot_published(&self, generation: u64) {
+    /// Which snapshot is in force, and since when.
+    pub fn set_snapshot(&self, generation: u64, published: Instant) {
         self.snapshot_generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        *self.derived.published.lock() = Some(Instant::now());
+        *self.derived.published.lock() = Some(published);
     }
 
     /// When the first of this node's certificates ends; `None` while it has none.

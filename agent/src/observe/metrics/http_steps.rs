@@ -44,9 +44,14 @@ impl Metrics {
         self.ejections.of(reason).inc();
     }
 
-    /// How many endpoints get none now.
+    /// How many endpoints are ejected.
     pub fn set_ejected_endpoints(&self, count: usize) {
         self.ejected_endpoints.set(gauge_value(count));
+    }
+
+    /// How many circuit breakers refuse for this limit.
+    pub fn set_open_breakers(&self, limit: OverflowLimit, count: usize) {
+        self.open_breakers.of(limit).set(gauge_value(count));
     }
 
     /// A rate limit refused a request or connection.

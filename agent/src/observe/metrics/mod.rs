@@ -45,7 +45,7 @@ pub use table::{Metrics, TABLE};
 pub(super) use traffic::{Series, Traffic};
 pub(super) use traffic_labels::LabelSet;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -233,6 +233,18 @@ impl Metrics {
     /// How old the state on disk is while it serves.
     pub fn set_source_state_age(&self, seconds: Option<f64>) {
         self.source_state_age.set(seconds.unwrap_or(f64::NAN));
+    }
+
+    /// What compiling has come to, in all.
+    pub fn set_compiles(&self, count: u64, took: Duration) {
+        instrument::advance(&self.compiles, count);
+        instrument::advance_seconds(&self.compile_time, took.as_secs_f64());
+    }
+
+    /// How long a thread of the agent was busy, in all, and how many tasks wait for it.
+    pub fn set_runtime(&self, thread: &str, busy: Duration, queued: usize) {
+        instrument::advance_seconds(&self.runtime_busy.with_label_values(&[thread]), busy.as_secs_f64());
+        self.runtime_queued.with_label_values(&[thread]).set(gauge_value(queued));
     }
 
     /// The kernel's own count of an event, since its map was made.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use heddle_common::KernelEvent;
+
 use super::{
     authority::AUTHORITY_TABLE,
     authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
@@ -12,8 +14,9 @@ use super::{
     instrument::{ISTIO_BOUNDS, WAIT_BOUNDS},
     label_sets::UNUSED,
     labels::{
-        BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, HandshakeResult,
-        KeyFetchResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
+        BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
+        HandshakeResult, KeyFetchResult, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side,
+        TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     requests::MAX_REQUEST_SETS,
@@ -133,14 +136,19 @@ fn label_values(page: &mut String) {
     values::<MirrorResult>(page, "heddle_mirrors_total", "result");
     values::<PickLocality>(page, "heddle_balancer_picks_total", "locality");
     values::<RetryResult>(page, "heddle_retries_total", "result");
-    values::<OverflowLimit>(page, "heddle_overflows_total", "limit");
+    values::<OverflowLimit>(page, "heddle_overflows_total, heddle_open_breakers", "limit");
     values::<FallbackOf>(page, "heddle_fallbacks_total", "protocol");
     values::<FallbackReason>(page, "heddle_fallbacks_total", "reason");
     values::<EjectionReason>(page, "heddle_ejections_total", "reason");
     values::<PoolResult>(page, "heddle_http_pool_requests_total", "result");
     values::<UpgradeKind>(page, "heddle_upgrades_total", "kind");
+    let events: Vec<_> = KernelEvent::ALL.iter().map(|event| event.name()).collect();
+    let _ = writeln!(page, "| heddle_kernel_events_total | event | {} |", code_list(&events));
     values::<CertificateState>(page, "heddle_certificates", "state");
     values::<CrlLoad>(page, "heddle_crl_loads_total", "result");
+    values::<DocumentLabel>(page, "heddle_documents", "state");
+    values::<EventResult>(page, "heddle_events_total", "result");
+    values::<LookupResult>(page, "heddle_dns_lookups_total", "result");
     values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
 }

@@ -4,7 +4,8 @@
 //! a row here does not exist.
 
 use prometheus::{
-    Counter, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry,
 };
 
 use super::{
@@ -93,7 +94,9 @@ declare_metrics! {
     pub(super) ejections: ByLabel<EjectionReason, IntCounter> = "heddle_ejections_total" ["ejections"] &["reason"],
         "Times that an endpoint was left out because of its failures, by reason.";
     pub(super) ejected_endpoints: IntGauge = "heddle_ejected_endpoints" ["endpoints"] &[],
-        "Endpoints that are left out now because of their failures.";
+        "Endpoints of Service ports that were ejected because of their failures and have not answered well since.";
+    pub(super) open_breakers: ByLabel<OverflowLimit, IntGauge> = "heddle_open_breakers" ["Service ports"] &["limit"],
+        "Service ports with a circuit breaker that refuses now, by the limit that is reached.";
     pub(super) pool_connections: IntGauge = "heddle_http_pool_connections" ["connections"] &[],
         "Connections to servers that are kept for requests.";
     pub(super) pool_requests: ByLabel<PoolResult, IntCounter> = "heddle_http_pool_requests_total" ["requests"] &["result"],
@@ -126,6 +129,10 @@ declare_metrics! {
         "Generation of the mesh snapshot in force; 0 while there is none.";
     pub(super) snapshot_age: Gauge = "heddle_snapshot_age_seconds" ["seconds"] &[],
         "Time since the snapshot in force was published; NaN while there is none.";
+    pub(super) compiles: IntCounter = "heddle_compiles_total" ["batches"] &[],
+        "Batches of changed objects and names that were compiled.";
+    pub(super) compile_time: Counter = "heddle_compile_seconds_total" ["seconds"] &[],
+        "Time that compiling them took.";
     pub(super) objects: IntGaugeVec = "heddle_objects" ["objects"] &["kind"],
         "Accepted Kubernetes objects by kind.";
     pub object_problems: IntGauge = "heddle_object_problems" ["problems"] &[],
@@ -168,6 +175,10 @@ declare_metrics! {
         "Connections and requests counted under the label value \"other\" because the cap of label sets was reached.";
     pub(super) draining: IntGauge = "heddle_draining" ["0 or 1"] &[],
         "Whether the agent is waiting for connections to end before it stops.";
+    pub(super) runtime_busy: CounterVec = "heddle_runtime_busy_seconds_total" ["seconds"] &["thread"],
+        "Time that the agent's threads were not waiting for something to do.";
+    pub(super) runtime_queued: IntGaugeVec = "heddle_runtime_queued_tasks" ["tasks"] &["thread"],
+        "Tasks that other threads have woken on a thread and that it has not come to.";
     pub(super) build_info: IntGaugeVec = "heddle_build_info" ["1"] &["version"],
         "The running build.";
     pub(super) process_cpu: Counter = "process_cpu_seconds_total" ["seconds"] &[],

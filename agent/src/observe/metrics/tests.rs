@@ -61,6 +61,28 @@ fn closed_labels_are_visible_at_zero() {
 }
 
 #[test]
+fn every_closed_label_value_is_in_the_reference() {
+    let (registry, metrics) = new().unwrap();
+    let page = metrics_reference();
+    // What is there before anything happened is closed, the version of the build and the ranges of histograms apart.
+    let visible = scraped(&registry, &metrics, "=\"");
+    let is_closed = |line: &&String| !line.starts_with("heddle_build_info{") && !line.contains("_bucket{");
+    let closed: Vec<_> = visible.iter().filter(is_closed).collect();
+    assert!(closed.len() > 100, "{}", closed.len());
+    for line in closed {
+        let (name, labels) = line.split_once('{').unwrap();
+        let (label, value) = labels.split_once("=\"").unwrap();
+        let value = value.split_once('"').unwrap().0;
+        let row = |row: &&str| {
+            let cells: Vec<_> = row.split(" | ").collect();
+            cells.len() == 3 && cells[0].trim_start_matches("| ").split(", ").any(|it| it == name) && cells[1] == label
+        };
+        let row = page.lines().find(row).unwrap_or_else(|| panic!("{name} has no row of values of {label}"));
+        assert!(row.contains(&format!("`{value}`")), "{line} is not in {row}");
+    }
+}
+
+#[test]
 fn typed_handles_reach_their_series() {
     let (registry, metrics) = new().unwrap();
     metrics.bypassed(BypassReason::ExcludedPort, 1);
@@ -72,7 +94,11 @@ fn typed_handles_reach_their_series() {
     metrics.set_certificates(CertificateState::Valid, 3);
     metrics.set_objects("Pod", 4);
     metrics.enrolled_pods.set(2);
-    metrics.snapshot_published(9);
+    metrics.set_snapshot(9, Instant::now());
+    metrics.set_open_breakers(OverflowLimit::Pending, 2);
+    metrics.set_compiles(3, Duration::from_millis(1500));
+    metrics.set_compiles(4, Duration::from_millis(1500));
+    metrics.set_runtime("data-0", Duration::from_millis(250), 5);
     let tunnel = metrics.tunnel_opened(Side::Client);
     for line in [
         r#"heddle_bypassed_connections_total{reason="excluded_port"} 1"#,
@@ -84,6 +110,11 @@ fn typed_handles_reach_their_series() {
         r#"heddle_objects{kind="Pod"} 4"#,
         "heddle_enrolled_pods 2",
         "heddle_snapshot_generation 9",
+        r#"heddle_open_breakers{limit="pending"} 2"#,
+        "heddle_compiles_total 4",
+        "heddle_compile_seconds_total 1.5",
+        r#"heddle_runtime_busy_seconds_total{thread="data-0"} 0.25"#,
+        r#"heddle_runtime_queued_tasks{thread="data-0"} 5"#,
         r#"heddle_tunnels_open{side="client"} 1"#,
     ] {
         assert_eq!(scraped(&registry, &metrics, line), [line]);
@@ -123,10 +154,10 @@ fn ages_are_nan_until_there_is_something_and_then_follow_the_clock() {
     let (registry, metrics) = new().unwrap();
     assert_eq!(scraped(&registry, &metrics, "heddle_snapshot_age_seconds NaN").len(), 1);
     assert_eq!(scraped(&registry, &metrics, "heddle_certificate_expiry_seconds NaN").len(), 1);
-    metrics.snapshot_published(1);
+    metrics.set_snapshot(1, Instant::now().checked_sub(Duration::from_secs(100)).unwrap());
     metrics.set_first_certificate_expiry(Some(SystemTime::now() - Duration::from_secs(5)));
     metrics.refresh_derived();
-    assert!((0.0..60.0).contains(&metrics.snapshot_age.get()));
+    assert!((100.0..160.0).contains(&metrics.snapshot_age.get()));
     assert!((-60.0..=-5.0).contains(&metrics.certificate_expiry.get()));
 }
 

@@ -228,7 +228,9 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_and_tried_by_a_request_lat
         "{failed} requests failed before the endpoint was left out: {:?}",
         servers(&first)
     );
-    web.world.a.wait_metrics("it is counted", SOON, |metrics| metrics.sum("heddle_ejections_total", &[]) >= 1.0)?;
+    web.world.a.wait_metrics("it is counted", SOON, |metrics| {
+        metrics.sum("heddle_ejections_total", &[]) >= 1.0 && metrics.get("heddle_ejected_endpoints", &[]) == Some(1.0)
+    })?;
     let reached = bad.requests().len();
     let meanwhile = web.client.all(web.get("/").times(30, 1))?;
     assert_eq!(bad.requests().len(), reached, "left out: {:?}", servers(&meanwhile));
@@ -236,7 +238,9 @@ fn an_endpoint_that_fails_again_and_again_is_left_out_and_tried_by_a_request_lat
     eventually("it serves again", SOON * 3, || {
         let answers = web.client.all(web.get("/").times(6, 1))?;
         Ok(servers(&answers).contains_key("bad") && statuses(&answers) == 0)
-    })
+    })?;
+    assert_eq!(web.world.a.metrics()?.get("heddle_ejected_endpoints", &[]), Some(0.0));
+    Ok(())
 }
 
 #[test]

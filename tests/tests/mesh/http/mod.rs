@@ -15,4 +15,4 @@ mod programs;
 mod python;
 mod resilience;
 mod suite;
-mod tools;
+pub(crate) mod tools;

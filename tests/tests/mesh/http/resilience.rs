@@ -184,11 +184,19 @@ fn what_overflows_a_breaker_gets_503_and_what_fits_is_served() -> Result<()> {
     let mut web = Web::new("http-breaker")?;
     let pool = "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 2}}";
     web.in_force(&document(ISTIO, "DestinationRule", "web", &format!("{{host: web, trafficPolicy: {{{pool}}}}}")))?;
-    let answers = web.client.all(web.get("/").behave("delay=500").times(12, 12))?;
+    // From now on the port is known to speak HTTP: while it is not, a connection is opened for a client that is slow to speak.
+    assert_eq!(web.client.ask(web.get("/before"))?.status, 200);
+    let asked = web.client.begin(web.get("/").behave("delay=500").times(12, 12))?;
+    // Which of the three limits is reached first depends on how the requests come.
+    web.world.a.wait_metrics("a breaker refuses", SOON, |metrics| metrics.sum("heddle_open_breakers", &[]) >= 1.0)?;
+    let answers = web.client.end(asked)?;
     let (served, refused): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 200);
     assert!(!served.is_empty() && refused.len() >= 6, "{:?}", statuses(&answers));
     assert!(refused.iter().all(|answer| answer.status == 503 && answer.head_ms < 450.0), "at once: {refused:?}");
     assert_eq!(statuses(&web.client.all(web.get("/after").times(5, 1))?), [200; 5]);
+    // That of connections may stay: one that is kept counts.
+    let open = web.world.a.metrics()?.get("heddle_open_breakers", &[("limit", "requests")]);
+    assert_eq!(open, Some(0.0), "there is room");
     Ok(())
 }
 

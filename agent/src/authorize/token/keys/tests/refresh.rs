@@ -26,7 +26,7 @@ use crate::{
             now, rules, snapshot,
         },
     },
-    mesh::MeshState,
+    mesh::{Compiling, MeshState},
     objects::ObjectSet,
     observe::Observer,
 };
@@ -92,7 +92,8 @@ struct World {
 fn state(documents: &[(&str, &str, &str)]) -> MeshState {
     MeshState {
         snapshot: Arc::new(snapshot(&[], documents)),
-        compiled_at: std::time::Instant::now(),
+        published: std::time::Instant::now(),
+        compiling: Compiling::default(),
         objects: ObjectSet::default().counts(),
         source_problems: Arc::default(),
         mesh_problems: Arc::default(),
