@@ -118,13 +118,14 @@ impl Outbound<'_> {
             Route::Service(port) => snapshot.destination_settings(&port.service, port.port, &self.source.namespace),
             Route::Workload(..) | Route::External(..) => None,
         };
+        let settings = settings.map(AsRef::as_ref);
         let client = self.client.ip();
         let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client };
-        let wanted = Wanted { settings: settings.map(AsRef::as_ref), has_fallback, ..Wanted::default() };
+        let wanted = Wanted { settings, has_fallback, ..Wanted::default() };
         let (candidates, lease) = chooser.candidates(route, &wanted)?;
         record.set_server(candidates.first.party(None));
         let headers = self.headers(route);
-        let pool = PoolSettings(settings.and_then(|settings| settings.connection_pool.as_ref()));
+        let pool = PoolSettings::of(settings);
         let underway = self.underway(route, pool)?;
         let opener =
             Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
