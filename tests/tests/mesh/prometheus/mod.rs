@@ -1,7 +1,8 @@
 //! A real Prometheus scrapes both agents under traffic: what its queries say by workload is what the clients counted.
 //!
-//! Counters are compared exactly. rate() takes what was counted between the first and the last scrape in its window for as
-//! long as the window at most: its bounds follow from the times of the scrapes, and nothing else is allowed for.
+//! Counters are compared exactly, rates within bounds that follow from the times of the scrapes (`window.rs`).
+
+mod window;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,7 @@ use heddle_tests::monitoring::{self, Dashboard};
 use heddle_tests::peer::http::report::{Answer, Ask};
 use heddle_tests::prometheus::Prometheus;
 
+use self::window::Window;
 use crate::http::tools::{Client, Web};
 use crate::world::{SOON, eventually};
 
@@ -27,8 +29,6 @@ struct Load {
 const OF_CLIENT: Load = Load { plain: 20, failing: 3, slow: 4, given_up: 1, delay_ms: 300 };
 const OF_NEAR: Load = Load { plain: 30, failing: 1, slow: 5, given_up: 2, delay_ms: 60 };
 
-/// Of the ranges of Istio's histograms, those that hold the delays.
-const RANGES: [(u32, f64); 2] = [(300, 250.0), (60, 50.0)];
 const BOUNDS: [f64; 11] = [25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
 /// The agent may note the end of a response a moment after the client has it.
 const LATER_MS: f64 = 10.0;
@@ -170,71 +170,6 @@ fn exact_counts(watched: &Watched, before: &[Counted; 2], counted: &[Counted; 2]
         }
     }
     Ok(())
-}
-
-/// The time from which on requests were counted, until now.
-struct Window {
-    ends: SystemTime,
-    seconds: f64,
-    /// From the first scrape in it to the last.
-    scraped: f64,
-}
-
-impl Window {
-    fn new(watched: &Watched, begins: SystemTime) -> Result<Self> {
-        let ends = SystemTime::now();
-        let seconds = ends.duration_since(begins)?.as_millis() as f64 / 1e3;
-        let scrapes = watched.prometheus.scrapes(watched.nodes()[0], begins, ends)?;
-        let scraped = scrapes.last().zip(scrapes.first()).map_or(0.0, |(last, first)| last - first);
-        ensure!(scraped > seconds / 2.0, "{} scrapes in {scraped} of {seconds} s", scrapes.len());
-        Ok(Self { ends, seconds, scraped })
-    }
-
-    fn rate(&self, of: &str) -> String {
-        sum(&format!("rate({of}[{}ms])", (self.seconds * 1e3).round()))
-    }
-
-    /// All was sent between two scrapes of the window. rate() takes that for what happened in the time between them, or for
-    /// more up to the whole window, and divides by the window.
-    fn rates(&self, watched: &Watched, counted: &[Counted; 2]) -> Result<()> {
-        let (all, errors) =
-            (self.rate(&of_requests("source", "")), self.rate(&of_requests("source", ",response_code=~\"5..\"")));
-        let stretch = self.seconds / self.scraped;
-        let ratio = format!("{errors} / {all}");
-        let sent = counted.each_ref().map(Counted::all);
-        let failed = counted.each_ref().map(Counted::errors);
-        let per_second = |count: f64| (count / self.seconds, count / self.scraped);
-        self.within(watched, &all, sent.map(per_second))?;
-        self.within(watched, &errors, failed.map(per_second))?;
-        let shares = [failed[0] / sent[0], failed[1] / sent[1]];
-        self.within(watched, &ratio, shares.map(|share| (share / stretch, share * stretch)))
-    }
-
-    /// A response that the server delays took longer than that at the agent, and shorter than at the client.
-    fn latency(&self, watched: &Watched, counted: &[Counted; 2]) -> Result<()> {
-        // Of requests that were given up the agent knows only later that they were.
-        let answered = of_requests("source", ",response_code!=\"0\"")
-            .replace("istio_requests_total", "istio_request_duration_milliseconds_bucket");
-        let of_rates = self.rate(&answered).replace("(source_workload)", "(source_workload, le)");
-        let mut bounds = [(0.0, 0.0); 2];
-        for (bounds, (counted, load)) in bounds.iter_mut().zip(counted.iter().zip([OF_CLIENT, OF_NEAR])) {
-            let above = RANGES.iter().find(|(delay, _)| *delay == load.delay_ms).context("a range for the delay")?.1;
-            *bounds = (above, counted.p99_at_most()?);
-        }
-        self.within(watched, &format!("histogram_quantile(0.99, {of_rates})"), bounds)
-    }
-
-    fn within(&self, watched: &Watched, expression: &str, bounds: [(f64, f64); 2]) -> Result<()> {
-        let found = watched.prometheus.by("source_workload", expression, self.ends)?;
-        for (workload, (low, high)) in ["client", "near"].into_iter().zip(bounds) {
-            let value = found.get(workload).with_context(|| format!("no {workload} in `{expression}`: {found:?}"))?;
-            // Numbers are sums of fractions.
-            let is_within = (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(value);
-            ensure!(is_within, "`{expression}` of {workload} is {value}, not between {low} and {high}");
-        }
-        ensure!(found.len() == bounds.len(), "{found:?}");
-        Ok(())
-    }
 }
 
 /// Panels that stay empty without the objects, documents or programs that this test has not got.
