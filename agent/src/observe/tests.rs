@@ -265,6 +265,8 @@ fn the_text_line_is_as_documented() {
         endpoint=10.2.0.2:8080 protocol=tcp method=- host=- path=- status=- grpc_status=- route=- user_agent=- flag=UC sent_bytes=5 received_bytes=6 duration_ms=1234 tries=1 \
         tls_version=TLSv1_3 tls_group=X25519 tls_root=50b312f5cbc71675 request_id=- trace_id=- policy=- remarks=- error=\"reset\\nby \\\"peer\\\"\"\n";
     assert_eq!(logged(&observer, &output), expected);
+    observer.inner.access_log.as_ref().unwrap().push(access_log::Story { failure: None, ..story() });
+    assert!(logged(&observer, &output).contains(" flag=- sent_bytes=5 "), "the agent's own words have no quotes");
 }
 
 #[test]

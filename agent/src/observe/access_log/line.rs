@@ -42,6 +42,8 @@ pub struct Field {
 /// What a field has to say. Nothing is copied where the story has it as it is written.
 enum Value<'s> {
     None,
+    /// One of the agent's own, which needs no quotes.
+    Word(&'static str),
     Text(&'s str),
     Shown(&'s dyn fmt::Display),
     Made(String),
@@ -58,7 +60,7 @@ pub const FIELDS: &[Field] = &[
     field("time", "when the connection or request ended, RFC 3339 in UTC", |s| Value::Time(s.started + s.duration)),
     field("start", "when the connection was accepted, or the request's head was read", |s| Value::Time(s.started)),
     field("direction", "`outbound` (a pod of this node dialled) or `inbound` (a pod of this node was dialled)", |s| {
-        Value::Text(s.start.reporter.direction())
+        Value::Word(s.start.reporter.direction())
     }),
     field("source_address", "the client's address", |s| Value::Shown(&s.start.client.address)),
     field("source_workload", "the client's pod", |s| pod(Some(&s.start.client))),
@@ -77,7 +79,7 @@ pub const FIELDS: &[Field] = &[
         s.server.as_ref().map_or(Value::None, |server| Value::Shown(&server.address))
     }),
     field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| {
-        Value::Text(s.request.as_ref().map_or("tcp", |request| request.protocol))
+        Value::Word(s.request.as_ref().map_or("tcp", |request| request.protocol))
     }),
     field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.as_str()))),
     field("host", "its Host or `:authority`, cut after 256 bytes as every text of a client but the path", |s| {
@@ -93,7 +95,7 @@ pub const FIELDS: &[Field] = &[
     field("route", "the rule that matched, `HTTPRoute shop/web rules[1]`", |s| asked(s, |r| text(r.route.as_deref()))),
     field("user_agent", "what the client says it is", |s| asked(s, |r| text(r.user_agent.as_deref()))),
     field("flag", "how it failed (response flags, above), `-` if it did not", |s| {
-        Value::Text(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
+        Value::Word(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
     }),
     field("sent_bytes", "application bytes from client to server; of a request, those of its body", |s| {
         Value::Number(s.sent)
@@ -128,29 +130,15 @@ impl Story {
     pub(super) fn write(&self, format: LogFormat, line: &mut Vec<u8>, scratch: &mut String) {
         for (index, field) in FIELDS.iter().enumerate() {
             format.name(line, index == 0, field.name);
-            scratch.clear();
-            // Writing to a String cannot fail, here and below; what its owner cannot show stays empty.
             match (field.value)(self) {
-                Value::None => {
-                    format.none(line);
-                    continue;
-                }
-                Value::Number(number) => {
-                    let _ = write!(scratch, "{number}");
-                    line.extend_from_slice(scratch.as_bytes());
-                    continue;
-                }
-                Value::Text(text) => {
-                    format.text(line, text);
-                    continue;
-                }
-                Value::Made(text) => scratch.push_str(&text),
-                Value::Time(at) => write_time(at, scratch),
-                Value::Shown(shown) => {
-                    let _ = write!(scratch, "{shown}");
-                }
+                Value::None => format.none(line),
+                Value::Word(word) => format.word(line, word),
+                Value::Text(text) => format.text(line, text),
+                Value::Made(text) => format.text(line, &text),
+                Value::Number(number) => line.extend_from_slice(shown(&number, scratch).as_bytes()),
+                Value::Time(at) => format.text(line, time(at, scratch)),
+                Value::Shown(value) => format.text(line, shown(value, scratch)),
             }
-            format.text(line, scratch);
         }
         format.end(line);
     }
@@ -172,6 +160,13 @@ impl LogFormat {
             Self::Text => b"-",
             Self::Json => b"null",
         });
+    }
+
+    fn word(self, line: &mut Vec<u8>, word: &str) {
+        match self {
+            Self::Text => line.extend_from_slice(word.as_bytes()),
+            Self::Json => self.text(line, word),
+        }
     }
 
     /// Quoted and escaped as JSON where it must be, in text lines too: a peer's words can never start a line of their own.
@@ -217,13 +212,21 @@ fn tls(transport: &Transport) -> (Value<'_>, Value<'_>, Value<'_>) {
     match transport {
         Transport::Plain => (Value::None, Value::None, Value::None),
         Transport::Hbone { tls_version, group, root } => {
-            (Value::Text(tls_version), Value::Text(group), Value::Shown(root))
+            (Value::Word(tls_version), Value::Word(group), Value::Shown(root))
         }
     }
 }
 
+fn shown<'s>(value: &dyn fmt::Display, scratch: &'s mut String) -> &'s str {
+    scratch.clear();
+    // Writing to a String cannot fail; what its owner cannot show stays empty.
+    let _ = write!(scratch, "{value}");
+    scratch
+}
+
 /// `2026-07-30T10:00:00.250Z`. Digit by digit: it is written twice a line, and formatting costs several times as much.
-fn write_time(at: SystemTime, to: &mut String) {
+fn time(at: SystemTime, to: &mut String) -> &str {
+    to.clear();
     let at = time::OffsetDateTime::from(at);
     let (hour, minute, second, ms) = at.to_hms_milli();
     // A clock that shows a year before 0 is past helping.
@@ -241,6 +244,7 @@ fn write_time(at: SystemTime, to: &mut String) {
         (0..digits).rev().for_each(|place| to.extend(char::from_digit(number / 10_u32.pow(place) % 10, 10)));
         to.push(then);
     }
+    to
 }
 
 /// Whether a value needs no quotes: nothing in it could be taken for the end of the field, a quote, or "none".
@@ -261,9 +265,7 @@ mod tests {
             (Duration::from_millis(951_827_696_007), "2000-02-29T12:34:56.007Z"),
             (Duration::from_millis(253_402_300_799_999), "9999-12-31T23:59:59.999Z"),
         ] {
-            let mut written = String::new();
-            write_time(UNIX_EPOCH + after_1970, &mut written);
-            assert_eq!(written, expected);
+            assert_eq!(time(UNIX_EPOCH + after_1970, &mut "before".to_owned()), expected);
         }
     }
 }
