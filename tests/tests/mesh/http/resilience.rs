@@ -186,17 +186,28 @@ fn what_overflows_a_breaker_gets_503_and_what_fits_is_served() -> Result<()> {
     web.in_force(&document(ISTIO, "DestinationRule", "web", &format!("{{host: web, trafficPolicy: {{{pool}}}}}")))?;
     // From now on the port is known to speak HTTP: while it is not, a connection is opened for a client that is slow to speak.
     assert_eq!(web.client.ask(web.get("/before"))?.status, 200);
-    let asked = web.client.begin(web.get("/").behave("delay=500").times(12, 12))?;
-    // Which of the three limits is reached first depends on how the requests come.
-    web.world.a.wait_metrics("a breaker refuses", SOON, |metrics| metrics.sum("heddle_open_breakers", &[]) >= 1.0)?;
-    let answers = web.client.end(asked)?;
+    let answers = web.client.all(web.get("/").behave("delay=500").times(12, 12))?;
     let (served, refused): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 200);
     assert!(!served.is_empty() && refused.len() >= 6, "{:?}", statuses(&answers));
     assert!(refused.iter().all(|answer| answer.status == 503 && answer.head_ms < 450.0), "at once: {refused:?}");
     assert_eq!(statuses(&web.client.all(web.get("/after").times(5, 1))?), [200; 5]);
-    // That of connections may stay: one that is kept counts.
-    let open = web.world.a.metrics()?.get("heddle_open_breakers", &[("limit", "requests")]);
-    assert_eq!(open, Some(0.0), "there is room");
+    Ok(())
+}
+
+#[test]
+fn a_breaker_that_refused_is_open_until_there_is_room() -> Result<()> {
+    let mut web = Web::new("http-breaker-open")?;
+    let policy = "{host: web, trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}}";
+    web.in_force(&document(ISTIO, "DestinationRule", "web", policy))?;
+    let open = |web: &Web| anyhow::Ok(web.world.a.metrics()?.get("heddle_open_breakers", &[("limit", "requests")]));
+    let slow = web.client.begin(web.get("/slow").behave("delay=1500"))?;
+    web.server.wait_request(|seen| seen.target == "/slow")?;
+    assert_eq!(open(&web)?, Some(0.0), "it is full, and has refused nobody");
+    assert_eq!(Client::of(&web.world.client)?.ask(web.get("/more"))?.status, 503);
+    assert_eq!(open(&web)?, Some(1.0));
+    assert_eq!(statuses(&web.client.end(slow)?), [200]);
+    assert_eq!(web.client.ask(web.get("/after"))?.status, 200);
+    assert_eq!(open(&web)?, Some(0.0));
     Ok(())
 }
 
