@@ -228,7 +228,6 @@ impl RequestFailed {
         match self {
             Self::Balance(_) => FallbackReason::NoEndpoint,
             Self::Overflow(_) => FallbackReason::Overflow,
-            Self::Connect(error) if matches!(error.as_ref(), PoolError::Full(_)) => FallbackReason::Overflow,
             _ => FallbackReason::NotReached,
         }
     }

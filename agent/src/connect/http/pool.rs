@@ -224,20 +224,20 @@ impl HttpPool {
     where
         F: Future<Output = Result<OpenWay, PoolError>> + Send + 'static,
     {
+        if let Some(ready) = self.ready(key, terms) {
+            return Ok(ready);
+        }
         match key.version {
             HttpVersion::Http1 => {
-                if let Some(ready) = self.ready(key, terms) {
-                    return Ok(ready);
-                }
                 let OpenWay { wire, facts } = open().await?;
                 let failed = |source| PoolError::Http { to: key.to, source };
                 let client = Http1Client::open(wire).await.map_err(failed)?;
                 Ok(self.lease(key, terms, Leased::Http1(client), facts, false))
             }
             HttpVersion::Http2 => {
-                let (client, facts, is_used) = self.shared(key, terms, open).await?;
+                let (client, facts) = self.open_shared(key, terms, open).await?;
                 let place = client.place();
-                Ok(self.lease(key, terms, Leased::Http2(client, place), facts, is_used))
+                Ok(self.lease(key, terms, Leased::Http2(client, place), facts, false))
             }
         }
     }
@@ -316,12 +316,13 @@ impl HttpPool {
         }
     }
 
-    async fn shared<F>(
+    /// Opens one that several requests share, together with all who need it.
+    async fn open_shared<F>(
         self: &Arc<Self>,
         key: &PoolKey,
         terms: Terms,
         open: impl FnOnce() -> F,
-    ) -> Result<(Http2Client, WayFacts, bool), Arc<PoolError>>
+    ) -> Result<(Http2Client, WayFacts), Arc<PoolError>>
     where
         F: Future<Output = Result<OpenWay, PoolError>> + Send + 'static,
     {
@@ -329,9 +330,6 @@ impl HttpPool {
             let mut pairs = self.pairs.lock();
             let pair = pairs.entry(key.clone()).or_default();
             (pair.used, pair.terms) = (Some(Instant::now()), Some(terms));
-            if let Some((client, facts)) = pair.pick(terms) {
-                return Ok((client, facts, true));
-            }
             Arc::clone(&pair.opening)
         };
         let (pool, key) = (Arc::downgrade(self), key.clone());
@@ -347,8 +345,7 @@ impl HttpPool {
                 Ok((client, facts))
             }
         };
-        let (client, facts) = opening.join(start).await?;
-        Ok((client, facts, false))
+        opening.join(start).await
     }
 }
 
