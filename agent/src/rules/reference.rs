@@ -146,8 +146,9 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   every method, so that a server may do twice what it does slowly; connections that could not be opened and requests that the
   server refused unread; and connections that broke before an answer, where the method is idempotent (RFC 9110, 9.2.2): the
   server may have done what was asked. Without `attempts` there is one more try, with 0 none.
-- Of an endpoint in the mesh, it is the agent at its node that talks to the application. A connection to the application that it
-  could not open, or that broke, is its answer 503, and falls under `codes` and under answers of the server.
+- Of an endpoint in the mesh, it is the agent at its node that talks to the application. One that it could not open a connection to
+  is as one that the client's agent could not. A connection that broke is its answer 503, and falls under `codes` and under
+  answers of the server.
 - Without `retry` there is one more try of what was certainly not done, and of an idempotent request whose kept connection the
   server had closed.
 - `timeouts.request` includes everything, delays of a FaultInjection and all tries: 504, or a broken body where it has begun.
