@@ -2,7 +2,7 @@
 //! alert fires when it should and is silent when it should, and tells people what to do.
 //!
 //! Needs promtool, of Debian's package `prometheus`, and no rights. That a real Prometheus answers every query, from real
-//! agents, is in `tests/mesh/prometheus.rs`.
+//! agents, is in `tests/mesh/prometheus/`.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 

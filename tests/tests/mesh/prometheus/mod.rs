@@ -29,6 +29,7 @@ struct Load {
 const OF_CLIENT: Load = Load { plain: 20, failing: 3, slow: 4, given_up: 1, delay_ms: 300 };
 const OF_NEAR: Load = Load { plain: 30, failing: 1, slow: 5, given_up: 2, delay_ms: 60 };
 
+/// Of the ranges of Istio's histograms, from the first that any delay is in.
 const BOUNDS: [f64; 11] = [25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4];
 /// The agent may note the end of a response a moment after the client has it.
 const LATER_MS: f64 = 10.0;

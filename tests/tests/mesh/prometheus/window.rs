@@ -7,10 +7,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Counted, OF_CLIENT, OF_NEAR, Watched, of_requests, sum};
+use super::{BOUNDS, Counted, OF_CLIENT, OF_NEAR, Watched, of_requests, sum};
 
-/// Of the ranges of Istio's histograms, those that hold the delays.
-const RANGES: [(u32, f64); 2] = [(300, 250.0), (60, 50.0)];
 /// The time from which on requests were counted, until now.
 pub(super) struct Window {
     ends: SystemTime,
@@ -57,7 +55,8 @@ impl Window {
         let of_rates = self.rate(&answered).replace("(source_workload)", "(source_workload, le)");
         let mut bounds = [(0.0, 0.0); 2];
         for (bounds, (counted, load)) in bounds.iter_mut().zip(counted.iter().zip([OF_CLIENT, OF_NEAR])) {
-            let above = RANGES.iter().find(|(delay, _)| *delay == load.delay_ms).context("a range for the delay")?.1;
+            let above =
+                BOUNDS.into_iter().rfind(|bound| *bound <= f64::from(load.delay_ms)).context("a range below")?;
             *bounds = (above, counted.p99_at_most()?);
         }
         self.within(watched, &format!("histogram_quantile(0.99, {of_rates})"), bounds)
