@@ -47,6 +47,16 @@ impl<E: Into<RequestFailed>> From<E> for Box<Unplanned<'_>> {
     }
 }
 
+impl Unplanned<'_> {
+    /// The same of a request that may take so long. What is injected is part of that time.
+    fn within(mut self: Box<Self>, limit: Option<Duration>) -> Box<Self> {
+        if let Some(limit) = limit.filter(|limit| self.delay.is_some_and(|delay| delay >= *limit)) {
+            (self.failed, self.delay) = (RequestFailed::Late(limit), Some(limit));
+        }
+        self
+    }
+}
+
 impl Outbound {
     /// Decides.
     pub(super) fn plan<'s>(
@@ -84,13 +94,15 @@ impl Outbound {
             Decision::OfConnections | Decision::NoRule => return Err(Failure::NoRule.into()),
             Decision::Rule(matched) => Some(matched),
         };
+        let limits = self.time(matched.as_ref(), &request)?;
         let key = &self.thread.node.session_key;
         let stays = Stay::possible(key, snapshot, &port.service, matched.as_ref(), request.headers);
         let mut plan = match &matched {
             None => Plan::to_service(Resolved::of(snapshot, port), rewritten),
             Some(matched) => {
                 record.set_route(format_args!("{} rules[{}]", matched.route(), matched.rule()));
-                let delay = self.extensions(snapshot, source, matched, &request)?;
+                let delay = self.extensions(snapshot, source, matched, &request);
+                let delay = delay.map_err(|unplanned| unplanned.within(limits.request))?;
                 let endpoint = stays.iter().find_map(Stay::endpoint);
                 let scene = Scene { snapshot, dialled: port, draw: Draw(fastrand::u64(..)), session: endpoint };
                 match matched.outcome(&scene, &request) {
@@ -101,14 +113,15 @@ impl Outbound {
                         return Ok(Planned::Answer(response));
                     }
                     Outcome::Failure(failure, edits) => {
-                        return Err(Box::new(Unplanned { failed: failure.into(), edits, delay }));
+                        let unplanned = Unplanned { failed: failure.into(), edits, delay };
+                        return Err(Box::new(unplanned).within(limits.request));
                     }
                 }
             }
         };
         let lasting = plan.backend.port().filter(|_| !plan.backend.is_fallback);
         plan.backend.stay = lasting.and_then(|port| Stay::of(stays, &port.service));
-        plan.limits = self.time(matched.as_ref(), &request)?;
+        plan.limits = limits;
         for backend in [Some(&mut plan.backend), plan.fallback.as_mut()].into_iter().flatten() {
             self.destination(snapshot, source, &request, backend);
         }
