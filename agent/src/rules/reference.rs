@@ -158,6 +158,9 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
 - The sessions of a rule (`sessionPersistence`) are for all its backends, and their cookie has the path of the match. Those of an
   XBackendTrafficPolicy are for the Service that it names, as the one that gets the request, and their cookie has no path. Rules
   never share sessions: where several lead to one Service, give each a `sessionName` of its own.
+- A Service with `sessionAffinity: ClientIP` and sessions has both: the client's address decides over the first request, the session
+  over those that come with it. (GEP-1619 wants the route refused where an implementation sends to the Service's address, and
+  kube-proxy decides. The agent sends to endpoints.)
 - Cookies are `HttpOnly` and `SameSite=Strict`. They are not `Secure`, because the client speaks plain HTTP to its own node.
 
 ## Labels and annotations

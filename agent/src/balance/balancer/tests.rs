@@ -267,6 +267,8 @@ fn a_clients_address_decides_where_the_service_wants_it_and_no_document_says_oth
         let ask = Ask { client: [10, 1, 1, number].into(), ..ask(&port, now) };
         let order = affinity::pick(&port.ready, ask.client);
         assert_eq!(shares(&balancer, &ask, 3), [(order[0], 3)].into());
+        let session = Ask { sticky: Some(order[2]), ..ask };
+        assert_eq!(shares(&balancer, &session, 3), [(order[2], 3)].into(), "the first request was the address's");
         let excluded = [order[0]];
         assert_eq!(shares(&balancer, &Ask { excluded: &excluded, ..ask }, 3), [(order[1], 3)].into());
         assert_eq!(
