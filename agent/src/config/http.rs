@@ -17,6 +17,9 @@ pub struct HttpLimits {
     /// For the head of a request, once it has begun.
     #[serde(serialize_with = "as_duration")]
     pub request_header_timeout: Duration,
+    /// Of silence within the body of a request, where it is wanted.
+    #[serde(serialize_with = "as_duration")]
+    pub request_body_timeout: Duration,
     /// For connections on which no request is under way.
     #[serde(serialize_with = "as_duration")]
     pub idle_timeout: Duration,
@@ -37,6 +40,8 @@ impl Default for HttpLimits {
         Self {
             // A head is one or two packets; the rest is room for lost ones, and an end for those who send it byte by byte.
             request_header_timeout: Duration::from_secs(10),
+            // What nginx gives a client between two reads of a body.
+            request_body_timeout: Duration::from_secs(60),
             // Longer than the minute after which most clients and load balancers close by themselves.
             idle_timeout: Duration::from_secs(90),
             // Envoy's bound is 60 KiB, and nginx' sum of buffers 32 KiB.
@@ -64,6 +69,7 @@ pub(super) fn http(root: &MapReader<'_>) -> Option<HttpLimits> {
     let http = root.map_or_empty("http")?;
     let default = HttpLimits::default();
     let request_header_timeout = http.parsed("requestHeaderTimeout", DURATION, duration);
+    let request_body_timeout = http.parsed("requestBodyTimeout", DURATION, duration);
     let idle_timeout = http.parsed("idleTimeout", DURATION, duration);
     let max_header_bytes =
         http.integer("maxHeaderBytes", "a number of bytes from 8192 to 1048576", |bytes| HEADER_BYTES.contains(bytes));
@@ -77,6 +83,7 @@ pub(super) fn http(root: &MapReader<'_>) -> Option<HttpLimits> {
         });
     let limits = HttpLimits {
         request_header_timeout: request_header_timeout.unwrap_or(default.request_header_timeout),
+        request_body_timeout: request_body_timeout.unwrap_or(default.request_body_timeout),
         idle_timeout: idle_timeout.unwrap_or(default.idle_timeout),
         max_header_bytes: max_header_bytes.unwrap_or(default.max_header_bytes),
         max_streams: max_streams.unwrap_or(default.max_streams),

@@ -63,6 +63,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.limits.streams_per_tunnel, 100);
     let http = HttpLimits {
         request_header_timeout: Duration::from_secs(10),
+        request_body_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(90),
         max_header_bytes: 65_536,
         max_streams: 100,
@@ -103,6 +104,7 @@ limits:
   streamsPerTunnel: 7
 http:
   requestHeaderTimeout: 2s
+  requestBodyTimeout: 6s
   idleTimeout: 5s
   maxHeaderBytes: 8192
   maxConcurrentStreams: 7
@@ -132,8 +134,8 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "log": {"level": "warn,heddle::capture=debug", "format": "json", "access": false},
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
                    "drainTimeout": "1m", "streamsPerTunnel": 7},
-        "http": {"requestHeaderTimeout": "2s", "idleTimeout": "5s", "maxHeaderBytes": 8192, "maxConcurrentStreams": 7,
-                 "replayBytes": 0, "detectionTimeout": "50ms"},
+        "http": {"requestHeaderTimeout": "2s", "requestBodyTimeout": "6s", "idleTimeout": "5s", "maxHeaderBytes": 8192,
+                 "maxConcurrentStreams": 7, "replayBytes": 0, "detectionTimeout": "50ms"},
     });
     assert_eq!(shown, expected);
 }

@@ -11,7 +11,8 @@ use super::{
     upgrade,
 };
 use crate::{
-    connect::http::{Lease, Replay, answer::Answer, head},
+    config::HttpLimits,
+    connect::http::{Lease, Replay, ReplayLimits, answer::Answer, head},
     observe::{Failure, RequestProtocol, RequestRecord, ResponseFlag, trace_context::TraceIds},
 };
 
@@ -21,6 +22,13 @@ pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
         Version::HTTP_2 => RequestProtocol::Http2,
         _ => RequestProtocol::Http1,
     }
+}
+
+/// What is kept of a request's body, and how long it may be silent. Calls of gRPC are streams, and silent for any time; the
+/// guard of HTTP/1 sees silence by itself.
+pub(super) fn body_limits(version: Version, is_grpc: bool, keep: usize, http: &HttpLimits) -> ReplayLimits {
+    let may_be_silent = is_grpc || version != Version::HTTP_2;
+    ReplayLimits { keep, silence: (!may_be_silent).then_some(http.request_body_timeout) }
 }
 
 /// The answer to a request that failed, which is also its end.
@@ -57,6 +65,7 @@ pub(super) fn answered(
     flagged: Option<Failure>,
     held: impl Send + 'static,
 ) -> Response<AnswerBody> {
+    replay.answered();
     record.responded(response.status());
     if let Some(status) = grpc_status_in(response.headers()) {
         record.grpc_status(status);

@@ -10,7 +10,7 @@ use crate::{
     connect::{
         ApplicationError, ConnectError,
         http::{
-            PoolError, SendError,
+            BrokenBody, PoolError, SendError,
             answer::{self, from_grpc_status},
             head::BadHead,
         },
@@ -28,9 +28,9 @@ pub enum RequestFailed {
     /// Its head is none that could be sent on.
     #[error(transparent)]
     Head(#[from] BadHead),
-    /// Its body is not framed as it says, or the client broke it off.
-    #[error("the client's body broke off, or is not framed as its head says")]
-    Body,
+    /// Its body did not come whole.
+    #[error("{0}")]
+    Body(BrokenBody),
     /// Route: its target can be read in two ways.
     #[error(transparent)]
     Target(#[from] BadTarget),
@@ -115,7 +115,8 @@ impl RequestFailed {
     /// What an HTTP client is answered.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Head(_) | Self::Body | Self::Target(_) | Self::GrpcTimeout(_) => StatusCode::BAD_REQUEST,
+            Self::Body(BrokenBody::Silent) => StatusCode::REQUEST_TIMEOUT,
+            Self::Head(_) | Self::Body(_) | Self::Target(_) | Self::GrpcTimeout(_) => StatusCode::BAD_REQUEST,
             Self::Rule(failure) => failure.status(),
             Self::Extension { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Fault { status: AbortStatus::Http(status), .. } => {
@@ -152,7 +153,7 @@ impl RequestFailed {
     pub fn flag(&self) -> ResponseFlag {
         use ResponseFlag as Flag;
         match self {
-            Self::Head(_) | Self::Body | Self::Target(_) | Self::GrpcTimeout(_) => Flag::DownstreamProtocolError,
+            Self::Head(_) | Self::Body(_) | Self::Target(_) | Self::GrpcTimeout(_) => Flag::DownstreamProtocolError,
             Self::Port(_) | Self::Rule(_) | Self::Extension { .. } => Flag::NoRoute,
             Self::Fault { .. } => Flag::FaultInjected,
             Self::Limited(_) => Flag::RateLimited,
@@ -178,7 +179,7 @@ impl RequestFailed {
     /// are in the access log.
     pub fn advice(&self) -> String {
         let text = match self {
-            Self::Head(_) | Self::Body | Self::Target(_) | Self::GrpcTimeout(_) => return self.to_string(),
+            Self::Head(_) | Self::Body(_) | Self::Target(_) | Self::GrpcTimeout(_) => return self.to_string(),
             Self::Rule(route::http::Failure::NoRule) => "no route matches this request",
             Self::Rule(_) | Self::Port(_) | Self::Extension { .. } => {
                 "the route leads nowhere; its owner finds the reason in the access log"
@@ -199,7 +200,7 @@ impl RequestFailed {
 
     /// Whether the client's request is none that could be understood.
     pub fn is_of_client(&self) -> bool {
-        matches!(self, Self::Head(_) | Self::Body | Self::Target(_))
+        matches!(self, Self::Head(_) | Self::Body(_) | Self::Target(_))
     }
 
     /// Headers that the answer has beside those of its status.

@@ -17,5 +17,5 @@ pub mod undelivered;
 
 pub use client::{HttpVersion, SendError};
 pub use pool::{HttpPool, Lease, OpenWay, PoolError, PoolKey, Terms, WayFacts};
-pub use replay::{BodyError, Replay, RequestBody};
+pub use replay::{BodyError, BrokenBody, Replay, ReplayLimits, RequestBody};
 pub use server::{Served, serve};

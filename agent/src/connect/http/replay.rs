@@ -2,13 +2,17 @@
 //!
 //! In: the body as the client sends it. Out: one body for each try. What a try has read is kept up to a bound, for the
 //! next one to start with; a body that is longer is streamed and no longer kept, and then only the try that has it can
-//! have it. Nothing is read ahead of the try: the backend sets the pace.
+//! have it. Nothing is read ahead of the try: the backend sets the pace. Where the backend waits, a client that is silent for
+//! too long ends its request.
 
 use std::{
     collections::VecDeque,
+    error::Error,
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +20,9 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::time::{Sleep, sleep};
 
+use super::guard::Refused;
 use crate::{observe::ByteCounts, route::retry::BodyState};
 
 /// A request's body.
@@ -24,6 +30,15 @@ use crate::{observe::ByteCounts, route::retry::BodyState};
 pub struct Replay {
     shared: Arc<Mutex<Shared>>,
     bytes: Arc<ByteCounts>,
+}
+
+/// Bounds of a body.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayLimits {
+    /// Bytes that are kept for other tries.
+    pub keep: usize,
+    /// How long the client may be silent before it is answered, where more of the body is wanted.
+    pub silence: Option<Duration>,
 }
 
 /// A frame, and whether it is read for the first time.
@@ -34,13 +49,26 @@ struct Shared {
     source: Incoming,
     kept: VecDeque<Bytes>,
     length: usize,
-    limit: usize,
+    limits: ReplayLimits,
+    /// Runs while the client is silent.
+    silence: Option<Pin<Box<Sleep>>>,
     trailers: Option<HeaderMap>,
     state: BodyState,
     ended: bool,
-    broken: bool,
+    broken: Option<BrokenBody>,
     /// Which try may read. One that was given up may still be held by its connection.
     turn: u32,
+}
+
+/// How a client failed to send its body whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenBody {
+    /// It broke off, or sent what cannot be read.
+    #[error("the client's body broke off, or is not framed as its head says")]
+    Unreadable,
+    /// It was silent for longer than `http.requestBodyTimeout`.
+    #[error("the client sent nothing more of its body for too long")]
+    Silent,
 }
 
 /// Why a try gets no more of the body.
@@ -49,24 +77,28 @@ pub enum BodyError {
     /// The client broke off.
     #[error("the client's request broke off: {0}")]
     Client(#[from] hyper::Error),
+    /// The client sends nothing more.
+    #[error("{}", BrokenBody::Silent)]
+    Silent,
     /// Another try has taken over.
     #[error("the try was given up")]
     GivenUp,
 }
 
 impl Replay {
-    /// Keeps at most `limit` bytes. What is read is added to `bytes`.
-    pub fn new(source: Incoming, limit: usize, bytes: Arc<ByteCounts>) -> Self {
+    /// What is read is added to `bytes`.
+    pub fn new(source: Incoming, limits: ReplayLimits, bytes: Arc<ByteCounts>) -> Self {
         let ended = source.is_end_stream();
         let shared = Shared {
             source,
             kept: VecDeque::new(),
             length: 0,
-            limit,
+            limits,
+            silence: None,
             trailers: None,
             state: BodyState::Untouched,
             ended,
-            broken: false,
+            broken: None,
             turn: 0,
         };
         Self { shared: Arc::new(Mutex::new(shared)), bytes }
@@ -98,21 +130,38 @@ impl Replay {
         self.shared.lock().state
     }
 
-    /// Whether the client broke off, or sent what cannot be read.
-    pub fn is_broken(&self) -> bool {
+    /// What the client did wrong, if anything.
+    pub fn broken(&self) -> Option<BrokenBody> {
         self.shared.lock().broken
+    }
+
+    /// The answer has begun: what the client still has to say may depend on it, and take any time.
+    pub fn answered(&self) {
+        let mut shared = self.shared.lock();
+        (shared.limits.silence, shared.silence) = (None, None);
     }
 
     /// Whether it was read to its end. Only then may its connection be used again.
     pub fn has_ended(&self) -> bool {
         let shared = self.shared.lock();
-        shared.ended && !shared.broken
+        shared.ended && shared.broken.is_none()
     }
 
     /// All of it, where it has ended and was kept.
     pub fn whole(&self) -> Option<Bytes> {
         let shared = self.shared.lock();
         (shared.ended && shared.state != BodyState::TooLong).then(|| shared.kept.iter().flatten().copied().collect())
+    }
+}
+
+impl BrokenBody {
+    /// Over HTTP/1 it is the guard that finds the client silent.
+    fn of(error: &hyper::Error) -> Self {
+        let io = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        match io.and_then(io::Error::get_ref).and_then(|refused| refused.downcast_ref()) {
+            Some(Refused::BodyTimeout) => Self::Silent,
+            _ => Self::Unreadable,
+        }
     }
 }
 
@@ -158,13 +207,19 @@ impl Shared {
             place.trailers = true;
             return Poll::Ready(trailers.map(|trailers| Ok((Frame::trailers(trailers), false))));
         }
-        Poll::Ready(match ready!(Pin::new(&mut self.source).poll_frame(context)) {
+        let Poll::Ready(polled) = Pin::new(&mut self.source).poll_frame(context) else {
+            ready!(self.poll_silence(context));
+            self.end_broken(BrokenBody::Silent);
+            return Poll::Ready(Some(Err(BodyError::Silent)));
+        };
+        self.silence = None;
+        Poll::Ready(match polled {
             Some(Ok(frame)) => {
                 self.keep(&frame, place);
                 Some(Ok((frame, true)))
             }
             Some(Err(error)) => {
-                (self.ended, self.broken, self.state) = (true, true, BodyState::TooLong);
+                self.end_broken(BrokenBody::of(&error));
                 Some(Err(error.into()))
             }
             None => {
@@ -172,6 +227,17 @@ impl Shared {
                 None
             }
         })
+    }
+
+    /// Ready when the client was silent for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(limit) = self.limits.silence else { return Poll::Pending };
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
+        silence.as_mut().poll(context)
+    }
+
+    fn end_broken(&mut self, broken: BrokenBody) {
+        (self.ended, self.broken, self.state) = (true, Some(broken), BodyState::TooLong);
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>, place: &mut Place) {
@@ -182,7 +248,7 @@ impl Shared {
         let Some(data) = frame.data_ref() else { return };
         self.ended = self.source.is_end_stream();
         self.length += data.len();
-        if self.state == BodyState::TooLong || self.length > self.limit {
+        if self.state == BodyState::TooLong || self.length > self.limits.keep {
             (self.state, self.kept, place.piece) = (BodyState::TooLong, VecDeque::new(), 0);
         } else {
             self.state = BodyState::Kept;

@@ -32,8 +32,6 @@ use crate::config::HttpLimits;
 const MAX_RESETS: usize = 50;
 /// How often a client that owes nothing is asked whether it is alive, and how long it may take to say so.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How long a client may leave a body of its own unfinished without a byte, where it is wanted.
-const BODY: Duration = Duration::from_secs(60);
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -60,8 +58,9 @@ where
     match version {
         HttpVersion::Http1 => {
             let max_head = usize::try_from(limits.max_header_bytes).unwrap_or(usize::MAX);
-            let (head, idle) = (limits.request_header_timeout, limits.idle_timeout);
-            let (stream, guard) = RequestGuard::new(stream, GuardLimits { max_head, head, idle, body: BODY });
+            let HttpLimits { request_header_timeout: head, request_body_timeout: body, idle_timeout: idle, .. } =
+                limits;
+            let (stream, guard) = RequestGuard::new(stream, GuardLimits { max_head, head, body, idle });
             let result = serve_http1(stream, max_head, guard.clone(), draining, answer).await;
             Served { result, refused: guard.refused() }
         }

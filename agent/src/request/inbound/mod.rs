@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{
     body::{AnswerBody, Limit},
-    exchange::{answered, host, known_by, protocol, refuse, switched, with_host, with_version},
+    exchange::{answered, body_limits, host, known_by, protocol, refuse, switched, with_host, with_version},
     failed::RequestFailed,
     upgrade,
 };
@@ -88,7 +88,7 @@ impl Inbound {
         with_host(&mut parts, self.facts.to);
         let is_connect = parts.method == Method::CONNECT;
         let client_half = upgrade::client_half(&mut parts, self.key.version);
-        let replay = Replay::new(body, 0, record.bytes());
+        let replay = Replay::new(body, body_limits(version, is_grpc, 0, &node.http), record.bytes());
         let sent = async {
             let authority = head::normalize_request(&mut parts)?;
             normalize_target(&mut parts)?;
@@ -181,8 +181,7 @@ impl Inbound {
                 Err(SendError::NotSent(request, _)) if lease.is_used && replay.state() == BodyState::Untouched => {
                     (parts, _) = request.into_parts();
                 }
-                Err(_) if replay.is_broken() => return Err(RequestFailed::Body),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(replay.broken().map_or_else(|| error.into(), RequestFailed::Body)),
             }
         }
     }

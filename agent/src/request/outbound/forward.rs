@@ -20,7 +20,7 @@ use crate::{
     observe::{Failure, OverflowLimit, RequestRecord, ResponseFlag},
     request::{
         body::{AnswerBody, Limit},
-        exchange::{answered, refuse, switched},
+        exchange::{answered, body_limits, refuse, switched},
         failed::RequestFailed,
         upgrade,
     },
@@ -61,8 +61,9 @@ impl Forwarding<'_> {
             is_connect: asked.parts.method == Method::CONNECT,
             limit: Limit { deadline: plan.limits.request.map(|timeout| began + timeout), is_grpc },
         };
-        let keep = if plan.keeps_body() { self.at.thread.node.http.replay_bytes } else { 0 };
-        let replay = Replay::new(body, keep, record.bytes());
+        let http = &self.at.thread.node.http;
+        let keep = if plan.keeps_body() { http.replay_bytes } else { 0 };
+        let replay = Replay::new(body, body_limits(asked.version, is_grpc, keep, http), record.bytes());
         let copies = Copies::prepare(self, &asked, &plan);
         let tried = Tries::new(self, &plan, &replay, began, &mut record).run(asked).await;
         copies.send(|| replay.whole());

@@ -181,7 +181,7 @@ fn unanswered(error: SendError, is_used: bool, replay: &Replay) -> Untold {
         SendError::Broken(_) if is_used => TryEnd::StaleConnection,
         SendError::Broken(_) => TryEnd::Reset,
     };
-    let why = if replay.is_broken() { RequestFailed::Body } else { error.into() };
+    let why = replay.broken().map_or_else(|| error.into(), RequestFailed::Body);
     Untold { why, end, is_endpoint: !is_used }
 }
 

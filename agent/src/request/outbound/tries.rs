@@ -247,7 +247,7 @@ fn how(result: &Result<Told, Untold>) -> Option<TryResult> {
             TryEnd::ConnectFailed | TryEnd::Denied => Some(TryResult::ConnectFailed),
             TryEnd::Timeout => Some(TryResult::Timeout),
             // The client's own doing is nobody's failure, and no success either.
-            _ if matches!(untold.why, RequestFailed::Body) => None,
+            _ if matches!(untold.why, RequestFailed::Body(_)) => None,
             _ => Some(TryResult::Reset),
         },
     }

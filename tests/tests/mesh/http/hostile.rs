@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use heddle_tests::peer::http::report::{Ask, HttpEvent, Raw};
 
 use super::tools::Web;
+use crate::world::World;
 
 /// What one proxy and the next may read differently (RFC 9112, 11.2), and what is no HTTP at all.
 const REFUSED: [(&str, &str); 22] = [
@@ -126,6 +127,31 @@ fn heads_that_do_not_end_are_closed_and_bodies_may_take_their_time() -> Result<(
     assert!(statuses.is_empty() || statuses == ["408"] || statuses == ["400"], "{ended:?}");
     let answer = &web.client.end(body)?[0];
     assert_eq!((answer.status, answer.sent_all), (200, true), "a body of 12 s: {answer:?}");
+    Ok(())
+}
+
+#[test]
+fn bodies_that_stand_still_end_and_those_of_grpc_may() -> Result<()> {
+    let world = World::with("http-still", |agent| agent.set("http.requestBodyTimeout", "1500ms"))?;
+    let mut web = Web::in_world(world)?;
+    let body = |web: &Web, h2, every| Ask {
+        h2,
+        send_every_ms: every,
+        body_bytes: 80_000,
+        timeout_ms: 60_000,
+        ..web.get("/body").method("POST")
+    };
+    for h2 in [true, false] {
+        let still = web.client.ask(body(&web, h2, 5_000))?;
+        assert_eq!(still.status, 408, "h2 {h2}: {still:?}");
+        assert!((1_500.0..4_900.0).contains(&still.head_ms), "h2 {h2}: {still:?}");
+    }
+    let call = web.client.ask(body(&web, true, 2_500).header("content-type", "application/grpc"))?;
+    assert_eq!((call.status, call.sent_all), (200, true), "{call:?}");
+    for h2 in [true, false] {
+        let slow = web.client.ask(body(&web, h2, 700))?;
+        assert_eq!((slow.status, slow.sent_all), (200, true), "h2 {h2}: {slow:?}");
+    }
     Ok(())
 }
 
