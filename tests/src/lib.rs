@@ -5,7 +5,7 @@
 //! API server with every fault that a client must survive, for beds that need more than a directory. [`authority`] is a
 //! certificate authority of that kind. [`peer`] is the
 //! program `heddle-peer`: the servers and clients that run inside the pods, so that the kernel sees real processes.
-//! [`prometheus`] is a real one, which scrapes agents; [`monitoring`] reads
+//! [`prometheus`] is a real one, which scrapes agents; [`browser`] a real one, too; [`monitoring`] reads
 //! the dashboard that is delivered. [`bench`] is the program `heddle-bench`, [`demo`] the program `heddle-demo`. [`rogue`] mints certificates that the mesh must, or must not, accept.
 //!
 //! Nothing here is linked into the agent, and nothing here decides anything about the mesh.
@@ -13,6 +13,7 @@
 pub mod authority;
 pub mod bed;
 pub mod bench;
+pub mod browser;
 pub mod demo;
 pub mod http;
 pub mod kubernetes;

@@ -5,11 +5,13 @@
 
 mod host;
 mod listener;
+mod page;
 mod plain;
 mod readiness;
 mod routes;
 mod server;
 pub mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Readiness, status::Status};
+use super::{Readiness, page, status::Status, streams};
 use crate::observe::{Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
@@ -38,6 +38,9 @@ pub(super) const METRICS: Page = ("/metrics", "metrics, Prometheus text format")
 pub(super) const READY: Page = ("/healthz/ready", "200 when ready for traffic, else 503 and what is missing");
 pub(super) const LIVE: Page = ("/healthz/live", "200 while this process answers at all");
 const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapshot in force, JSON");
+const TAP: Page =
+    ("/tap", "requests and connections as they end, server-sent events; filters as in ?source=shop/web&status=5xx");
+const TRAFFIC: Page = ("/traffic", "who speaks with whom, summed up each second, server-sent events");
 const STATUS: Page = ("/status", "readiness, pods, certificates, documents and problems, JSON");
 
 /// The metrics listener: `/metrics` and nothing else.
@@ -56,10 +59,12 @@ pub(super) fn health(sources: &Sources) -> Router {
 
 /// The admin listeners: everything.
 pub(super) fn admin(sources: &Sources) -> Router {
-    Router::new()
-        .route("/", get(|| async { index(&ADMIN_PAGES) }))
+    page::parts(Router::new())
+        .route("/", get(front))
         .route(STATUS.0, get(status))
         .route(CONFIG.0, get(config))
+        .route(TAP.0, get(streams::tap))
+        .route(TRAFFIC.0, get(streams::traffic))
         .route(METRICS.0, get(render_metrics))
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
@@ -67,7 +72,12 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 5] = [STATUS, CONFIG, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 7] = [STATUS, CONFIG, TAP, TRAFFIC, METRICS, READY, LIVE];
+
+/// The page for browsers; for others the list of endpoints.
+async fn front(headers: HeaderMap) -> Response {
+    if page::wanted_by(&headers) { page::index() } else { index(&ADMIN_PAGES).into_response() }
+}
 
 async fn render_metrics(State(sources): State<Sources>) -> Response {
     match sources.observer.render_metrics() {

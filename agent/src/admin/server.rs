@@ -4,7 +4,7 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -18,6 +18,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::streams::Lasting;
+
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -25,7 +27,7 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
     /// For the head of a request, from the connection's start or from the last answer.
     pub(super) head: Duration,
-    /// For a connection in all: then the running answer may end, and the client connects anew.
+    /// For a connection in all: then the running answer may end, and the client connects anew. Not for one that watches.
     pub(super) lifetime: Duration,
 }
 
@@ -93,6 +95,8 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 async fn serve(stream: Box<dyn Stream>, routes: Router, bounds: Bounds, mut stop: watch::Receiver<bool>) {
+    let lasting = Lasting::default();
+    let routes = routes.layer(Extension(lasting.clone()));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
@@ -102,11 +106,21 @@ async fn serve(stream: Box<dyn Stream>, routes: Router, bounds: Bounds, mut stop
     tokio::select! {
         ended = &mut connection => return log_end(ended),
         _ = stopped(&mut stop) => {}
-        () = sleep(bounds.lifetime) => {}
+        () = ended_life(bounds.lifetime, &lasting) => {}
     }
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = timeout(LAST_ANSWER, connection).await {
         log_end(ended);
+    }
+}
+
+/// When a connection has lived long enough.
+async fn ended_life(lifetime: Duration, lasting: &Lasting) {
+    loop {
+        sleep(lifetime).await;
+        if !lasting.is_set() {
+            return;
+        }
     }
 }
 

@@ -6,6 +6,8 @@ mod ca;
 mod check;
 mod status;
 mod table;
+mod tap;
+mod top;
 mod uninstall;
 mod version;
 
@@ -27,6 +29,8 @@ enum Command {
     Ca(ca::Ca),
     Check(check::Check),
     Status(status::ShowStatus),
+    Tap(tap::Tap),
+    Top(top::Top),
     Uninstall(uninstall::Uninstall),
     Version(version::Version),
 }
@@ -39,6 +43,8 @@ impl Cli {
             Command::Ca(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Status(command) => command.run(),
+            Command::Tap(command) => command.run(),
+            Command::Top(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),
         }

@@ -5,7 +5,10 @@ use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use super::{ask::ask, table::Table};
+use super::{
+    ask::{SOCKET, ask},
+    table::Table,
+};
 use crate::{admin::status::Status, cli};
 
 /// Tell how this node's agent stands: readiness, pods, certificates, mesh documents, problems.
@@ -17,7 +20,7 @@ use crate::{admin::status::Status, cli};
 #[derive(Debug, Args)]
 pub(super) struct ShowStatus {
     /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = "/run/heddle/admin.sock")]
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
     /// For people, or as the agent gave it.
     #[arg(long, short, value_enum, default_value = "text")]

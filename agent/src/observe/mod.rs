@@ -6,6 +6,7 @@
 
 mod access_log;
 mod flag;
+mod live;
 mod metrics;
 mod open;
 mod outcome;
@@ -29,6 +30,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
+pub use live::{BadFilter, FlowWatch, Second, TapEvent, TapFilter, TapWatch, TooManyWatchers};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
@@ -63,6 +65,7 @@ struct Inner {
     policy_hits: metrics::PolicyHits,
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
+    live: Arc<live::Live>,
     before_scrape: Mutex<Vec<ScrapeHook>>,
 }
 
@@ -95,6 +98,7 @@ impl Observer {
             policy_hits: metrics::PolicyHits::default(),
             open: open::OpenConnections::default(),
             access_log,
+            live: Arc::default(),
             before_scrape: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -113,6 +117,16 @@ impl Observer {
     /// A document, by the name that logs give it, decided over a connection.
     pub fn policy_hit(&self, policy: &str, effect: PolicyEffect) {
         self.inner.policy_hits.count(&self.inner.metrics, policy, effect, Instant::now());
+    }
+
+    /// Starts to watch the sums of each second, of what ends from now on.
+    pub fn watch_flows(&self) -> Result<FlowWatch, TooManyWatchers> {
+        self.inner.live.watch_flows()
+    }
+
+    /// Starts to watch what begins from now on, as it ends.
+    pub fn tap(&self, filter: TapFilter) -> Result<TapWatch, TooManyWatchers> {
+        self.inner.live.tap(filter)
     }
 
     /// The handles of every metric that is not about one connection.
@@ -136,11 +150,13 @@ impl Observer {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let live = Arc::clone(&self.inner.live).run(stop.clone());
         let stopped = stop.wait_for(|stop| *stop);
-        tokio::pin!(stopped);
+        tokio::pin!(live, stopped);
         loop {
             tokio::select! {
                 _ = &mut stopped => return,
+                () = &mut live => return,
                 _ = ticks.tick() => self.tick(Instant::now()),
             }
         }
@@ -158,6 +174,27 @@ impl Observer {
         self.inner.requests.expire(&self.inner.metrics, now);
         self.inner.metrics.expire_roots(now);
         self.inner.policy_hits.expire(&self.inner.metrics, now);
+    }
+}
+
+impl Inner {
+    /// Whether anybody wants to know how things end, beyond the metrics.
+    fn wants_stories(&self) -> bool {
+        self.access_log.is_some() || self.live.is_watched()
+    }
+
+    /// Tells those who want to know.
+    fn tell(&self, story: impl FnOnce() -> access_log::Story) {
+        if !self.wants_stories() {
+            return;
+        }
+        let story = story();
+        if self.live.is_watched() {
+            self.live.ended(&story);
+        }
+        if let Some(log) = &self.access_log {
+            log.push(story);
+        }
     }
 }
 

@@ -129,9 +129,7 @@ impl ConnectionRecord {
             }
         };
         inner.metrics.open_connections.dec();
-        if let Some(log) = &inner.access_log {
-            log.push((*story).told(self.accepted, (sent, received), failure));
-        }
+        inner.tell(|| (*story).told(self.accepted, (sent, received), failure));
     }
 }
 

@@ -21,6 +21,7 @@ mod http;
 mod identity;
 mod inbound;
 mod kubernetes;
+mod live;
 mod load;
 mod modes;
 mod peer;

@@ -29,7 +29,7 @@ use crate::{project::Project, ui};
 #[derive(Args)]
 pub(crate) struct Setup {
     /// Also install what the tests and the demo call: ip, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
-    /// python3 with venv, prometheus with promtool.
+    /// python3 with venv, prometheus with promtool, chromium.
     #[arg(long)]
     with_test_tools: bool,
 }
@@ -89,7 +89,7 @@ pub(crate) fn ensure_demo_tools(project: &Project) -> Result<()> {
 
 const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
 
-const TEST_TOOLS: [&str; 12] = [
+const TEST_TOOLS: [&str; 13] = [
     "iproute2",
     "util-linux",
     "tcpdump",
@@ -102,6 +102,8 @@ const TEST_TOOLS: [&str; 12] = [
     "procps",
     // The server and promtool.
     "prometheus",
+    // Looks at the page of the agent.
+    "chromium",
     // For the virtual environment with grpcio, which the tests make themselves.
     "python3-venv",
 ];

@@ -78,9 +78,7 @@ pub const FIELDS: &[Field] = &[
     field("endpoint", "the address that was chosen to serve it", |s| {
         s.server.as_ref().map_or(Value::None, |server| Value::Shown(&server.address))
     }),
-    field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| {
-        Value::Word(s.request.as_ref().map_or("tcp", |request| request.protocol))
-    }),
+    field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| Value::Word(s.protocol())),
     field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.as_str()))),
     field("host", "its Host or `:authority`, cut after 256 bytes as every text of a client but the path", |s| {
         asked(s, |r| text(r.host.as_deref()))
@@ -126,8 +124,13 @@ pub const FIELDS: &[Field] = &[
 ];
 
 impl Story {
+    /// `tcp`; of a request, what it is.
+    pub(in crate::observe) fn protocol(&self) -> &'static str {
+        self.request.as_ref().map_or("tcp", |request| request.protocol)
+    }
+
     /// Appends the story's line, with its line end. `scratch` is for values that have no text yet.
-    pub(super) fn write(&self, format: LogFormat, line: &mut Vec<u8>, scratch: &mut String) {
+    pub(in crate::observe) fn write(&self, format: LogFormat, line: &mut Vec<u8>, scratch: &mut String) {
         for (index, field) in FIELDS.iter().enumerate() {
             format.name(line, index == 0, field.name);
             match (field.value)(self) {

@@ -45,6 +45,26 @@ impl RequestStory {
         }
     }
 
+    pub(in crate::observe) fn method(&self) -> &str {
+        &self.method
+    }
+
+    pub(in crate::observe) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(in crate::observe) fn route(&self) -> Option<String> {
+        self.route.clone()
+    }
+
+    pub(in crate::observe) fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    pub(in crate::observe) fn grpc_status(&self) -> Option<u32> {
+        self.grpc_status
+    }
+
     pub(in crate::observe) fn set_user_agent(&mut self, user_agent: &str) {
         self.user_agent = Some(cut(user_agent, TEXT));
     }

@@ -50,7 +50,7 @@ struct Unfinished {
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
     remarks: Vec<String>,
-    /// Only for the access log, and only if there is one.
+    /// Only for those who want to know when it ends.
     words: Option<RequestStory>,
 }
 
@@ -59,8 +59,7 @@ impl RequestRecord {
         observer.inner.metrics.http_requests_open.inc();
         let words = observer
             .inner
-            .access_log
-            .is_some()
+            .wants_stories()
             .then(|| RequestStory::new(start.protocol.as_str(), &start.method, start.host, start.path));
         let unfinished = Unfinished {
             started: SystemTime::now(),
@@ -163,8 +162,9 @@ impl RequestRecord {
         let flag = failure.as_ref().map(|failure| failure.flag);
         inner.requests.count(&inner.metrics, story.labels(flag), measured);
         inner.metrics.http_requests_open.dec();
-        if let Some(log) = &inner.access_log {
-            log.push((*story).told(measured, failure));
+        // One that began before anybody wanted to know is not told.
+        if story.words.is_some() {
+            inner.tell(|| (*story).told(measured, failure));
         }
     }
 

@@ -1,0 +1,69 @@
+// The live tap: a stream of its own, opened when asked for.
+
+const MOST = 200;
+
+export class Tap {
+  constructor() {
+    [this.form, this.list, this.note, this.button] = ["tap-form", "tap-lines", "tap-note", "tap-start"].map((id) => document.getElementById(id));
+    [this.waiting, this.lost] = [[], 0];
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (this.stream) this.stop("Stopped.");
+      else this.start();
+    });
+  }
+
+  async start() {
+    const given = [...new FormData(this.form)].filter(([, value]) => value !== "");
+    const address = `tap?${new URLSearchParams(given)}`;
+    // A stream tells nothing of why it was refused, so it is asked for once by hand.
+    const asked = new AbortController();
+    try {
+      const answer = await fetch(address, { signal: asked.signal });
+      if (!answer.ok) return void (this.note.textContent = await answer.text());
+    } catch (error) {
+      return void (this.note.textContent = `The agent does not answer: ${error.message}`);
+    } finally {
+      asked.abort();
+    }
+    this.list.replaceChildren();
+    [this.lost, this.count] = [0, 0];
+    this.stream = new EventSource(address);
+    this.stream.addEventListener("ended", (event) => this.waiting.push(JSON.parse(event.data)));
+    this.stream.addEventListener("lost", (event) => (this.lost += Number(event.data)));
+    this.stream.addEventListener("error", () => this.stop("The agent ended the tap."));
+    this.drawing = setInterval(() => this.draw(), 250);
+    this.button.textContent = "Stop";
+    this.draw();
+  }
+
+  stop(why) {
+    this.stream?.close();
+    this.stream = null;
+    clearInterval(this.drawing);
+    this.button.textContent = "Start";
+    this.note.textContent = why;
+  }
+
+  // A few times a second, however much comes.
+  draw() {
+    this.count += this.waiting.length;
+    const lines = this.waiting.splice(0).slice(-MOST).reverse().map(line);
+    this.list.prepend(...lines);
+    while (this.list.childElementCount > MOST) this.list.lastChild.remove();
+    this.note.textContent = `${this.count} so far${this.lost ? `, ${this.lost} left out: they came too fast` : ""}.`;
+  }
+}
+
+function line(told) {
+  const element = document.createElement("li");
+  const who = (side, address) => (told[`${side}_workload`] ? `${told[`${side}_namespace`]}/${told[`${side}_workload`]}` : told[address]);
+  const what = told.method ? `${told.method} ${told.path}` : `${told.sent_bytes} bytes, ${told.received_bytes} back`;
+  const status = told.grpc_status ?? told.status ?? "";
+  const flag = told.flag === "-" ? "" : told.flag;
+  const server = told.destination_workload ? who("destination") : told.service ?? told.destination_address;
+  element.textContent = `${told.time.slice(11, 23)} ${who("source", "source_address")} ${told.direction === "inbound" ? "<-" : "->"} ${server} ` +
+    `${told.tls_version ? "mtls" : "plain"} ${told.protocol}  ${what}  ${status} ${flag} ${told.duration_ms} ms  ${told.error ?? ""}`.trimEnd();
+  if (flag || told.status >= 500) element.className = "bad";
+  return element;
+}

@@ -1,0 +1,161 @@
+//! The screen: what it is about, the table, what keys do. It works from 80 by 24 up; narrower, columns are left out from the
+//! right.
+
+use ratatui::{
+    Frame,
+    layout::{Alignment, Constraint, Layout, Rect},
+    style::{Color, Modifier, Style},
+    text::{Line, Span},
+    widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState},
+};
+
+use super::{
+    state::{KEPT, State},
+    view::{Row, View},
+};
+
+/// Of a number with its space.
+const NUMBER: u16 = 8;
+
+/// Of a trend, where there is room for it.
+const TREND: u16 = 20;
+
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+const KEYS: &str = "1 2 3 view  ↑↓ row  ←→ sort  ⏎ inside  / filter  p pause  ? help  q quit";
+
+const HELP: &str = "\
+What pods of this node ask and are asked, from the agent's view.
+
+1, 2, 3, Tab   workloads, routes, flows between two
+↑ ↓ PgUp PgDn  choose a row
+Enter          the flows of the workload under the cursor
+Esc            back; first it clears the filter
+← → s          sort by the next column
+r              the other way round
+/              show rows with this text; Enter keeps it, Esc clears it
+p, space       pause
+q, Ctrl-C      end
+
+/S and percentages are of the last 10 s; P50 and P99 are milliseconds
+and at most an eighth too long. FAIL% counts response flags, statuses
+from 500 on, and failures of gRPC. A connection is counted at its end.";
+
+pub(super) fn draw(frame: &mut Frame<'_>, state: &State, place: &str) {
+    let [head, table, foot] =
+        Layout::vertical([Constraint::Length(2), Constraint::Min(3), Constraint::Length(1)]).areas(frame.area());
+    let rows = state.rows();
+    frame.render_widget(Paragraph::new(heading(state, place, rows.len())), head);
+    draw_table(frame, state, &rows, table);
+    frame.render_widget(Paragraph::new(footing(state)), foot);
+    if state.shows_help {
+        help(frame);
+    }
+}
+
+fn heading<'a>(state: &'a State, place: &'a str, rows: usize) -> Vec<Line<'a>> {
+    let mut views: Vec<Span<'_>> = vec![Span::styled("heddle top  ", Style::new().add_modifier(Modifier::BOLD))];
+    for (number, view) in View::ALL.into_iter().enumerate() {
+        let style = if view == state.view { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
+        views.push(Span::styled(format!(" {} {} ", number + 1, view.title()), style));
+    }
+    views.push(Span::styled(format!("  {place}"), Style::new().fg(Color::DarkGray)));
+    let mut about = vec![Span::raw(if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") })];
+    let mut add = |text: String, color| about.push(Span::styled(format!("  {text}"), Style::new().fg(color)));
+    if let Some(inside) = &state.inside {
+        add(format!("of {inside}"), Color::Cyan);
+    }
+    if state.is_typing || !state.filter.is_empty() {
+        add(format!("/{}{}", state.filter, if state.is_typing { "_" } else { "" }), Color::Yellow);
+    }
+    if state.is_paused {
+        add("paused".to_owned(), Color::Yellow);
+    }
+    if state.left_out > 0 {
+        add(format!("{} left out: too much to be told apart", state.left_out), Color::Yellow);
+    }
+    vec![Line::from(views), Line::from(about)]
+}
+
+fn footing(state: &State) -> Line<'_> {
+    match &state.trouble {
+        Some(trouble) => Line::styled(trouble.as_str(), Style::new().fg(Color::Red)),
+        None => Line::styled(KEYS, Style::new().fg(Color::DarkGray)),
+    }
+}
+
+fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
+    if rows.is_empty() {
+        let text = match (state.is_empty(), state.filter.is_empty()) {
+            (true, _) => "Waiting for the first second.",
+            (false, true) => "Nothing has ended in the last minute.",
+            (false, false) => "No row has this in its names.",
+        };
+        frame.render_widget(Paragraph::new(text).alignment(Alignment::Center), area);
+        return;
+    }
+    let (names, numbers) = (state.view.names(), state.view.numbers());
+    let shown = usize::from((area.width / 2).max(area.width.saturating_sub(24 * columns(names.len()))) / NUMBER)
+        .min(numbers.len());
+    let with_trend = shown == numbers.len() && area.width >= 60 + columns(shown) * NUMBER + TREND;
+    let titles = names.iter().chain(numbers[..shown].iter().map(|column| &column.title)).enumerate();
+    let mark = if state.ascending { "▲" } else { "▼" };
+    let mut head: Vec<Cell<'_>> = titles
+        .map(|(column, title)| {
+            let text = if column == state.sort { format!("{title}{mark}") } else { (*title).to_owned() };
+            let side = if column < names.len() { Alignment::Left } else { Alignment::Right };
+            Cell::from(Line::from(text).alignment(side))
+        })
+        .collect();
+    let mut widths = vec![Constraint::Fill(1); names.len()];
+    widths.extend(vec![Constraint::Length(NUMBER - 1); shown]);
+    if with_trend {
+        head.push(Cell::from("LAST MINUTE"));
+        widths.push(Constraint::Length(TREND));
+    }
+    let cells = rows.iter().map(|row| cells(row, state, shown, with_trend));
+    let table = Table::new(cells, widths)
+        .column_spacing(1)
+        .header(TableRow::new(head).style(Style::new().add_modifier(Modifier::BOLD)))
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    let selected = state.selected.min(rows.len() - 1);
+    frame.render_stateful_widget(table, area, &mut TableState::default().with_selected(selected));
+}
+
+fn cells(row: &Row, state: &State, shown: usize, with_trend: bool) -> TableRow<'static> {
+    let mut cells: Vec<Cell<'static>> = row.names.iter().map(|name| Cell::from(name.clone())).collect();
+    for (number, column) in row.numbers.iter().zip(state.view.numbers()).take(shown) {
+        let text = number.map_or_else(|| "-".to_owned(), |number| column.unit.text(number));
+        cells.push(Cell::from(Line::from(text).alignment(Alignment::Right)));
+    }
+    if with_trend {
+        cells.push(Cell::from(trend(&row.trend)));
+    }
+    TableRow::new(cells).style(if row.fails { Style::new().fg(Color::Red) } else { Style::new() })
+}
+
+/// A minute in as many bars as there is room for, the highest full.
+fn trend(counts: &[u64]) -> String {
+    let per_bar = KEPT / usize::from(TREND);
+    let missing = vec![0; KEPT - counts.len().min(KEPT)];
+    let all: Vec<u64> = missing.into_iter().chain(counts.iter().copied()).collect();
+    let sums: Vec<u64> = all.chunks(per_bar).map(|part| part.iter().sum()).collect();
+    let most = sums.iter().copied().max().unwrap_or_default().max(1);
+    let bar = |sum: &u64| match *sum {
+        0 => ' ',
+        sum => BARS[usize::try_from((sum * 8).div_ceil(most)).unwrap_or(8).clamp(1, 8) - 1],
+    };
+    sums.iter().map(bar).collect()
+}
+
+fn help(frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let (width, height) = (area.width.min(76), area.height.min(20));
+    let middle = Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height);
+    frame.render_widget(Clear, middle);
+    frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" help, esc closes ")), middle);
+}
+
+fn columns(count: usize) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
+}

@@ -1,0 +1,146 @@
+//! `heddle top`.
+
+mod draw;
+mod state;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod view;
+
+use std::{
+    io::IsTerminal,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, KeyEventKind},
+};
+use tokio::{runtime::Builder, sync::mpsc};
+
+use super::ask::{SOCKET, follow};
+use crate::cli;
+use state::{Next, State};
+use traffic::Second;
+
+/// Show who speaks with whom on this node, how much, how fast, and what fails; anew each second.
+///
+/// Asks the running agent by its admin socket, so it needs to run on the node, as the socket's owner. Nothing is kept by the
+/// agent for it: the tables begin empty. `?` shows the keys.
+///
+/// Exit codes: 0 ended by a key, 1 there is no terminal, 2 the agent does not answer.
+#[derive(Debug, Args)]
+pub(super) struct Top {
+    /// On the terminal, or the agent's sums of each second as JSON, one object a line.
+    #[arg(long, short, value_enum, default_value = "screen")]
+    output: Output,
+    /// The agent's admin.socket.
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Screen,
+    Json,
+}
+
+/// What happens meanwhile.
+enum Event {
+    Second(Second),
+    /// Of a terminal that changes its size nothing is told: the next drawing sees it.
+    Input(event::Event),
+    Trouble(String),
+}
+
+/// The agent may come back: it is asked again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+impl Top {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        if self.output == Output::Json {
+            let ended = runtime.block_on(follow(&self.socket, "/traffic", |event| {
+                match event.kind {
+                    "second" => cli::print(event.data)?,
+                    _ => tracing::debug!(lost = event.data, "seconds came too fast"),
+                }
+                Ok(ControlFlow::<()>::Continue(()))
+            }));
+            return match ended {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error) => cli::failed(2, &error),
+            };
+        }
+        if !std::io::stdout().is_terminal() {
+            bail!("top needs a terminal; `heddle top -o json` and `heddle tap` do not");
+        }
+        // Whoever cannot ask the agent should know before the screen is taken.
+        if let Err(error) = cli::ask::ask(&self.socket, "/healthz/live") {
+            return cli::failed(2, &error);
+        }
+        let mut terminal = ratatui::try_init().context("take over the terminal")?;
+        let ended = runtime.block_on(self.show(&mut terminal));
+        ratatui::restore();
+        ended.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn show(&self, terminal: &mut DefaultTerminal) -> anyhow::Result<()> {
+        let (events, mut received) = mpsc::channel(64);
+        read_keys(events.clone());
+        let socket = self.socket.clone();
+        tokio::spawn(async move { watch(&socket, &events).await });
+        let (mut state, place) = (State::new(), self.socket.display().to_string());
+        loop {
+            terminal.draw(|frame| draw::draw(frame, &state, &place)).context("draw on the terminal")?;
+            match received.recv().await {
+                None => return Ok(()),
+                Some(Event::Second(second)) => state.add(second),
+                Some(Event::Trouble(trouble)) => state.trouble = Some(trouble),
+                Some(Event::Input(event::Event::Key(key))) if key.kind != KeyEventKind::Release => {
+                    if state.key(key) == Next::Quit {
+                        return Ok(());
+                    }
+                }
+                Some(Event::Input(_)) => {}
+            }
+        }
+    }
+}
+
+/// Waits for keys on a thread of its own, which ends with the process.
+fn read_keys(events: mpsc::Sender<Event>) {
+    thread::spawn(move || {
+        while let Ok(event) = event::read() {
+            if events.blocking_send(Event::Input(event)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Follows the agent, and waits for it where it is away.
+async fn watch(socket: &Path, events: &mpsc::Sender<Event>) {
+    loop {
+        let followed = follow(socket, "/traffic", |event| {
+            if event.kind == "second" {
+                let second = serde_json::from_str(event.data).context("the agent's answer is not understood")?;
+                // A screen that is not drawn in time misses a second.
+                let _ = events.try_send(Event::Second(second));
+            }
+            Ok(ControlFlow::<()>::Continue(()))
+        });
+        let Err(error) = followed.await else { return };
+        if events.send(Event::Trouble(format!("{error:#}"))).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

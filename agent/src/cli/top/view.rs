@@ -1,0 +1,198 @@
+//! The three tables: workloads of this node, routes, and flows between two. What is in their rows, from the last seconds.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{
+    sums::{Sum, percent},
+    traffic::{Direction, Flow, Second},
+};
+
+/// Rates are those of so many seconds: one alone jumps, and more hide what has just begun.
+const WINDOW: usize = 10;
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum View {
+    #[default]
+    Workloads,
+    Routes,
+    Flows,
+}
+
+/// How a number is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    PerSecond,
+    BytesPerSecond,
+    Percent,
+    Milliseconds,
+}
+
+/// A column of numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    pub(super) title: &'static str,
+    pub(super) unit: Unit,
+}
+
+/// One row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    pub(super) names: Vec<String>,
+    /// `None` where there is nothing to say.
+    pub(super) numbers: Vec<Option<f64>>,
+    /// How many in each second, the oldest first.
+    pub(super) trend: Vec<u64>,
+    /// Whether something of it failed lately.
+    pub(super) fails: bool,
+}
+
+const fn column(title: &'static str, unit: Unit) -> Column {
+    Column { title, unit }
+}
+
+const IN: Column = column("IN/S", Unit::PerSecond);
+const OUT: Column = column("OUT/S", Unit::PerSecond);
+const RATE: Column = column("/S", Unit::PerSecond);
+const SHARE: Column = column("SHARE%", Unit::Percent);
+const FAILED: Column = column("FAIL%", Unit::Percent);
+const MEDIAN: Column = column("P50", Unit::Milliseconds);
+const SLOWEST: Column = column("P99", Unit::Milliseconds);
+const BYTES: Column = column("BYTES/S", Unit::BytesPerSecond);
+const TLS: Column = column("MTLS%", Unit::Percent);
+
+impl View {
+    pub(super) const ALL: [Self; 3] = [Self::Workloads, Self::Routes, Self::Flows];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Workloads => "Workloads",
+            Self::Routes => "Routes",
+            Self::Flows => "Flows",
+        }
+    }
+
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Workloads => &["WORKLOAD"],
+            Self::Routes => &["SERVICE", "RULE", "TO"],
+            Self::Flows => &["FROM", "TO", "PROTOCOL"],
+        }
+    }
+
+    pub(super) fn numbers(self) -> &'static [Column] {
+        match self {
+            Self::Workloads => &[IN, OUT, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
+            Self::Routes => &[RATE, SHARE, FAILED, MEDIAN, SLOWEST],
+            Self::Flows => &[RATE, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
+        }
+    }
+
+    /// The rows, in no order yet.
+    pub(super) fn rows(self, seconds: &VecDeque<Second>, of: &dyn Fn(&Flow) -> bool) -> Vec<Row> {
+        let window = seconds.iter().rev().take(WINDOW);
+        let length = window.clone().map(|second| second.milliseconds).sum::<u64>() as f64 / 1_000.0;
+        let mut groups: BTreeMap<Vec<String>, Group> = BTreeMap::new();
+        for (age, second) in seconds.iter().rev().enumerate() {
+            for flow in second.flows.iter().filter(|flow| of(flow)) {
+                for (names, role) in self.groups(flow) {
+                    let group = groups.entry(names).or_default();
+                    group.trend.resize(seconds.len(), 0);
+                    group.trend[seconds.len() - 1 - age] += flow.count;
+                    if age < WINDOW {
+                        *group.of(role) += flow;
+                    }
+                }
+            }
+        }
+        let mut by_first: BTreeMap<String, u64> = BTreeMap::new();
+        for (names, group) in &groups {
+            *by_first.entry(names[0].clone()).or_default() += group.own.count;
+        }
+        let row = |(names, group): (Vec<String>, Group)| {
+            let numbers = self.row_numbers(&group, by_first[&names[0]], length);
+            let fails = [&group.own, &group.other].iter().any(|sum| sum.failed_percent() > 0.0);
+            Row { names, numbers, trend: group.trend, fails }
+        };
+        groups.into_iter().map(row).collect()
+    }
+
+    /// The rows that a flow is counted in.
+    fn groups(self, flow: &Flow) -> Vec<(Vec<String>, Role)> {
+        match (self, flow.direction) {
+            // The pod of this node is the client of what goes out, and the server of what comes in.
+            (Self::Workloads, Direction::Outbound) => vec![(vec![flow.source.to_string()], Role::Other)],
+            (Self::Workloads, Direction::Inbound) => vec![(vec![flow.to()], Role::Own)],
+            (Self::Routes, Direction::Outbound) => {
+                let service = flow.service().to_owned();
+                vec![(vec![service, flow.route.clone().unwrap_or_else(|| "-".to_owned()), flow.to()], Role::Own)]
+            }
+            (Self::Routes, Direction::Inbound) => Vec::new(),
+            (Self::Flows, _) => vec![(vec![flow.source.to_string(), flow.to(), flow.protocol.clone()], Role::Own)],
+        }
+    }
+
+    fn row_numbers(self, group: &Group, of_service: u64, seconds: f64) -> Vec<Option<f64>> {
+        let rate = |count: u64| Some(if seconds > 0.0 { count as f64 / seconds } else { 0.0 });
+        let Group { own, other, .. } = group;
+        // What a workload answers tells of it; what it asks, where it answers nothing.
+        let told = if own.count > 0 { own } else { other };
+        let (failed, tls) = (Some(told.failed_percent()), told.mutual_tls_percent());
+        let (median, slowest) = (told.quantile(0.5), told.quantile(0.99));
+        match self {
+            Self::Workloads => {
+                vec![rate(own.count), rate(other.count), failed, median, slowest, rate(own.bytes + other.bytes), tls]
+            }
+            Self::Routes => {
+                vec![rate(own.count), Some(percent(own.count, of_service)), failed, median, slowest]
+            }
+            Self::Flows => vec![rate(own.count), failed, median, slowest, rate(own.bytes), tls],
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    own: Sum,
+    /// What a workload asks of others.
+    other: Sum,
+    trend: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Own,
+    Other,
+}
+
+impl Group {
+    fn of(&mut self, role: Role) -> &mut Sum {
+        match role {
+            Role::Own => &mut self.own,
+            Role::Other => &mut self.other,
+        }
+    }
+}
+
+impl Unit {
+    /// In at most seven characters.
+    pub(super) fn text(self, number: f64) -> String {
+        match self {
+            Self::PerSecond | Self::BytesPerSecond => scaled(number),
+            Self::Percent if number > 0.0 && number < 0.1 => "<0.1".to_owned(),
+            Self::Percent if number >= 99.95 => "100".to_owned(),
+            Self::Percent => format!("{number:.1}"),
+            Self::Milliseconds if number < 10.0 => format!("{number:.2}"),
+            Self::Milliseconds if number < 1_000.0 => format!("{number:.0}"),
+            Self::Milliseconds => format!("{:.1}s", number / 1_000.0),
+        }
+    }
+}
+
+fn scaled(number: f64) -> String {
+    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match units.into_iter().find(|(size, _)| number >= *size) {
+        Some((size, unit)) => format!("{:.1}{unit}", number / size),
+        None => format!("{number:.1}"),
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens now, for those who watch: each request and connection at its end (a tap), and the sums of each second (flows).
+//!
+//! In: the stories that records end with. Out: lines and seconds, into queues that have a bound. Nothing is made, kept or sent
+//! while nobody watches. A watcher that is too slow loses, and is told how much; nobody waits for it.
+
+mod filter;
+mod flows;
+mod latency;
+mod tap;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{broadcast, watch},
+    time::MissedTickBehavior,
+};
+
+pub use filter::{BadFilter, TapFilter};
+pub use flows::Second;
+pub use tap::{TapEvent, TapWatch};
+
+use super::access_log::Story;
+use flows::Flows;
+use tap::Taps;
+
+/// Who watch at once, of either kind. Each is a connection of an administrator of this node.
+const MOST_WATCHERS: usize = 16;
+
+/// Seconds that a watcher may be behind.
+const BEHIND: usize = 8;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Everybody who watches.
+#[derive(Debug)]
+pub(super) struct Live {
+    watchers: Watchers,
+    flows: Flows,
+    seconds: broadcast::Sender<Arc<Second>>,
+    taps: Taps,
+}
+
+/// How many of each kind there are.
+#[derive(Debug, Default)]
+struct Watchers {
+    of_flows: AtomicUsize,
+    taps: AtomicUsize,
+}
+
+/// There are as many who watch as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{MOST_WATCHERS} others watch already, which is the limit; end one of them")]
+pub struct TooManyWatchers;
+
+/// One who watches flows. Dropping it ends that.
+#[derive(Debug)]
+pub struct FlowWatch {
+    live: Arc<Live>,
+    seconds: broadcast::Receiver<Arc<Second>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            watchers: Watchers::default(),
+            flows: Flows::default(),
+            seconds: broadcast::channel(BEHIND).0,
+            taps: Taps::default(),
+        }
+    }
+}
+
+impl Live {
+    /// Whether anybody is to be told of what ends.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watchers.of_flows.load(Relaxed) + self.watchers.taps.load(Relaxed) > 0
+    }
+
+    /// A connection or request has ended.
+    pub(super) fn ended(&self, story: &Story) {
+        if self.watchers.of_flows.load(Relaxed) > 0 {
+            self.flows.add(story);
+        }
+        if self.watchers.taps.load(Relaxed) > 0 {
+            self.taps.tell(story);
+        }
+    }
+
+    /// Starts to watch the sums of seconds.
+    pub(super) fn watch_flows(self: &Arc<Self>) -> Result<FlowWatch, TooManyWatchers> {
+        enter(&self.watchers.of_flows)?;
+        Ok(FlowWatch { live: Arc::clone(self), seconds: self.seconds.subscribe() })
+    }
+
+    /// Starts to watch what ends and passes the filter.
+    pub(super) fn tap(self: &Arc<Self>, filter: TapFilter) -> Result<TapWatch, TooManyWatchers> {
+        enter(&self.watchers.taps)?;
+        Ok(self.taps.add(Arc::clone(self), filter))
+    }
+
+    /// Ends each second, until `stop` is true or gone.
+    pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut ticks = tokio::time::interval(SECOND);
+        // A second that came late is longer; none is made up for.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopped = stop.wait_for(|stop| *stop);
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                _ = &mut stopped => return,
+                _ = ticks.tick() => self.end_second(),
+            }
+        }
+    }
+
+    fn end_second(&self) {
+        let second = self.flows.take();
+        if self.watchers.of_flows.load(Relaxed) > 0 {
+            // Who subscribes and goes within this second is no reason to fail.
+            let _ = self.seconds.send(Arc::new(second));
+        }
+    }
+
+    fn leave_tap(&self, id: u64) {
+        self.taps.remove(id);
+        self.watchers.taps.fetch_sub(1, Relaxed);
+    }
+}
+
+impl FlowWatch {
+    /// The next second, and how many were lost before it. `None` when the agent ends.
+    pub async fn next(&mut self) -> Option<(Arc<Second>, u64)> {
+        let mut lost = 0;
+        loop {
+            match self.seconds.recv().await {
+                Ok(second) => return Some((second, lost)),
+                Err(broadcast::error::RecvError::Lagged(count)) => lost += count,
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for FlowWatch {
+    fn drop(&mut self) {
+        self.live.watchers.of_flows.fetch_sub(1, Relaxed);
+    }
+}
+
+fn enter(count: &AtomicUsize) -> Result<(), TooManyWatchers> {
+    let room = |count: usize| (count < MOST_WATCHERS).then_some(count + 1);
+    count.fetch_update(Relaxed, Relaxed, room).map(drop).map_err(|_| TooManyWatchers)
+}
