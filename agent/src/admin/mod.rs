@@ -7,6 +7,8 @@ mod host;
 mod listener;
 mod page;
 mod plain;
+mod profile;
+mod query;
 mod readiness;
 mod routes;
 mod server;

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Readiness, page, status::Status, streams};
+use super::{Readiness, page, profile, status::Status, streams};
 use crate::observe::{Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
@@ -41,6 +41,8 @@ const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapsho
 const TAP: Page =
     ("/tap", "requests and connections as they end, server-sent events; filters as in ?source=shop/web&status=5xx");
 const TRAFFIC: Page = ("/traffic", "who speaks with whom, summed up each second, server-sent events");
+const CPU: Page = ("/debug/pprof/profile", "CPU profile of the next seconds (?seconds=10), for pprof");
+const HEAP: Page = ("/debug/pprof/heap", "heap profile of the next seconds (?seconds=10), for pprof");
 const STATUS: Page = ("/status", "readiness, pods, certificates, documents and problems, JSON");
 
 /// The metrics listener: `/metrics` and nothing else.
@@ -65,6 +67,8 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .route(CONFIG.0, get(config))
         .route(TAP.0, get(streams::tap))
         .route(TRAFFIC.0, get(streams::traffic))
+        .route(CPU.0, get(profile::cpu))
+        .route(HEAP.0, get(profile::heap))
         .route(METRICS.0, get(render_metrics))
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
@@ -72,7 +76,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 7] = [STATUS, CONFIG, TAP, TRAFFIC, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 9] = [STATUS, CONFIG, TAP, TRAFFIC, CPU, HEAP, METRICS, READY, LIVE];
 
 /// The page for browsers; for others the list of endpoints.
 async fn front(headers: HeaderMap) -> Response {

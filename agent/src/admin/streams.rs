@@ -19,9 +19,8 @@ use axum::{
     },
 };
 use futures_util::{Stream, stream};
-use percent_encoding::percent_decode_str;
 
-use super::routes::Sources;
+use super::{query, routes::Sources};
 use crate::observe::{TapEvent, TapFilter};
 
 /// After so long without an event the client gets a comment: a client that is gone is found out by it.
@@ -48,7 +47,7 @@ pub(super) async fn tap(
     Extension(lasting): Extension<Lasting>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let pairs = pairs(query.as_deref().unwrap_or_default());
+    let pairs = query::pairs(query.as_deref().unwrap_or_default());
     let filter = match TapFilter::parse(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {
         Ok(filter) => filter,
         Err(bad) => return refused(StatusCode::BAD_REQUEST, &bad),
@@ -99,29 +98,4 @@ fn lost(count: u64) -> Event {
 
 fn refused(status: StatusCode, error: &dyn std::error::Error) -> Response {
     (status, format!("{error}\n")).into_response()
-}
-
-/// The pairs of a query, decoded.
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
-    let pair = |pair: &str| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key), decoded(value))
-    };
-    query.split('&').filter(|part| !part.is_empty()).map(pair).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_decoded() {
-        let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        assert_eq!(
-            pairs("path=%2Fa%20b&&source=x+y&failed"),
-            [owned("path", "/a b"), owned("source", "x y"), owned("failed", "")]
-        );
-        assert_eq!(pairs(""), []);
-    }
 }

@@ -25,6 +25,7 @@ mod live;
 mod load;
 mod modes;
 mod peer;
+mod profile;
 mod prometheus;
 mod relay;
 mod revocation;
