@@ -131,7 +131,6 @@ fn the_page_has_room_for_500_workloads() -> Result<()> {
     assert_eq!((&rows, &shown), (&500.into(), &40.into()), "one drawing takes {milliseconds} ms");
     let note = browser.value("document.getElementById('graph-note').textContent")?;
     ensure!(note.as_str().is_some_and(|note| note.contains("pairs more")), "{note}");
-    println!("one drawing of 500 workloads takes {milliseconds} ms");
     if let Some(directory) = pictures() {
         browser.screenshot(&directory.join("page-crowd.png"))?;
     }
