@@ -1,10 +1,13 @@
 //! The per-node endpoints: metrics, health, and the admin address and socket.
 //!
 //! In: plain addresses and the [`Sources`] of the answers. Out: answers over HTTP/1.1, within bounds that no client can move.
-//! Only reading: no endpoint changes anything. Admin is for the node's own administrators: loopback, or a socket of mode 0600.
+//! Only reading: no endpoint changes anything but how talkative the logs are. Admin is for the node's own administrators: loopback, or a socket of mode 0600.
 
+pub mod events;
 mod host;
+mod lasting;
 mod listener;
+pub mod logging;
 mod plain;
 mod readiness;
 mod routes;

@@ -1,4 +1,5 @@
-//! What each endpoint answers. Only reads, so only GET and HEAD; nothing here carries a secret, by the types it is given.
+//! What each endpoint answers. Only reads, so only GET and HEAD, but for `/logging`; nothing here carries a secret, by the
+//! types it is given.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -10,8 +11,8 @@ use axum::{
     routing::get,
 };
 
-use super::{Readiness, status::Status};
-use crate::observe::{Observer, TEXT_FORMAT};
+use super::{Readiness, events::events, logging, status::Status};
+use crate::observe::{EventFeed, LogControl, Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
 pub type ConfigView = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -30,6 +31,10 @@ pub struct Sources {
     pub config: ConfigView,
     /// The answer of `/status`. Called on the control runtime.
     pub status: StatusView,
+    /// Where the level of the process log is changed.
+    pub log: LogControl,
+    /// The lines of `/events`.
+    pub events: EventFeed,
 }
 
 pub(super) type Page = (&'static str, &'static str);
@@ -38,6 +43,10 @@ pub(super) const METRICS: Page = ("/metrics", "metrics, Prometheus text format")
 pub(super) const READY: Page = ("/healthz/ready", "200 when ready for traffic, else 503 and what is missing");
 pub(super) const LIVE: Page = ("/healthz/live", "200 while this process answers at all");
 const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapshot in force, JSON");
+const LOGGING: Page =
+    ("/logging", "levels of the logs, JSON; PUT {\"level\": \"debug\"} or {\"access\": false} changes them");
+const EVENTS: Page =
+    ("/events", "events of connections as the kernel sees them, JSON lines or server-sent events, without end");
 const STATUS: Page = ("/status", "readiness, pods, certificates, documents and problems, JSON");
 
 /// The metrics listener: `/metrics` and nothing else.
@@ -60,6 +69,8 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .route("/", get(|| async { index(&ADMIN_PAGES) }))
         .route(STATUS.0, get(status))
         .route(CONFIG.0, get(config))
+        .route(LOGGING.0, get(logging::show).put(logging::change))
+        .route(EVENTS.0, get(events))
         .route(METRICS.0, get(render_metrics))
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
@@ -67,7 +78,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 5] = [STATUS, CONFIG, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 7] = [STATUS, CONFIG, LOGGING, EVENTS, METRICS, READY, LIVE];
 
 async fn render_metrics(State(sources): State<Sources>) -> Response {
     match sources.observer.render_metrics() {
