@@ -46,32 +46,14 @@ pub(super) async fn show(State(sources): State<Sources>) -> Response {
 }
 
 pub(super) async fn change(State(sources): State<Sources>, headers: HeaderMap, body: Bytes) -> Response {
-    if headers.contains_key(header::ORIGIN) {
-        return refused(StatusCode::FORBIDDEN, "a page in a browser may not change the agent's logs");
-    }
-    let is_json =
-        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !is_json {
-        let why = "the header content-type must be application/json, and the body such as {\"level\": \"debug\"}";
-        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
-    }
-    if body.len() > LONGEST_CHANGE {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, &format!("a change has {LONGEST_CHANGE} bytes at most"));
-    }
-    let change: Change = match serde_json::from_slice(&body) {
+    let change = match asked(&headers, &body) {
         Ok(change) => change,
-        Err(error) => {
-            let why = format!(
-                "the body is not understood: {error}; an example is {{\"level\": \"debug\", \"access\": true}}"
-            );
-            return refused(StatusCode::BAD_REQUEST, &why);
-        }
+        Err((status, why)) => return refused(status, &why),
     };
-    if let Some(level) = &change.level {
-        if let Err(error) = sources.log.set_level(level) {
-            return refused(StatusCode::BAD_REQUEST, &format!("level: {error}"));
-        }
-        tracing::info!(level, "the log level was changed by the admin endpoint");
+    if let Some(level) = &change.level
+        && let Err(error) = sources.log.set_level(level)
+    {
+        return refused(StatusCode::BAD_REQUEST, &format!("level: {error}"));
     }
     if let Some(access) = change.access {
         if !sources.observer.turn_access_log(access) {
@@ -80,6 +62,25 @@ pub(super) async fn change(State(sources): State<Sources>, headers: HeaderMap, b
         tracing::info!(access, "the access log was turned by the admin endpoint");
     }
     Json(logging(&sources)).into_response()
+}
+
+/// The change that a request asks for, or why it is none.
+fn asked(headers: &HeaderMap, body: &[u8]) -> Result<Change, (StatusCode, String)> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err((StatusCode::FORBIDDEN, "a page in a browser may not change the agent's logs".to_owned()));
+    }
+    let kind = headers.get(header::CONTENT_TYPE);
+    if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+        let why = "the header content-type must be application/json, and the body such as {\"level\": \"debug\"}";
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why.to_owned()));
+    }
+    if body.len() > LONGEST_CHANGE {
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("a change has {LONGEST_CHANGE} bytes at most")));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let example = r#"{"level": "debug", "access": true}"#;
+        (StatusCode::BAD_REQUEST, format!("the body is not understood: {error}; an example is {example}"))
+    })
 }
 
 fn logging(sources: &Sources) -> Logging {

@@ -79,6 +79,8 @@ impl LogControl {
     /// They are not understood; then nothing changes.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         let filter = parse_level(level)?;
+        // Before it is in force: one that silences the log is the last to be seen in it.
+        tracing::info!(level, "the level of this log is being changed");
         // Held for the whole of it: two changes at once leave what is in force and what is shown the same.
         let mut current = self.0.level.lock();
         if let Some(handle) = self.0.filter.get() {

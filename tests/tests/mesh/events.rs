@@ -123,6 +123,11 @@ fn both_orders_of_closing_and_resets_are_told_with_the_right_bytes() -> Result<(
             .wait(&json!({"event": "closed", "socket": "application", "server": server, "sent_bytes": bytes}))?;
         assert_eq!(closed["received_bytes"], bytes, "{closed}");
     }
+    // close() at once, of which the client's kernel waits for no answer.
+    assert!(echoed(&probe(&world.client, far.at6(8080), "close")?, "close"));
+    let closed =
+        watching.wait(&json!({"event": "closed", "socket": "application", "server": far.at6(8080).to_string()}))?;
+    assert_eq!((&closed["sent_bytes"], &closed["received_bytes"]), (&6.into(), &6.into()), "{closed}");
     let report = connect(&world.client, &format!("--to {} --bytes 300 --ident --reset", far.at(8081)))?;
     ensure!(report.all_good(1), "{report:?}");
     let server = far.at(8081).to_string();
@@ -197,8 +202,10 @@ fn connections_that_do_not_come_about_are_told_with_the_reason() -> Result<()> {
 fn nothing_is_told_while_nobody_listens_and_the_last_who_leaves_turns_it_off() -> Result<()> {
     let world = World::new("events-off")?;
     let _server = world.far.serve("--listen 8080")?;
-    let word =
-        |word: &str| Ok::<_, anyhow::Error>(assert!(echoed(&probe(&world.client, world.far.at(8080), word)?, word)));
+    let word = |word: &str| -> Result<()> {
+        assert!(echoed(&probe(&world.client, world.far.at(8080), word)?, word));
+        Ok(())
+    };
     word("before")?;
     assert_eq!(switch(&world)?, Some(0.0));
     let mut watching = Watching::start(&world.a, world.client.node())?;

@@ -108,6 +108,7 @@ fn the_kernel_programs_log_appears_when_the_level_asks_for_it_and_follows_it_liv
     let line = world.a.process().wait_stderr(SOON, |line| line.contains(DROPPED))?;
     assert!(line.contains("heddle::kernel") && line.contains("DEBUG"), "{line}");
 
+    world.a.process().wait_stderr(SOON, |line| line.contains("the level of this log is being changed"))?;
     let reset = log_level(&node, "--reset")?;
     ensure!(reset.status.success(), "{}", reset.describe());
     let count = |world: &mut World| world.a.process().stderr().iter().filter(|line| line.contains(DROPPED)).count();

@@ -42,7 +42,7 @@ impl Rate {
     }
 
     /// How many lines were left out since it was said last, if it is time to say so.
-    pub(super) fn to_say(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn unsaid(&mut self, now: Instant) -> Option<u64> {
         let is_time = self.said.is_none_or(|said| now.saturating_duration_since(said) >= SAY_EVERY);
         if self.left_out == 0 || !is_time {
             return None;
@@ -92,13 +92,13 @@ mod tests {
     fn what_was_left_out_is_said_once_in_a_while() {
         let start = Instant::now();
         let mut rate = Rate::new(NonZeroU32::MIN, start);
-        assert_eq!((rate.to_say(start), rate.say_at()), (None, None));
+        assert_eq!((rate.unsaid(start), rate.say_at()), (None, None));
         assert_eq!(admitted(&mut rate, false, 4, start), 1);
-        assert_eq!(rate.to_say(start), Some(3));
+        assert_eq!(rate.unsaid(start), Some(3));
         assert_eq!(admitted(&mut rate, false, 2, start), 0);
-        assert_eq!(rate.to_say(start), None);
+        assert_eq!(rate.unsaid(start), None);
         let again = start + SAY_EVERY;
         assert_eq!(rate.say_at(), Some(again));
-        assert_eq!((rate.to_say(again), rate.say_at()), (Some(2), None));
+        assert_eq!((rate.unsaid(again), rate.say_at()), (Some(2), None));
     }
 }

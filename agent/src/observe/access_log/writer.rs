@@ -139,7 +139,7 @@ impl Writer {
     }
 
     fn say_left_out(&mut self) {
-        let Some(count) = self.rate.as_mut().and_then(|rate| rate.to_say(Instant::now())) else { return };
+        let Some(count) = self.rate.as_mut().and_then(|rate| rate.unsaid(Instant::now())) else { return };
         tracing::warn!(
             "left {count} access log lines out: more came than log.accessRate allows; they are counted in \
              heddle_access_log_left_out_total"
