@@ -4,7 +4,7 @@
 use std::{
     ffi::CString,
     io,
-    mem::size_of,
+    mem::{offset_of, size_of},
     os::{
         fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
@@ -101,10 +101,10 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
     if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Words of `struct tcp_info` up to `tcpi_total_retrans`, which Linux has had since 2.6; the first two are eight small fields.
-const TCP_INFO_WORDS: usize = 26;
-const TCP_INFO_RTT: usize = 17;
-const TCP_INFO_TOTAL_RETRANS: usize = 25;
+/// Words of `struct tcp_info` up to `tcpi_total_retrans`, which each kernel has; the first two are eight small fields.
+const TCP_INFO_WORDS: usize = TCP_INFO_TOTAL_RETRANS + 1;
+const TCP_INFO_RTT: usize = offset_of!(libc::tcp_info, tcpi_rtt) / size_of::<u32>();
+const TCP_INFO_TOTAL_RETRANS: usize = offset_of!(libc::tcp_info, tcpi_total_retrans) / size_of::<u32>();
 
 /// What the kernel knows of how a TCP socket's packets travel. The number may be of a socket that is closed by now, or of
 /// something else: then there is nothing to know, or what is told is of another connection; who asks must see to that.
