@@ -31,6 +31,8 @@ macro_rules! layout {
     };
 }
 
+pub(crate) use layout;
+
 layout! {
     /// Value of `PODS`, keyed by the network namespace's cookie: an enrolled pod.
     pub struct Pod {

@@ -10,6 +10,7 @@
 extern crate std;
 
 mod address;
+mod connection_event;
 mod event;
 mod inbound;
 mod layout;
@@ -18,6 +19,9 @@ mod packet;
 mod wire;
 
 pub use address::Address;
+pub use connection_event::{
+    Closing, ConnectionEvent, EventKind, EventReason, SocketOwner, Switch, WatchedSocket, tcp_state,
+};
 pub use event::KernelEvent;
 pub use inbound::{Inbound, InboundConnection, InboundTables, decide_inbound};
 pub use layout::{

@@ -2,14 +2,15 @@
 //! loopback, and the socket keeps where it was going.
 
 use aya_ebpf::{helpers::generated::bpf_setsockopt, macros::cgroup_sock_addr, programs::SockAddrContext};
-use aya_log_ebpf::warn;
 use heddle_common::{
-    Address, Connect, KernelEvent, NetworkKey, OUTBOUND_PORT, OriginalDst, Outbound, OutboundTables, PortKey,
-    decide_outbound,
+    Address, Connect, EventKind, EventReason, KernelEvent, NetworkKey, OUTBOUND_PORT, OriginalDst, Outbound,
+    OutboundTables, PortDirection, PortKey, SocketOwner, WatchedSocket, decide_outbound,
 };
 
 use crate::{
     context::{read_field, read_ipv6, write_field},
+    events,
+    log::log_warn,
     maps, socket,
 };
 
@@ -62,12 +63,20 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
             // The socket may have been captured on an earlier connect() that failed.
             socket::forget(&maps::CAPTURED, own);
             maps::count(event);
+            if events::wanted() {
+                passes(own, event, OriginalDst::new(address, port));
+            }
             PROCEED
         }
         Outbound::Capture => {
             if !socket::store(&maps::CAPTURED, own, OriginalDst::new(address, port)) {
-                warn!(context, "no memory for the destination of a captured connection: refused");
+                log_warn!(context, "no memory for the destination of a captured connection: refused");
                 maps::count(KernelEvent::OutboundRefused);
+                if events::wanted() {
+                    let (client, client_port) = (Address::default(), 0);
+                    let ends = events::Ends { client, client_port, server: address, server_port: port };
+                    events::tell_of(EventKind::Refused, EventReason::NoMemory, PortDirection::Outbound, netns, &ends);
+                }
                 return REFUSE;
             }
             leave_device(context);
@@ -76,6 +85,26 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
             maps::count(KernelEvent::OutboundCaptured);
             PROCEED
         }
+    }
+}
+
+/// A connection that bypasses the agent is told when the kernel has chosen its port, in `flows`.
+#[inline(always)]
+fn passes(own: *mut aya_ebpf::bindings::bpf_sock, event: KernelEvent, to: OriginalDst) {
+    // The socket may have bypassed the agent on an earlier connect() that failed.
+    socket::forget(&maps::WATCHED, own);
+    if let Some(reason) = events::bypass_reason(event) {
+        events::watch(
+            own,
+            WatchedSocket {
+                server: to.address,
+                server_port: to.port as u16,
+                bypass: reason as u16,
+                owner: SocketOwner::Application as u16,
+                direction: PortDirection::Outbound as u16,
+                ..WatchedSocket::default()
+            },
+        );
     }
 }
 

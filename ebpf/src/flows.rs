@@ -12,9 +12,9 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use heddle_common::{Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT};
+use heddle_common::{Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT, SocketOwner};
 
-use crate::{context::read_ipv6, maps, socket};
+use crate::{context::read_ipv6, endings, events, maps, socket};
 
 /// `AF_INET6`.
 const IPV6: u32 = 10;
@@ -23,9 +23,21 @@ const IPV6: u32 = 10;
 fn flows(context: SockOpsContext) -> u32 {
     match context.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&context),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&context),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            accepted(&context);
+            if events::wanted() {
+                endings::accepted(&context);
+            }
+        }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => dial_ended(&context),
-        BPF_SOCK_OPS_STATE_CB if context.arg(1) == BPF_TCP_CLOSE => dial_ended(&context),
+        BPF_SOCK_OPS_STATE_CB => {
+            if context.arg(1) == BPF_TCP_CLOSE {
+                dial_ended(&context);
+            }
+            if events::wanted() {
+                endings::state_changed(&context);
+            }
+        }
         _ => {}
     }
     1
@@ -40,9 +52,19 @@ fn connecting(context: &SockOpsContext) {
         if maps::FLOWS.insert(key, destination, 0).is_err() {
             maps::count(KernelEvent::FlowLost);
         }
+        if events::wanted() {
+            endings::captured(context, destination);
+        }
     } else if let Some(dial) = agent_dial(own) {
         // Clears the entry if the dial fails; if it does not, `ACTIVE_ESTABLISHED_CB` does.
         let watched = context.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32).is_ok();
+        if events::wanted() {
+            let owner = match dial {
+                Dial::ToApplication => SocketOwner::AgentToApplication,
+                Dial::Elsewhere => SocketOwner::Agent,
+            };
+            endings::dials(context, owner);
+        }
         let (kept, lost) = match dial {
             Dial::ToApplication => {
                 (maps::APPLICATION_DIALS.insert(dial_tuple(context), 1, 0).is_ok(), KernelEvent::ApplicationDialLost)
@@ -52,6 +74,8 @@ fn connecting(context: &SockOpsContext) {
         if !watched || !kept {
             maps::count(lost);
         }
+    } else if events::wanted() {
+        endings::bypasses(context);
     }
 }
 
@@ -108,7 +132,7 @@ fn dial_key(context: &SockOpsContext) -> DialKey {
 }
 
 #[inline(always)]
-fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
+pub(crate) fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
     ConnectionTuple {
         client: local_address(context),
         server: remote_address(context),
@@ -119,13 +143,13 @@ fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
 
 #[inline(always)]
 #[expect(unsafe_code, reason = "context field by pointer")]
-fn socket_of(context: &SockOpsContext) -> *mut bpf_sock {
+pub(crate) fn socket_of(context: &SockOpsContext) -> *mut bpf_sock {
     // SAFETY: the kernel gives a valid context, and `sk` is the union's only readable member.
     unsafe { (*context.ops).__bindgen_anon_2.sk }
 }
 
 #[inline(always)]
-fn local_address(context: &SockOpsContext) -> Address {
+pub(crate) fn local_address(context: &SockOpsContext) -> Address {
     if context.family() == IPV6 {
         return read_ipv6!(context.ops, local_ip6);
     }
@@ -133,7 +157,7 @@ fn local_address(context: &SockOpsContext) -> Address {
 }
 
 #[inline(always)]
-fn remote_address(context: &SockOpsContext) -> Address {
+pub(crate) fn remote_address(context: &SockOpsContext) -> Address {
     if context.family() == IPV6 {
         return read_ipv6!(context.ops, remote_ip6);
     }
@@ -142,12 +166,12 @@ fn remote_address(context: &SockOpsContext) -> Address {
 
 /// The context has the local port in host byte order.
 #[inline(always)]
-fn local_port(context: &SockOpsContext) -> u16 {
+pub(crate) fn local_port(context: &SockOpsContext) -> u16 {
     context.local_port() as u16
 }
 
 /// The context has the remote port in network byte order, in the upper half of a little-endian word.
 #[inline(always)]
-fn remote_port(context: &SockOpsContext) -> u16 {
+pub(crate) fn remote_port(context: &SockOpsContext) -> u16 {
     u32::from_be(context.remote_port()) as u16
 }

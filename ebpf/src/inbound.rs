@@ -2,14 +2,15 @@
 //! in that namespace, even where the application listens on the same port.
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
-use aya_log_ebpf::debug;
 use heddle_common::{
-    Address, ConnectionTuple, Inbound, InboundConnection, InboundTables, KernelEvent, ListenerKey, ListenerKind,
-    PortKey, decide_inbound,
+    Address, ConnectionTuple, EventKind, EventReason, Inbound, InboundConnection, InboundTables, KernelEvent,
+    ListenerKey, ListenerKind, PortDirection, PortKey, decide_inbound,
 };
 
 use crate::{
     context::{read_field, read_ipv6},
+    events,
+    log::log_debug,
     maps,
 };
 
@@ -31,25 +32,38 @@ fn inbound(context: SkLookupContext) -> u32 {
     match decide_inbound(&connection, &Tables) {
         Inbound::Pass(event) => {
             maps::count(event);
+            if events::wanted()
+                && let Some(reason) = events::bypass_reason(event)
+            {
+                let netns = Tables.netns_of(&connection.server).unwrap_or(0);
+                tell(EventKind::Bypassed, reason, netns, &connection);
+            }
             PASS
         }
         Inbound::Drop(event) => {
-            debug!(
+            log_debug!(
                 &context,
-                "dropped a connection to port {}: no enrolled pod has its address", connection.server_port
+                "dropped a connection to port {}: no enrolled pod has its address",
+                connection.server_port
             );
             maps::count(event);
+            if events::wanted() {
+                tell(EventKind::Refused, EventReason::UnknownAddress, 0, &connection);
+            }
             DROP
         }
-        Inbound::Steer { netns, kind } => steer(&context, netns, kind),
+        Inbound::Steer { netns, kind } => steer(&context, netns, kind, &connection),
     }
 }
 
 #[inline(always)]
-fn steer(context: &SkLookupContext, netns: u64, kind: ListenerKind) -> u32 {
+fn steer(context: &SkLookupContext, netns: u64, kind: ListenerKind, connection: &InboundConnection) -> u32 {
     if maps::LISTENERS.redirect_sk_lookup(context, ListenerKey::new(netns, kind), 0).is_err() {
-        debug!(context, "dropped a connection: the agent does not listen");
+        log_debug!(context, "dropped a connection: the agent does not listen");
         maps::count(KernelEvent::InboundNoListener);
+        if events::wanted() {
+            tell(EventKind::Refused, EventReason::NoListener, netns, connection);
+        }
         return DROP;
     }
     maps::count(match kind {
@@ -57,6 +71,13 @@ fn steer(context: &SkLookupContext, netns: u64, kind: ListenerKind) -> u32 {
         ListenerKind::Plaintext => KernelEvent::InboundPlaintext,
     });
     PASS
+}
+
+#[inline(always)]
+fn tell(kind: EventKind, reason: EventReason, netns: u64, connection: &InboundConnection) {
+    let InboundConnection { client, client_port, server, server_port } = *connection;
+    let ends = events::Ends { client, client_port, server, server_port };
+    events::tell_of(kind, reason, PortDirection::Inbound, netns, &ends);
 }
 
 struct Tables;

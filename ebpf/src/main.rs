@@ -3,7 +3,7 @@
 //!
 //! `connect` brings the pods' outgoing connections to the agent, `flows` tells the agent where they were going,
 //! `peername` tells the application what it asked for, `inbound` brings incoming connections to the agent, `wire` stops
-//! what left a pod by another way. `maps` has the tables, `socket` the few helpers that aya-ebpf has no safe form of. None of them ever lets a
+//! what left a pod by another way. `events` and `endings` tell the agent about single connections while somebody listens. `maps` has the tables, `socket` the few helpers that aya-ebpf has no safe form of. None of them ever lets a
 //! connection of an enrolled pod pass because something went wrong.
 
 #![no_std]
@@ -11,8 +11,11 @@
 
 mod connect;
 mod context;
+mod endings;
+mod events;
 mod flows;
 mod inbound;
+mod log;
 mod maps;
 mod peername;
 mod socket;

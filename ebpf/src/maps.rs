@@ -1,11 +1,13 @@
-//! The tables that the kernel programs share with each other and with the agent, all pinned.
+//! The tables that the kernel programs share with each other and with the agent. They are pinned, but for the last four,
+//! which live with the programs of one agent.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage, SockHash, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash, lpm_trie::Key},
     macros::btf_map,
 };
 use heddle_common::{
-    Address, ConnectionTuple, DialKey, FlowKey, KernelEvent, ListenerKey, NetworkKey, OriginalDst, Pod, PortKey,
+    Address, ConnectionEvent, ConnectionTuple, DialKey, FlowKey, KernelEvent, ListenerKey, NetworkKey, OriginalDst,
+    Pod, PortKey, Switch, WatchedSocket,
 };
 
 /// Enrolled pods by the cookie of their network namespace. A node runs 110 pods by default, seldom over 500.
@@ -63,10 +65,43 @@ pub(crate) static WIRES: HashMap<u32, u64, 8192> = HashMap::new();
 #[btf_map]
 pub(crate) static EVENTS: PerCpuArray<u64, { KernelEvent::ALL.len() }> = PerCpuArray::new();
 
+/// What the agent turns on and off while the programs run, each at its place in `Switch`.
+#[btf_map]
+pub(crate) static SWITCHES: Array<u32, { Switch::COUNT }> = Array::new();
+
+/// Events of connections, while somebody listens. 256 KiB are 2,520 of them; a full ring loses the newest.
+#[btf_map]
+pub(crate) static CONNECTION_EVENTS: RingBuf<ConnectionEvent, 262144> = RingBuf::new();
+
+/// How many the ring had no room for.
+#[btf_map]
+pub(crate) static LOST_EVENTS: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// On a socket whose end is to be told.
+#[btf_map]
+pub(crate) static WATCHED: SkStorage<WatchedSocket> = SkStorage::new();
+
+/// The value of a switch.
+#[inline(always)]
+pub(crate) fn switch(switch: Switch) -> u32 {
+    SWITCHES.get(switch as u32).copied().unwrap_or(0)
+}
+
 /// Counts an event.
 #[inline(always)]
 pub(crate) fn count(event: KernelEvent) {
-    if let Some(counter) = EVENTS.get_ptr_mut(event as u32) {
+    increment(EVENTS.get_ptr_mut(event as u32));
+}
+
+/// Counts an event of a connection that was lost.
+#[inline(always)]
+pub(crate) fn count_lost() {
+    increment(LOST_EVENTS.get_ptr_mut(0));
+}
+
+#[inline(always)]
+fn increment(counter: Option<*mut u64>) {
+    if let Some(counter) = counter {
         #[expect(unsafe_code, reason = "a map value is reached by pointer")]
         // SAFETY: the value belongs to this CPU and programs of one CPU do not interleave on it.
         unsafe {

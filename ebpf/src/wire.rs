@@ -4,12 +4,12 @@
 //! The pod has no hand on this end, whatever it may do in its own namespace.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use aya_log_ebpf::debug;
 use heddle_common::{
-    ConnectionTuple, DialKey, NetworkKey, Packet, PortKey, Read, Wire, WireTables, decide_wire, read_ipv4, read_ipv6,
+    ConnectionTuple, DialKey, EventKind, EventReason, NetworkKey, Packet, PortDirection, PortKey, Read, Wire,
+    WireTables, decide_wire, read_ipv4, read_ipv6,
 };
 
-use crate::{context::read_field, maps};
+use crate::{context::read_field, events, log::log_debug, maps};
 
 /// `TCX_NEXT`: whoever else looks at the packet decides.
 const NEXT: i32 = -1;
@@ -49,11 +49,25 @@ fn wire(context: TcContext) -> i32 {
     match decide_wire(pod, netns, packet, &Tables) {
         Wire::Pass => NEXT,
         Wire::Drop(event) => {
-            debug!(&context, "dropped a packet from device {}: it left its pod past the capture", device);
+            log_debug!(&context, "dropped a packet from device {}: it left its pod past the capture", device);
             maps::count(event);
+            if events::wanted() {
+                tell(netns, packet);
+            }
             DROP
         }
     }
+}
+
+#[inline(always)]
+fn tell(netns: u64, packet: Read) {
+    let (reason, tuple) = match packet {
+        Read::Opening(tuple) => (EventReason::Escape, tuple),
+        Read::Hidden | Read::NoOpening => (EventReason::Hidden, ConnectionTuple::default()),
+    };
+    let ConnectionTuple { client, server, client_port, server_port } = tuple;
+    let ends = events::Ends { client, client_port, server, server_port };
+    events::tell_of(EventKind::Refused, reason, PortDirection::Outbound, netns, &ends);
 }
 
 struct Frame<'a>(&'a TcContext);

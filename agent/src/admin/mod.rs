@@ -1,10 +1,14 @@
 //! The per-node endpoints: metrics, health, and the admin address and socket.
 //!
 //! In: plain addresses and the [`Sources`] of the answers. Out: answers over HTTP/1.1, within bounds that no client can move.
-//! Only reading: no endpoint changes anything. Admin is for the node's own administrators: loopback, or a socket of mode 0600.
+//! Only reading: no endpoint changes anything but how talkative the logs are, and that only over the socket. Admin is for the
+//! node's own administrators: loopback, or a socket of mode 0600.
 
+pub mod events;
 mod host;
+mod lasting;
 mod listener;
+pub mod logging;
 mod page;
 mod plain;
 mod profile;
@@ -134,7 +138,7 @@ async fn serve_within(
         start(Listener::Tcp(admin), guarded(routes::admin(sources)));
     }
     if let Some(unix) = unix {
-        start(unix, routes::admin(sources));
+        start(unix, routes::socket(sources));
     }
     Ok(Endpoints { addresses, tasks, socket })
 }

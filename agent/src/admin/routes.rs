@@ -1,4 +1,5 @@
-//! What each endpoint answers. Only reads, so only GET and HEAD; nothing here carries a secret, by the types it is given.
+//! What each endpoint answers. Only reads, so only GET and HEAD, but for `/logging`; nothing here carries a secret, by the
+//! types it is given.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -7,11 +8,11 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{MethodRouter, get},
 };
 
-use super::{Readiness, page, profile, status::Status, streams};
-use crate::observe::{Observer, TEXT_FORMAT};
+use super::{Readiness, events::events, logging, page, profile, status::Status, streams};
+use crate::observe::{EventFeed, LogControl, Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
 pub type ConfigView = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -30,6 +31,10 @@ pub struct Sources {
     pub config: ConfigView,
     /// The answer of `/status`. Called on the control runtime.
     pub status: StatusView,
+    /// Where the level of the process log is changed.
+    pub log: LogControl,
+    /// The lines of `/events`.
+    pub events: EventFeed,
 }
 
 pub(super) type Page = (&'static str, &'static str);
@@ -43,6 +48,12 @@ const TAP: Page =
 const TRAFFIC: Page = ("/traffic", "who speaks with whom, summed up each second, server-sent events");
 const CPU: Page = ("/debug/pprof/profile", "CPU profile of the next seconds (?seconds=10), for pprof");
 const HEAP: Page = ("/debug/pprof/heap", "heap profile of the next seconds (?seconds=10), for pprof");
+const LOGGING: Page = (
+    "/logging",
+    "levels of the logs, JSON; on the socket PUT {\"level\": \"debug\"} or {\"access\": false} changes them",
+);
+const EVENTS: Page =
+    ("/events", "events of connections as the kernel sees them, JSON lines or server-sent events, without end");
 const STATUS: Page = ("/status", "readiness, pods, certificates, documents and problems, JSON");
 
 /// The metrics listener: `/metrics` and nothing else.
@@ -59,12 +70,23 @@ pub(super) fn health(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-/// The admin listeners: everything.
+/// The admin address: everything, for reading. Whatever runs in the node's network namespace can reach it.
 pub(super) fn admin(sources: &Sources) -> Router {
+    administration(sources, get(logging::show))
+}
+
+/// The admin socket: everything, for its owner.
+pub(super) fn socket(sources: &Sources) -> Router {
+    administration(sources, get(logging::show).put(logging::change))
+}
+
+fn administration(sources: &Sources, logging: MethodRouter<Sources>) -> Router {
     page::parts(Router::new())
         .route("/", get(front))
         .route(STATUS.0, get(status))
         .route(CONFIG.0, get(config))
+        .route(LOGGING.0, logging)
+        .route(EVENTS.0, get(events))
         .route(TAP.0, get(streams::tap))
         .route(TRAFFIC.0, get(streams::traffic))
         .route(CPU.0, get(profile::cpu))
@@ -76,7 +98,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 9] = [STATUS, CONFIG, TAP, TRAFFIC, CPU, HEAP, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 11] = [STATUS, CONFIG, LOGGING, EVENTS, TAP, TRAFFIC, CPU, HEAP, METRICS, READY, LIVE];
 
 /// The page for browsers; for others the list of endpoints.
 async fn front(headers: HeaderMap) -> Response {

@@ -4,8 +4,13 @@
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
+use axum::Router;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -18,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::streams::Lasting;
+use super::lasting::Lasting;
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +32,8 @@ pub(super) struct Bounds {
     pub(super) connections: usize,
     /// For the head of a request, from the connection's start or from the last answer.
     pub(super) head: Duration,
-    /// For a connection in all: then the running answer may end, and the client connects anew. Not for one that watches.
+    /// For a connection in all: then the running answer may end, and the client connects anew. One with an answer that has no
+    /// end lives on while the client reads.
     pub(super) lifetime: Duration,
 }
 
@@ -96,31 +102,27 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 async fn serve(stream: Box<dyn Stream>, routes: Router, bounds: Bounds, mut stop: watch::Receiver<bool>) {
     let lasting = Lasting::default();
-    let routes = routes.layer(Extension(lasting.clone()));
+    let (routes, of_requests) = (TowerToHyperService::new(routes), lasting.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(of_requests.clone());
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .max_buf_size(READ_BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    tokio::select! {
-        ended = &mut connection => return log_end(ended),
-        _ = stopped(&mut stop) => {}
-        () = ended_life(bounds.lifetime, &lasting) => {}
+    loop {
+        tokio::select! {
+            ended = &mut connection => return log_end(ended),
+            _ = stopped(&mut stop) => break,
+            () = sleep(bounds.lifetime) => if !lasting.was_read_within(bounds.lifetime) { break },
+        }
     }
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = timeout(LAST_ANSWER, connection).await {
         log_end(ended);
-    }
-}
-
-/// When a connection has lived long enough.
-async fn ended_life(lifetime: Duration, lasting: &Lasting) {
-    loop {
-        sleep(lifetime).await;
-        if !lasting.is_set() {
-            return;
-        }
     }
 }
 

@@ -2,11 +2,8 @@
 
 use std::{
     convert::Infallible,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use axum::{
@@ -20,25 +17,8 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 
-use super::{query, routes::Sources};
+use super::{events::ALIVE, lasting::Lasting, query, routes::Sources};
 use crate::observe::{TapEvent, TapFilter};
-
-/// After so long without an event the client gets a comment: a client that is gone is found out by it.
-const QUIET: Duration = Duration::from_secs(15);
-
-/// Of a connection: it is to last as long as its client reads. Those who watch are bounded where they enter.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lasting(Arc<AtomicBool>);
-
-impl Lasting {
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Relaxed)
-    }
-
-    fn set(&self) {
-        self.0.store(true, Relaxed);
-    }
-}
 
 /// Each request and connection that ends and passes the query's filter: event `ended`, with the access log's line as JSON;
 /// `lost`, with the number of those that the client was too slow for.
@@ -56,14 +36,16 @@ pub(super) async fn tap(
         Ok(watch) => watch,
         Err(full) => return refused(StatusCode::SERVICE_UNAVAILABLE, &full),
     };
-    lasting.set();
-    events(stream::unfold(watch, async |mut watch| {
-        let event = match watch.next().await? {
-            TapEvent::Line(line) => Event::default().event("ended").data(String::from_utf8_lossy(&line)),
-            TapEvent::Lost(count) => lost(count),
-        };
-        Some((Ok(event), watch))
-    }))
+    events(
+        lasting,
+        stream::unfold(watch, async |mut watch| {
+            let event = match watch.next().await? {
+                TapEvent::Line(line) => Event::default().event("ended").data(String::from_utf8_lossy(&line)),
+                TapEvent::Lost(count) => lost(count),
+            };
+            Some((Ok(event), watch))
+        }),
+    )
 }
 
 /// The sums of each second: event `second`; `lost` as above.
@@ -72,24 +54,42 @@ pub(super) async fn traffic(State(sources): State<Sources>, Extension(lasting): 
         Ok(watch) => watch,
         Err(full) => return refused(StatusCode::SERVICE_UNAVAILABLE, &full),
     };
-    lasting.set();
-    events(stream::unfold((watch, None), async |(mut watch, kept)| {
-        // A second that comes after a loss is told after it.
-        if let Some(second) = kept {
-            return Some((Ok(second), (watch, None)));
-        }
-        let (second, missed) = watch.next().await?;
-        let text = serde_json::to_string(&*second).unwrap_or_default();
-        let second = Event::default().event("second").data(text);
-        Some(match missed {
-            0 => (Ok(second), (watch, None)),
-            missed => (Ok(lost(missed)), (watch, Some(second))),
-        })
-    }))
+    events(
+        lasting,
+        stream::unfold((watch, None), async |(mut watch, kept)| {
+            // A second that comes after a loss is told after it.
+            if let Some(second) = kept {
+                return Some((Ok(second), (watch, None)));
+            }
+            let (second, missed) = watch.next().await?;
+            let text = serde_json::to_string(&*second).unwrap_or_default();
+            let second = Event::default().event("second").data(text);
+            Some(match missed {
+                0 => (Ok(second), (watch, None)),
+                missed => (Ok(lost(missed)), (watch, Some(second))),
+            })
+        }),
+    )
 }
 
-fn events(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
-    Sse::new(events).keep_alive(KeepAlive::new().interval(QUIET)).into_response()
+fn events(lasting: Lasting, events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+    let events = Read { events: Box::pin(events), lasting };
+    Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
+}
+
+/// Notes whenever the client takes more: it is asked for no more while the client does not read.
+struct Read<S> {
+    events: Pin<Box<S>>,
+    lasting: Lasting,
+}
+
+impl<S: Stream> Stream for Read<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.lasting.is_read();
+        self.events.as_mut().poll_next(context)
+    }
 }
 
 fn lost(count: u64) -> Event {

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::observe::Observer;
+use crate::observe::{EventFeed, LogControl, Observer};
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -29,6 +29,8 @@ struct Bed {
     endpoints: Endpoints,
     readiness: Readiness,
     observer: Observer,
+    log: LogControl,
+    events: EventFeed,
     stop: watch::Sender<bool>,
     directory: tempfile::TempDir,
 }
@@ -41,11 +43,19 @@ impl Bed {
         let (stop, stopped) = watch::channel(false);
         let config: ConfigView = Arc::new(|| serde_json::json!({"agent": {"node": "node-a"}}));
         let status = Arc::new(status_of_nothing);
-        let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config, status };
+        let (log, events) = (LogControl::new("info"), EventFeed::default());
+        let sources = Sources {
+            observer: observer.clone(),
+            readiness: readiness.clone(),
+            config,
+            status,
+            log: log.clone(),
+            events: events.clone(),
+        };
         let socket = Some(directory.path().join("run/admin.sock"));
         let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
         let endpoints = serve_within(bounds, addresses, &sources, &stopped).await.unwrap();
-        Self { endpoints, readiness, observer, stop, directory }
+        Self { endpoints, readiness, observer, log, events, stop, directory }
     }
 
     fn metrics(&self) -> SocketAddr {
@@ -233,4 +243,117 @@ async fn heads_that_never_end_are_refused() {
     let mut answer = Vec::new();
     let _ = timeout(Duration::from_secs(3), stream.read_to_end(&mut answer)).await.unwrap();
     assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200 "));
+}
+
+async fn put(bed: &Bed, headers: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!(
+        "PUT /logging HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    talk(UnixStream::connect(bed.socket()).await.unwrap(), &request).await
+}
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+#[tokio::test]
+async fn the_log_level_is_shown_and_changed() {
+    let bed = Bed::start(BOUNDS).await;
+    let shown = get(bed.admin(), "/logging").await;
+    assert_eq!(body(&shown), r#"{"level":"info","configured":"info","access":false}"#);
+    let changed = put(&bed, JSON, r#"{"level": "info,heddle::capture=debug"}"#).await;
+    assert!(changed.starts_with("HTTP/1.1 200 "), "{changed}");
+    assert_eq!(body(&changed), r#"{"level":"info,heddle::capture=debug","configured":"info","access":false}"#);
+    assert_eq!(bed.log.level(), "info,heddle::capture=debug");
+}
+
+#[tokio::test]
+async fn what_is_no_proper_change_of_the_logs_changes_nothing_and_says_what_is_wrong() {
+    let bed = Bed::start(BOUNDS).await;
+    let debug = r#"{"level": "debug"}"#;
+    let long = format!(r#"{{"level": "{}"}}"#, "x".repeat(5000));
+    for (headers, body, status, why) in [
+        (JSON, r#"{"level": "info,h2=loud"}"#, 400, r#"level: log directive 2, "h2=loud", is not understood"#),
+        (JSON, r#"{"level": "inof"}"#, 400, r#"level: log level "inof" is unknown"#),
+        (JSON, r#"{"levle": "debug"}"#, 400, "unknown field `levle`"),
+        (JSON, r#"{"level": 7}"#, 400, "at line 1 column 11"),
+        (JSON, r#"{"access": true}"#, 409, "this agent has no access log"),
+        (JSON, long.as_str(), 413, "4096 bytes at most"),
+        ("Content-Type: text/plain\r\n", debug, 415, "application/json"),
+        ("Content-Type: application/json\r\nOrigin: https://evil.example\r\n", debug, 403, "may not change"),
+    ] {
+        let answer = put(&bed, headers, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(why), "{body}: {answer}");
+    }
+    // What anything in the node's network namespace can reach is for reading.
+    for method in ["POST", "PUT"] {
+        let asked = format!(
+            "{method} /logging HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 18\r\nConnection: close\r\n\r\n{debug}"
+        );
+        let answer = talk(TcpStream::connect(bed.admin()).await.unwrap(), &asked).await;
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    }
+    assert_eq!(bed.log.level(), "info");
+}
+
+/// Reads until the text is there.
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut seen = Vec::new();
+    let reading = async {
+        loop {
+            let mut more = [0; 4096];
+            let length = stream.read(&mut more).await.unwrap();
+            seen.extend_from_slice(&more[..length]);
+            let text = String::from_utf8_lossy(&seen).into_owned();
+            if text.contains(wanted) || length == 0 {
+                return text;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), reading).await.unwrap()
+}
+
+async fn listen(address: SocketAddr, headers: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /events HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn events_reach_who_listens_beyond_the_lifetime_of_other_connections_and_end_with_the_agent() {
+    let bounds = Bounds { connections: 4, head: Duration::from_secs(5), lifetime: Duration::from_millis(300) };
+    let bed = Bed::start(bounds).await;
+    let (mut lines, mut sent) =
+        (listen(bed.admin(), "").await, listen(bed.admin(), "Accept: text/event-stream\r\n").await);
+    bed.events.listeners().wait_for(|count| *count == 2).await.unwrap();
+    // Each line is read within the lifetime, so both live on.
+    for number in 0..10 {
+        sleep(Duration::from_millis(100)).await;
+        bed.events.tell(&format!(r#"{{"event":"{number}"}}"#).into());
+        assert!(read_until(&mut lines, &format!("{{\"event\":\"{number}\"}}\n")).await.contains("event"));
+        assert!(read_until(&mut sent, &format!("data: {{\"event\":\"{number}\"}}\n\n")).await.contains("data"));
+    }
+    bed.events.close();
+    assert!(!read_until(&mut lines, "never").await.contains("event"), "it ends");
+    assert_eq!(*bed.events.listeners().borrow(), 0);
+}
+
+#[tokio::test]
+async fn who_listens_and_never_reads_is_cut_and_more_than_the_most_are_refused() {
+    let bounds = Bounds { connections: 16, head: Duration::from_secs(5), lifetime: Duration::from_millis(300) };
+    let bed = Bed::start(bounds).await;
+    let mut deaf = Vec::new();
+    for _ in 0..crate::observe::MOST_LISTENERS {
+        deaf.push(listen(bed.admin(), "").await);
+    }
+    let mut count = bed.events.listeners();
+    count.wait_for(|count| *count == crate::observe::MOST_LISTENERS).await.unwrap();
+    let refused = get(bed.admin(), "/events").await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("8 listen to events already"), "{refused}");
+    let long: Arc<str> = "x".repeat(64 * 1024).into();
+    for _ in 0..1000 {
+        bed.events.tell(&long);
+        tokio::task::yield_now().await;
+    }
+    timeout(Duration::from_secs(10), count.wait_for(|count| *count == 0)).await.unwrap().unwrap();
 }

@@ -15,7 +15,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    data_threads::DataThreads, events::announce, kernel_log, metrics, pods::Pods, signals::Signals,
+    data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, signals::Signals,
     status::StatusSources,
 };
 use crate::{
@@ -25,13 +25,13 @@ use crate::{
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, Sandboxes},
-    config::{CaConfig, Config, LogFormat},
+    config::{CaConfig, Config, LogConfig, LogFormat},
     identify::{Certificates, Clock, CrlFile, Issuer, Renewal, Revocations, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
     names::{Resolution, SystemResolver},
     node::Node,
     objects::{self, Running, SourceStatus},
-    observe::{self, AccessLogOutput, Observer},
+    observe::{self, AccessLogOutput, AccessLogSettings, EventFeed, LogControl, Observer},
     route::{protocol::Learned, retry::budget::Budgets},
 };
 
@@ -58,7 +58,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let (drain, draining) = watch::channel(false);
     let readiness = Readiness::new([PROGRAMS, SNAPSHOT]);
-    let observer = start_observing(&config, &stopped)?;
+    let (observer, log) = start_observing(&config, &stopped)?;
+    let feed = EventFeed::default();
     raise_descriptor_limit();
 
     let revocations = revocations(&config)?;
@@ -77,16 +78,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::spawn(file.follow(certificates.clone(), observer.clone()));
     }
     // Before the objects: whoever waits for an API server that does not answer can be asked why.
-    let endpoints = serve_admin(&config, &observer, status, stopped).await?;
+    let endpoints = serve_admin(&config, (&observer, &log, &feed), status, stopped).await?;
     let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
     else {
         info!("told to end before the objects of the mesh were known");
         stop.send_replace(true);
+        feed.close();
         endpoints.stopped().await;
         return Ok(());
     };
-    let mut kernel = Kernel::load(&config.capture.cgroup, &config.capture.pins, kernel_log::level())?;
-    kernel_log::start(&mut kernel);
+    let mut kernel = Kernel::load(&config.capture.cgroup, &config.capture.pins)?;
+    kernel_log::start(&mut kernel, &log);
+    tell_events(&mut kernel, &config, &observer, &feed)?;
     readiness.met(PROGRAMS);
 
     let snapshot = SnapshotHandle::default();
@@ -152,6 +155,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
     }
     stop.send_replace(true);
+    feed.close();
     endpoints.stopped().await;
     threads.stop();
     observer.flush_access_log(LOG_FLUSH);
@@ -174,13 +178,23 @@ async fn forget_gone(node: Weak<Node>) {
     }
 }
 
-fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<Observer> {
+fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<(Observer, LogControl)> {
     let format = log_format(config.log.format);
-    observe::init_log(&config.log.level, format)?;
-    let access_log = config.log.access.then(|| AccessLogOutput::stdout(format));
-    let observer = Observer::new(Arc::clone(&config.cluster), access_log)?;
+    let log = observe::init_log(&config.log.level, format)?;
+    let LogConfig { access: on, long_connections, access_rate: rate, .. } = config.log;
+    let access_log = AccessLogOutput::stdout(format, AccessLogSettings { on, long_connections, rate });
+    let observer = Observer::new(Arc::clone(&config.cluster), Some(access_log))?;
     tokio::spawn(observer.clone().run(stopped.clone()));
-    Ok(observer)
+    Ok((observer, log))
+}
+
+/// Has the kernel's events of connections passed on to those who listen.
+fn tell_events(kernel: &mut Kernel, config: &Config, observer: &Observer, feed: &EventFeed) -> anyhow::Result<()> {
+    let events = kernel.connection_events()?;
+    kernel_events::register(observer, events.lost(), kernel.switches(), feed.clone());
+    let (feed, pods) = (feed.clone(), kernel.pods_by_cookie());
+    tokio::spawn(kernel_events::run(events, kernel_events::Telling { feed, pods, log: config.log.events }));
+    Ok(())
 }
 
 /// Waits for the first objects, as long as it takes; readiness says what for. `None` if the agent is told to end first.
@@ -235,7 +249,7 @@ fn certificates(
 
 async fn serve_admin(
     config: &Config,
-    observer: &Observer,
+    (observer, log, feed): (&Observer, &LogControl, &EventFeed),
     status: StatusSources,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<admin::Endpoints> {
@@ -257,7 +271,8 @@ async fn serve_admin(
         view
     };
     let (observer, config) = (observer.clone(), Arc::new(view));
-    let sources = Sources { observer, readiness, config, status: Arc::new(move || status.status()) };
+    let (log, events) = (log.clone(), feed.clone());
+    let sources = Sources { observer, readiness, config, status: Arc::new(move || status.status()), log, events };
     Ok(admin::serve(addresses, sources, stopped).await?)
 }
 

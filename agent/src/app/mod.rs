@@ -5,6 +5,7 @@ mod authority;
 mod data_threads;
 mod events;
 mod held;
+mod kernel_events;
 mod kernel_log;
 mod metrics;
 mod pods;

@@ -221,7 +221,9 @@ impl Enrolment {
 
     /// Forgets a released pod. When it is dropped its listeners serve their queues and close.
     pub fn forget(&mut self, released: &Released) -> Result<(), EnrolmentError> {
-        Ok(self.kernel.tables.clear_inbound(released.0.pod.netns.cookie())?)
+        let cookie = released.0.pod.netns.cookie();
+        self.kernel.pods.remove(cookie);
+        Ok(self.kernel.tables.clear_inbound(cookie)?)
     }
 
     /// Releases what an earlier agent enrolled and this one did not. Returns how many.
@@ -281,6 +283,7 @@ impl Enrolment {
             _accepting: self.start_accepting(&pod, listeners),
             pod: Arc::clone(&pod),
         };
+        self.kernel.pods.insert(cookie, workload);
         self.pods.insert(workload.uid.clone(), in_force);
         Ok(pod)
     }

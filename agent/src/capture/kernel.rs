@@ -22,7 +22,7 @@ use aya::{
 };
 
 use super::{
-    AgentSockets, KernelCounters, NetworkNamespace,
+    AgentSockets, ConnectionEvents, KernelCounters, NetworkNamespace, PodsByCookie, Switches,
     pins::{Pins, remove_link},
     sys,
     tables::Tables,
@@ -32,7 +32,7 @@ use super::{
 /// The programs, compiled from the `ebpf` crate by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
 
-/// Maps by their names in the object, which are their pins' names too.
+/// The maps that outlive the agent, by their names in the object, which are their pins' names too.
 const MAPS: &[&str] = &[
     "PODS",
     "POD_ADDRESSES",
@@ -106,26 +106,28 @@ pub enum KernelError {
 pub struct Kernel {
     programs: Ebpf,
     pins: Pins,
+    switches: Switches,
     /// The maps that say which pods are enrolled.
     pub(super) tables: Tables,
+    /// Who is enrolled, for those who read the kernel's events.
+    pub(super) pods: PodsByCookie,
 }
 
 impl Kernel {
     /// Loads the programs, with the maps that an earlier agent pinned or new ones, and puts them in force on the
     /// cgroup: links that are pinned already get the new programs in one step.
-    pub fn load(cgroup: &Path, pins: &Path, log: aya_log::Level) -> Result<Self, KernelError> {
+    pub fn load(cgroup: &Path, pins: &Path) -> Result<Self, KernelError> {
         let folders = Pins::create(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })?;
         let mut loader = EbpfLoader::new();
         // The programs use no kernel types: without this the loader would parse the kernel's own, for 20 MB and 50 ms.
         loader.btf(None);
-        let level = log as u8;
-        loader.override_global(aya_log::LEVEL, &level, true);
         for map in MAPS {
             loader.map_pin_path(map, folders.map(map));
         }
-        let programs = loader.load(OBJECT)?;
+        let mut programs = loader.load(OBJECT)?;
         let tables = Tables::open(&folders)?;
-        let mut kernel = Self { programs, pins: folders, tables };
+        let switches = Switches::of(&mut programs)?;
+        let mut kernel = Self { programs, pins: folders, switches, tables, pods: PodsByCookie::default() };
         kernel.attach_to_cgroup(cgroup)?;
         kernel.prepare_pods()?;
         Ok(kernel)
@@ -145,6 +147,21 @@ impl Kernel {
     /// Hands out the reader of the kernel's counters.
     pub fn counters(&self) -> Result<KernelCounters, KernelError> {
         KernelCounters::open(&self.pins.map("EVENTS")).map_err(|source| KernelError::Map { map: "EVENTS", source })
+    }
+
+    /// Hands out the reader of what the programs tell about connections. There is one.
+    pub fn connection_events(&mut self) -> Result<ConnectionEvents, KernelError> {
+        ConnectionEvents::of(&mut self.programs, self.switches.clone())
+    }
+
+    /// Hands out what is turned on and off while the programs run.
+    pub fn switches(&self) -> Switches {
+        self.switches.clone()
+    }
+
+    /// Hands out who is enrolled, by the cookie that events name.
+    pub fn pods_by_cookie(&self) -> PodsByCookie {
+        self.pods.clone()
     }
 
     /// The loaded programs, for the reader of their log.

@@ -7,23 +7,29 @@
 //! knows who a peer is or what is allowed.
 
 mod accept;
+mod connection_events;
 mod enrolment;
 mod kernel;
 mod netlink;
 mod netns;
 mod pins;
+mod pods_by_cookie;
 mod return_route;
 mod sandbox;
 mod sockets;
 mod survivors;
+mod switches;
 mod sys;
 mod tables;
 mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
+pub use connection_events::{ConnectionEvents, LostEvents};
 pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use kernel::{Kernel, KernelError};
 pub use netns::NetworkNamespace;
+pub use pods_by_cookie::PodsByCookie;
 pub use sandbox::{SandboxError, Sandboxes};
-pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, watch_liveness};
+pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
+pub use switches::{KernelLogLevel, Switches};
 pub use tables::KernelCounters;

@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, RawFd},
     path::Path,
     time::Duration,
 };
@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::NetworkNamespace;
+use super::{NetworkNamespace, sys};
+use crate::observe::SocketFacts;
 
 /// Connections that wait in a listener's queue. The kernel caps it at `net.core.somaxconn` (4,096 by default); beyond
 /// it clients wait and try again, and none is answered wrongly.
@@ -179,6 +180,11 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 fn domain(address: IpAddr) -> Domain {
     if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 }
+}
+
+/// What the kernel knows of how the packets of one of the agent's sockets travel. The caller must know that it is open.
+pub fn socket_facts(socket: RawFd) -> Option<SocketFacts> {
+    sys::tcp_facts(socket)
 }
 
 /// Makes the kernel notice a dead peer on a connection that nobody writes to, and one that does not acknowledge.

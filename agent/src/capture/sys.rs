@@ -1,16 +1,18 @@
 //! The few system calls that no library of ours has a safe form of: replacing the program of a pinned BPF link and
-//! detaching it, and one socket option. The agent's only unsafe code is here.
+//! detaching it, and two socket options. The agent's only unsafe code is here.
 
 use std::{
     ffi::CString,
     io,
-    mem::size_of,
+    mem::{offset_of, size_of},
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
 };
+
+use crate::observe::SocketFacts;
 
 /// bpf(2) commands, from the kernel's `enum bpf_cmd`.
 const BPF_OBJ_GET: libc::c_int = 7;
@@ -97,4 +99,51 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
         )
     };
     if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Words of `struct tcp_info` up to `tcpi_total_retrans`, which each kernel has; the first two are eight small fields.
+const TCP_INFO_WORDS: usize = TCP_INFO_TOTAL_RETRANS + 1;
+const TCP_INFO_RTT: usize = offset_of!(libc::tcp_info, tcpi_rtt) / size_of::<u32>();
+const TCP_INFO_TOTAL_RETRANS: usize = offset_of!(libc::tcp_info, tcpi_total_retrans) / size_of::<u32>();
+
+/// What the kernel knows of how a TCP socket's packets travel. The number may be of a socket that is closed by now, or of
+/// something else: then there is nothing to know, or what is told is of another connection; who asks must see to that.
+pub(super) fn tcp_facts(socket: RawFd) -> Option<SocketFacts> {
+    let mut words = [0_u32; TCP_INFO_WORDS];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    #[expect(unsafe_code, reason = "getsockopt(2)")]
+    // SAFETY: the kernel writes at most `length` bytes, for which there is room, and refuses a number that is no socket.
+    let result = unsafe {
+        libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut words).cast(), &raw mut length)
+    };
+    let complete = result == 0 && length as usize == size_of_val(&words);
+    complete.then(|| SocketFacts { rtt_us: words[TCP_INFO_RTT], retransmits: words[TCP_INFO_TOTAL_RETRANS] })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::{
+        io::{Read, Write},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[test]
+    fn facts_of_a_connection_over_loopback_are_plausible() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        for _ in 0..3 {
+            client.write_all(b"word").unwrap();
+            server.read_exact(&mut [0; 4]).unwrap();
+        }
+        let facts = tcp_facts(client.as_raw_fd()).unwrap();
+        assert!((1..1_000_000).contains(&facts.rtt_us), "{facts:?}");
+        assert_eq!(facts.retransmits, 0);
+        assert_eq!(tcp_facts(-1), None);
+        assert_eq!(tcp_facts(io::stdin().as_raw_fd()), None, "no socket");
+    }
 }

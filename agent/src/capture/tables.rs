@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 
 use aya::{
-    Pod as AyaPod,
+    Ebpf, Pod as AyaPod,
     maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash, lpm_trie::Key},
 };
 use heddle_common::{
@@ -185,6 +185,15 @@ where
 {
     let data = MapData::from_pin(pins.map(name)).map_err(at(name))?;
     kind(data).try_into().map_err(at(name))
+}
+
+/// A map that is not pinned, of programs that were just loaded.
+pub(super) fn taken<T>(programs: &mut Ebpf, name: &'static str) -> Result<T, KernelError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = programs.take_map(name).ok_or(MapError::ElementNotFound).map_err(at(name))?;
+    map.try_into().map_err(at(name))
 }
 
 fn removed(result: Result<(), MapError>, name: &'static str) -> Result<(), KernelError> {

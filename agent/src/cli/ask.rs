@@ -3,14 +3,17 @@
 use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
-use http::{Request, Response, StatusCode, header::HOST};
-use http_body_util::{BodyExt, Empty};
+use http::{
+    HeaderValue, Method, Request, StatusCode,
+    header::{CONTENT_TYPE, HOST},
+};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     body::{Bytes, Incoming},
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, runtime::Builder, task::JoinHandle, time::timeout};
+use tokio::{net::UnixStream, runtime::Builder, time::timeout};
 
 /// Where the agent listens, if agent.yaml does not say otherwise.
 pub(super) const SOCKET: &str = "/run/heddle/admin.sock";
@@ -18,20 +21,23 @@ pub(super) const SOCKET: &str = "/run/heddle/admin.sock";
 /// An agent that takes longer to answer is not well.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Events that follow each other come at least so often, since the agent sends comments between them.
+/// Of an answer without an end something comes more often: the agent says that it is there.
 const SILENT: Duration = Duration::from_secs(45);
 
-/// Of an event; an access log line is far shorter, and the sums of a second are at most some thousand flows.
-const LONGEST_EVENT: usize = 16 << 20;
+/// The longest are the sums of a second, of some thousand flows. One that never ends must not be gathered.
+const LONGEST_LINE: usize = 16 << 20;
 
 /// The body of the agent's answer to GET `path`.
 pub(super) fn ask(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let answer = async {
-        let (response, _connection) = get(socket, path).await?;
-        Ok(response.into_body().collect().await?.to_bytes())
-    };
-    runtime.block_on(timely(answer)).with_context(|| whom(socket))
+    asked(socket, || Ok(Request::get(path).body(Full::default())?))
+}
+
+/// The body of the agent's answer to PUT `path` with some JSON.
+pub(super) fn put(socket: &Path, path: &str, json: String) -> anyhow::Result<Bytes> {
+    asked(socket, || {
+        let request = Request::builder().method(Method::PUT).uri(path).header(CONTENT_TYPE, "application/json");
+        Ok(request.body(json.into())?)
+    })
 }
 
 /// One server-sent event.
@@ -41,43 +47,87 @@ pub(super) struct Event<'e> {
     pub(super) data: &'e str,
 }
 
-/// Has each event of the agent's answer to GET `path` looked at, until the looker breaks off or the agent does.
+/// Has each event of the agent's endless answer to GET `path` looked at, until the looker has enough, the agent ends, or this
+/// process is told to end by SIGINT; nothing in the latter two cases.
 pub(super) async fn follow<T>(
     socket: &Path,
     path: &str,
     mut look: impl FnMut(Event<'_>) -> anyhow::Result<ControlFlow<T>>,
-) -> anyhow::Result<T> {
-    let (response, _connection) = timely(get(socket, path)).await.with_context(|| whom(socket))?;
-    let (mut body, mut text) = (response.into_body(), Vec::new());
-    loop {
-        let frame = timeout(SILENT, body.frame()).await;
-        let Some(frame) = frame.with_context(|| format!("nothing came from the agent for {SILENT:?}"))? else {
-            bail!("the agent ended");
-        };
-        let Ok(data) = frame.context("the agent broke off")?.into_data() else { continue };
-        text.extend_from_slice(&data);
-        let mut read = 0;
-        while let Some(end) = text[read..].windows(2).position(|pair| pair == b"\n\n") {
-            let event = String::from_utf8_lossy(&text[read..read + end]).into_owned();
-            read += end + 2;
-            if let Some(event) = parse(&event)
-                && let ControlFlow::Break(end) = look(event)?
-            {
-                return Ok(end);
+) -> anyhow::Result<Option<T>> {
+    let mut kind = String::new();
+    // The agent's events have one line of data each; what begins otherwise is a comment.
+    follow_lines(socket, path, |line| match line.split_once(':') {
+        Some(("event", value)) => {
+            value.trim_start().clone_into(&mut kind);
+            Ok(ControlFlow::Continue(()))
+        }
+        Some(("data", value)) => look(Event { kind: &kind, data: value.trim_start() }),
+        _ => Ok(ControlFlow::Continue(())),
+    })
+    .await
+}
+
+/// The same with each line that is not empty.
+pub(super) async fn follow_lines<T>(
+    socket: &Path,
+    path: &str,
+    mut look: impl FnMut(&str) -> anyhow::Result<ControlFlow<T>>,
+) -> anyhow::Result<Option<T>> {
+    let mut body =
+        timely(send(socket, Request::get(path).body(Full::default())?)).await.with_context(|| whom(socket))?;
+    let mut lines = Lines::default();
+    let following = async {
+        loop {
+            let frame = timeout(SILENT, body.frame()).await;
+            let Some(frame) = frame.with_context(|| format!("nothing came from the agent for {SILENT:?}"))? else {
+                return Ok(None);
+            };
+            let Ok(piece) = frame.context("the agent broke off")?.into_data() else { continue };
+            if let ControlFlow::Break(end) = lines.take(&piece, &mut look)? {
+                return Ok(Some(end));
             }
         }
-        text.drain(..read);
-        if text.len() > LONGEST_EVENT {
-            bail!("the agent sent an event of more than {LONGEST_EVENT} bytes");
-        }
+    };
+    tokio::select! {
+        ended = following => ended,
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| None)?),
     }
 }
 
-/// A comment is no event.
-fn parse(text: &str) -> Option<Event<'_>> {
-    let field =
-        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim_start);
-    Some(Event { kind: field("event")?, data: field("data")? })
+/// Makes lines of the pieces that arrive.
+#[derive(Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    fn take<T>(
+        &mut self,
+        piece: &[u8],
+        look: &mut impl FnMut(&str) -> anyhow::Result<ControlFlow<T>>,
+    ) -> anyhow::Result<ControlFlow<T>> {
+        // Only what is new can have an end.
+        let mut from = self.0.len();
+        self.0.extend_from_slice(piece);
+        let mut read = 0;
+        while let Some(length) = self.0[from..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&self.0[read..from + length]);
+            (read, from) = (from + length + 1, from + length + 1);
+            let line = line.trim_end_matches('\r');
+            if !line.is_empty()
+                && let ControlFlow::Break(end) = look(line)?
+            {
+                return Ok(ControlFlow::Break(end));
+            }
+        }
+        self.0.drain(..read);
+        anyhow::ensure!(self.0.len() <= LONGEST_LINE, "the agent sends a line without an end");
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+fn asked(socket: &Path, request: impl FnOnce() -> anyhow::Result<Request<Full<Bytes>>>) -> anyhow::Result<Bytes> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let answered = async { Ok(send(socket, request()?).await?.collect().await?.to_bytes()) };
+    runtime.block_on(timely(answered)).with_context(|| whom(socket))
 }
 
 async fn timely<T>(answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -89,37 +139,49 @@ fn whom(socket: &Path) -> String {
     format!("ask the agent at {}: is it running here, and is that its admin.socket?", socket.display())
 }
 
-/// What drives a connection, for as long as it is kept.
-struct Connection(JoinHandle<hyper::Result<()>>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn get(socket: &Path, path: &str) -> anyhow::Result<(Response<Incoming>, Connection)> {
+/// The body of a good answer; a bad one is an error that says what the agent says.
+async fn send(socket: &Path, mut request: Request<Full<Bytes>>) -> anyhow::Result<Incoming> {
     let stream = UnixStream::connect(socket).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = Connection(tokio::spawn(connection));
-    let request = Request::get(path).header(HOST, "localhost").body(Empty::<Bytes>::new())?;
+    // It ends with the body, or with the runtime at the latest.
+    tokio::spawn(connection);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     let response = requests.send_request(request).await?;
     let status = response.status();
     if status != StatusCode::OK {
         let body = response.into_body().collect().await?.to_bytes();
         bail!("it answered {status}: {}", String::from_utf8_lossy(&body).trim_end());
     }
-    Ok((response, connection))
+    Ok(response.into_body())
 }
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
-    fn events_are_read_and_comments_passed_over() {
-        let event = parse("event: ended\ndata: {\"a\": 1}").map(|event| (event.kind, event.data));
-        assert_eq!(event, Some(("ended", "{\"a\": 1}")));
-        assert!(parse(":").is_none() && parse("data: alone").is_none());
+    fn lines_are_whole_however_their_pieces_come() {
+        for size in 1..9 {
+            let (mut lines, mut seen) = (Lines::default(), Vec::new());
+            for piece in b"one\n\ntwo\r\nthree\nfo".chunks(size) {
+                let mut look = |line: &str| {
+                    seen.push(line.to_owned());
+                    Ok(ControlFlow::<()>::Continue(()))
+                };
+                assert!(lines.take(piece, &mut look).unwrap().is_continue());
+            }
+            assert_eq!(seen, ["one", "two", "three"], "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_gathered() {
+        let mut lines = Lines::default();
+        let piece = vec![b'x'; 1 << 20];
+        let taken =
+            (0..32).map(|_| lines.take(&piece, &mut |_| Ok(ControlFlow::<()>::Continue(())))).filter(Result::is_ok);
+        assert_eq!(taken.count(), 16);
     }
 }

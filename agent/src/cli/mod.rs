@@ -4,6 +4,8 @@ mod agent;
 mod ask;
 mod ca;
 mod check;
+mod events;
+mod log_level;
 mod status;
 mod table;
 mod tap;
@@ -28,6 +30,8 @@ enum Command {
     Agent(agent::Agent),
     Ca(ca::Ca),
     Check(check::Check),
+    Events(events::Events),
+    LogLevel(log_level::LogLevel),
     Status(status::ShowStatus),
     Tap(tap::Tap),
     Top(top::Top),
@@ -42,6 +46,8 @@ impl Cli {
             Command::Agent(command) => command.run(),
             Command::Ca(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Events(command) => command.run(),
+            Command::LogLevel(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Tap(command) => command.run(),
             Command::Top(command) => command.run(),

@@ -27,7 +27,7 @@ use crate::cli;
 ///   heddle tap --source shop/cart --service payments       what cart asks payments
 ///   heddle tap --path /api --status 5xx -o json | jq .error
 ///
-/// Exit codes: 0 after --count lines, 1 the agent ended, 2 it does not answer, or a filter means nothing to it.
+/// Exit codes: 0 after --count lines, with the agent's end or by SIGINT, 2 the agent does not answer, or a filter means nothing.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Tap {
@@ -78,17 +78,16 @@ enum Output {
 impl Tap {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (mut shown, mut has_answered) = (0, false);
+        let mut shown = 0;
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let ended = runtime.block_on(follow(&self.socket, &self.query(), |event| {
-            has_answered = true;
             self.show(event, colours)?;
             shown += 1;
             Ok(if self.count == Some(shown) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         }));
         match ended {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(error) => cli::failed(if has_answered { 1 } else { 2 }, &error),
+            Ok(_) => Ok(ExitCode::SUCCESS),
+            Err(error) => cli::failed(2, &error),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     ops::RangeInclusive,
     time::Duration,
 };
 
-use super::{LogFormat, MtlsMode};
+use super::{EventLog, LogFormat, MtlsMode};
 
 /// Istio's default cluster id, so that its dashboards and peers show a name that they know.
 pub(super) const CLUSTER: &str = "Kubernetes";
@@ -58,6 +59,21 @@ pub(super) const LOG_FORMAT: LogFormat = LogFormat::Text;
 
 /// One line per connection: the first question after an incident is who talked to whom.
 pub(super) const ACCESS_LOG: bool = true;
+
+/// No lines of what the kernel sees: it tells of connections only while somebody listens.
+pub(super) const EVENT_LOG: EventLog = EventLog::Off;
+
+/// A line a minute of a connection that stays open is enough to see it, and little beside its traffic.
+pub(super) const LONG_CONNECTIONS: Duration = Duration::from_secs(60);
+
+/// Each line costs a walk through the open connections.
+pub(super) const SHORTEST_LONG_CONNECTIONS: Duration = Duration::from_secs(1);
+
+/// Several times what a busy node has, and about 10 MB a second: beyond it is a flood.
+pub(super) const ACCESS_RATE: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+
+/// A million lines a second are more than can be written.
+pub(super) const ACCESS_RATE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 
 /// Three lost SYNs (1 s, 2 s and part of the third wait) before another endpoint is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ pub use machine::Machine;
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, JwksConfig, KubernetesSource, Limits,
+    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, EventLog, JwksConfig, KubernetesSource, Limits,
     LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
 };
 

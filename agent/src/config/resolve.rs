@@ -3,19 +3,21 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, JwksConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode,
-    Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, JwksConfig, Limits, LogConfig, LogFormat, Machine,
+    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
 
 pub(super) const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
 pub(super) const ABSOLUTE_PATH: &str = "an absolute path";
+const LONG_CONNECTIONS: &str = "0s for none, or a duration from 1s to 24h, such as 60s";
 const TRUST_DOMAIN: &str = "trust domain: 1 to 255 of the characters a-z, 0-9, '.', '-' and '_'";
 pub(super) const ADDRESS: &str = "an address and port such as 127.0.0.1:15000 or [::1]:15000";
 
@@ -218,11 +220,19 @@ fn log(root: &MapReader<'_>) -> Option<LogConfig> {
     let level = log.parsed("level", level::ALLOWED, level::checked);
     let format = log_format(&log);
     let access = log.boolean("access");
+    let long_connections = log.parsed("longConnections", LONG_CONNECTIONS, interval_or_none);
+    let rate = log.integer("accessRate", "a whole number from 0, for any number of lines, to 1000000", |n| {
+        defaults::ACCESS_RATE_RANGE.contains(n)
+    });
+    let events = log.boolean("events").map(|on| if on { EventLog::On } else { EventLog::Off });
     log.finish();
     Some(LogConfig {
         level: level.unwrap_or(defaults::LOG_LEVEL).to_owned(),
         format: format.unwrap_or(defaults::LOG_FORMAT),
         access: access.unwrap_or(defaults::ACCESS_LOG),
+        long_connections: long_connections.unwrap_or(Some(defaults::LONG_CONNECTIONS)),
+        access_rate: rate.map_or(Some(defaults::ACCESS_RATE), NonZeroU32::new),
+        events: events.unwrap_or(defaults::EVENT_LOG),
     })
 }
 
@@ -295,6 +305,12 @@ pub(super) fn path_or_none(text: &str) -> Option<Option<PathBuf>> {
 
 pub(super) fn absolute_path(text: &str) -> Option<PathBuf> {
     text.starts_with('/').then(|| text.into())
+}
+
+fn interval_or_none(text: &str) -> Option<Option<Duration>> {
+    let interval = humantime::parse_duration(text).ok()?;
+    let range = defaults::SHORTEST_LONG_CONNECTIONS..=defaults::LONGEST_TIMEOUT;
+    if interval.is_zero() { Some(None) } else { range.contains(&interval).then_some(Some(interval)) }
 }
 
 pub(super) fn duration(text: &str) -> Option<Duration> {

@@ -3,7 +3,7 @@
 //! Values come only from `resolve`; they serialize to the shape and the keys of `agent.yaml`, for `/config`.
 //! There are no secrets in it.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -191,6 +191,7 @@ pub struct AdminConfig {
 
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LogConfig {
     /// `error`, `warn`, `info`, `debug`, `trace`, or tracing directives (`info,heddle::capture=debug`); known to parse.
     pub level: String,
@@ -198,6 +199,24 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Whether each connection writes a line at its end.
     pub access: bool,
+    /// How often those that are open write one; `None` writes none, and is `0s` in the file.
+    #[serde(serialize_with = "as_duration_or_zero")]
+    pub long_connections: Option<Duration>,
+    /// Lines of the access log that a second may have; `None` for any number, and 0 in the file.
+    #[serde(serialize_with = "as_number_or_zero")]
+    pub access_rate: Option<NonZeroU32>,
+    /// Whether the kernel's events of connections are in the log.
+    #[serde(serialize_with = "as_boolean")]
+    pub events: EventLog,
+}
+
+/// Whether the kernel's events of connections are in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventLog {
+    /// They are.
+    On,
+    /// They are not: the kernel tells of connections only while somebody listens.
+    Off,
 }
 
 /// Shape of log lines.
@@ -284,6 +303,18 @@ fn as_text_or_empty<T: std::fmt::Display, S: Serializer>(value: &Option<T>, seri
 
 fn as_path_or_empty<S: Serializer>(value: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     as_text_or_empty(&value.as_ref().map(|path| path.display()), serializer)
+}
+
+fn as_duration_or_zero<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    as_duration(&value.unwrap_or_default(), serializer)
+}
+
+fn as_number_or_zero<S: Serializer>(value: &Option<NonZeroU32>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u32(value.map_or(0, NonZeroU32::get))
+}
+
+fn as_boolean<S: Serializer>(value: &EventLog, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(*value == EventLog::On)
 }
 
 pub(super) fn as_duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
 
@@ -54,7 +54,15 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.admin.socket, Some("/run/heddle/admin.sock".into()));
     assert_eq!(config.metrics, "0.0.0.0:15020".parse().unwrap());
     assert_eq!(config.health, "0.0.0.0:15021".parse().unwrap());
-    assert_eq!(config.log, LogConfig { level: "info".into(), format: LogFormat::Text, access: true });
+    let log = LogConfig {
+        level: "info".into(),
+        format: LogFormat::Text,
+        access: true,
+        long_connections: Some(Duration::from_secs(60)),
+        access_rate: NonZeroU32::new(10_000),
+        events: EventLog::Off,
+    };
+    assert_eq!(config.log, log);
     assert_eq!(config.limits.data_threads, 4, "a quarter of 16 CPUs");
     assert_eq!(config.limits.connect_timeout, Duration::from_secs(5));
     assert_eq!(config.limits.local_connect_timeout, Duration::from_secs(1));
@@ -94,7 +102,7 @@ jwks: {roots: /etc/issuers.pem}
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
-log: {level: "warn,heddle::capture=debug", format: json, access: false}
+log: {level: "warn,heddle::capture=debug", format: json, access: false, longConnections: 0s, accessRate: 500, events: true}
 limits:
   dataThreads: 3
   connectTimeout: 250ms
@@ -131,7 +139,10 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "admin": {"address": "", "socket": ""},
         "metrics": {"address": "[::]:9090"},
         "health": {"address": "127.0.0.1:9091"},
-        "log": {"level": "warn,heddle::capture=debug", "format": "json", "access": false},
+        "log": {
+            "level": "warn,heddle::capture=debug", "format": "json", "access": false,
+            "longConnections": "0s", "accessRate": 500, "events": true,
+        },
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
                    "drainTimeout": "1m", "streamsPerTunnel": 7},
         "http": {"requestHeaderTimeout": "2s", "requestBodyTimeout": "6s", "idleTimeout": "5s", "maxHeaderBytes": 8192,
@@ -343,7 +354,7 @@ limits:
   handshakeTimeout: 0s
   streamsPerTunnel: 5000
   drainTimeout: 30
-log: {access: yes}
+log: {access: yes, longConnections: 10ms, accessRate: -1, events: 1}
 ";
     assert_eq!(
         problems_of(text),
@@ -358,6 +369,9 @@ log: {access: yes}
             "8:21: limits.streamsPerTunnel: found the number 5000, allowed: a whole number from 1 to 1000",
             "9:17: limits.drainTimeout: found the number 30, allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
             "10:15: log.access: found \"yes\", allowed: true or false",
+            "10:37: log.longConnections: found \"10ms\", allowed: 0s for none, or a duration from 1s to 24h, such as 60s",
+            "10:55: log.accessRate: found the number -1, allowed: a whole number from 0, for any number of lines, to 1000000",
+            "10:67: log.events: found the number 1, allowed: true or false",
         ]
     );
 }

@@ -7,6 +7,7 @@
 use std::{
     future::poll_fn,
     io,
+    os::fd::AsRawFd,
     sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
 };
@@ -21,7 +22,11 @@ use tokio::{
     },
 };
 
-use crate::{identify::Revoked, observe::ByteCounts};
+use crate::{
+    capture::socket_facts,
+    identify::Revoked,
+    observe::{ByteCounts, SocketEnd},
+};
 
 use super::{
     Wire,
@@ -87,6 +92,8 @@ async fn two_sockets(mut client: TcpStream, mut server: TcpStream, bytes: &ByteC
     // Armed first: whatever ends the relay early, the end of the agent too, must not look like an orderly end.
     reset_on_close(&client);
     reset_on_close(&server);
+    // Dropped before the sockets.
+    let _shown = bytes.show(own(&client), own(&server));
     between_sockets(&mut client, &mut server, bytes).await?;
     close_orderly(&server);
     close_orderly(&client);
@@ -96,6 +103,7 @@ async fn two_sockets(mut client: TcpStream, mut server: TcpStream, bytes: &ByteC
 async fn to_tunnel(mut client: TcpStream, server: TunnelIo, bytes: &ByteCounts) -> Result<(), RelayError> {
     reset_on_close(&client);
     let (mut server, first) = server.into_parts();
+    let _shown = bytes.show(own(&client), server.socket());
     client.write_all(&first).await.map_err(at(Side::Client))?;
     bytes.add_received(first.len() as u64);
     drop(first);
@@ -111,6 +119,7 @@ async fn to_tunnel(mut client: TcpStream, server: TunnelIo, bytes: &ByteCounts) 
 async fn from_tunnel(client: TunnelIo, mut server: TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
     reset_on_close(&server);
     let (mut client, first) = client.into_parts();
+    let _shown = bytes.show(client.socket(), own(&server));
     server.write_all(&first).await.map_err(at(Side::Server))?;
     bytes.add_sent(first.len() as u64);
     drop(first);
@@ -133,6 +142,10 @@ async fn two_tunnels(mut client: TunnelIo, mut server: TunnelIo, bytes: &ByteCou
     bytes.add_sent(sent);
     bytes.add_received(received);
     Ok(())
+}
+
+fn own(socket: &TcpStream) -> SocketEnd {
+    SocketEnd::Own(socket.as_raw_fd(), socket_facts)
 }
 
 /// Makes the socket's end a reset, so that its peer does not take it for an orderly one.

@@ -5,6 +5,8 @@
 //! standard output. Nothing here decides anything, and recording never waits: not for a scrape, nor for a slow log reader.
 
 mod access_log;
+mod event_feed;
+mod facts;
 mod flag;
 mod live;
 mod metrics;
@@ -14,6 +16,7 @@ mod process_log;
 mod record;
 mod request;
 mod root_name;
+mod socket;
 #[cfg(test)]
 mod tests;
 pub mod trace_context;
@@ -28,28 +31,37 @@ use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
+pub use access_log::{AccessLogOutput, AccessLogSettings, FIELDS, Field, LogFormat, timestamp};
+pub use event_feed::{EventFeed, Heard, Listener, MOST_LISTENERS, QUEUE};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use live::{BadFilter, FlowWatch, Second, TapEvent, TapFilter, TapWatch, TooManyWatchers};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
-    EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, PolicyEffect,
-    RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
+    EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, LostEventReason,
+    MetricSpec, Metrics, PolicyEffect, RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason,
+    metrics_reference,
 };
 pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
     MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
 };
-pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
-pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
+pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, ShownEnds, Transport};
+pub use process_log::{AUDIT, KERNEL_LOG, LogControl, LogError, init_audited_log, init_log};
 pub use record::ConnectionRecord;
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
+pub use socket::{ReadFacts, Shown, SocketEnd, SocketFacts, SocketView};
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
 /// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
 const TICK: Duration = Duration::from_secs(15);
+
+/// Looks for long connections in the time after which they are told: a line is late by a twelfth of it.
+const LOOKS: u32 = 12;
+
+/// The shortest time between two of them: each goes through all open connections.
+const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 
 /// Where every step reports. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -88,7 +100,11 @@ impl Observer {
     /// Starts observing. `cluster` is the label of workloads that the mesh knows; no `access_log`, no lines.
     pub fn new(cluster: Arc<str>, access_log: Option<AccessLogOutput>) -> Result<Self, ObserveError> {
         let (registry, metrics) = metrics::new()?;
-        let start = |output| access_log::AccessLog::start(output, metrics.access_log_dropped.clone());
+        let unwritten = access_log::Unwritten {
+            dropped: metrics.access_log_dropped.clone(),
+            over_rate: metrics.access_log_left_out.of(LeftOutReason::Rate).clone(),
+        };
+        let start = |output| access_log::AccessLog::start(output, unwritten);
         let access_log = access_log.map(start).transpose()?;
         let inner = Inner {
             metrics,
@@ -146,11 +162,31 @@ impl Observer {
         Ok(metrics::render(&self.inner.registry, &self.inner.metrics)?)
     }
 
-    /// The control task: counts the bytes of long connections and removes unused series, until `stop` is true or gone.
+    /// Whether the access log is written.
+    pub fn access_log_is_on(&self) -> bool {
+        self.inner.log().is_some()
+    }
+
+    /// From now on the access log is written, or is not. False if this agent has none that could be.
+    pub fn turn_access_log(&self, on: bool) -> bool {
+        let log = self.inner.access_log.as_ref();
+        log.inspect(|log| log.turn(on)).is_some()
+    }
+
+    /// How often the access log has a line of what is open; `None` for only at its end.
+    pub fn long_connections(&self) -> Option<Duration> {
+        self.inner.access_log.as_ref()?.settings.long_connections
+    }
+
+    /// The control task: counts the bytes of long connections, tells of them, and removes unused series, until `stop` is true
+    /// or gone.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let live = Arc::clone(&self.inner.live).run(stop.clone());
+        let every = self.long_connections();
+        let mut looks = tokio::time::interval(every.map_or(TICK, |every| (every / LOOKS).max(SHORTEST_LOOK)));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopped = stop.wait_for(|stop| *stop);
         tokio::pin!(live, stopped);
         loop {
@@ -158,6 +194,7 @@ impl Observer {
                 _ = &mut stopped => return,
                 () = &mut live => return,
                 _ = ticks.tick() => self.tick(Instant::now()),
+                _ = looks.tick(), if every.is_some() => self.tell_long_connections(Instant::now()),
             }
         }
     }
@@ -166,6 +203,14 @@ impl Observer {
     /// of the process, when no connection is left.
     pub fn flush_access_log(&self, patience: Duration) -> bool {
         self.inner.access_log.as_ref().is_none_or(|log| log.flush(patience))
+    }
+
+    fn tell_long_connections(&self, now: Instant) {
+        let (Some(log), Some(every)) = (self.inner.log(), self.long_connections()) else { return };
+        for open in self.inner.open.due(now, every) {
+            let progress = facts::Progress::of(&open.counts);
+            log.push(Arc::clone(&open.facts).told(access_log::LineEvent::Open, progress, None));
+        }
     }
 
     fn tick(&self, now: Instant) {
@@ -178,9 +223,14 @@ impl Observer {
 }
 
 impl Inner {
+    /// The access log, while it is on.
+    fn log(&self) -> Option<&access_log::AccessLog> {
+        self.access_log.as_ref().filter(|log| log.is_on())
+    }
+
     /// Whether anybody wants to know how things end, beyond the metrics.
     fn wants_stories(&self) -> bool {
-        self.access_log.is_some() || self.live.is_watched()
+        self.log().is_some() || self.live.is_watched()
     }
 
     /// Tells those who want to know.
@@ -192,7 +242,7 @@ impl Inner {
         if self.live.is_watched() {
             self.live.ended(&story);
         }
-        if let Some(log) = &self.access_log {
+        if let Some(log) = self.log() {
             log.push(story);
         }
     }

@@ -1,4 +1,5 @@
-//! The connections that are joined and not yet ended, so that their bytes reach the counters while they run.
+//! The connections that are joined and not yet ended, so that their bytes reach the counters while they run,
+//! and the long ones of them can be told in the access log.
 //!
 //! Data threads touch one of several shards, twice per connection; the control task walks them.
 
@@ -8,11 +9,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use super::{ByteCounts, metrics::Series};
+use super::{ByteCounts, facts::Facts, metrics::Series};
 
 /// A power of two well above the number of data threads: two of them seldom meet.
 const SHARDS: usize = 64;
@@ -30,6 +32,9 @@ pub(super) struct OpenConnection {
     id: u64,
     pub(super) counts: Arc<ByteCounts>,
     pub(super) series: Arc<Series>,
+    pub(super) facts: Arc<Facts>,
+    /// How old it was when it was told last, in milliseconds.
+    told_at: AtomicU64,
     counted_sent: AtomicU64,
     counted_received: AtomicU64,
 }
@@ -41,12 +46,15 @@ impl Default for OpenConnections {
 }
 
 impl OpenConnections {
-    pub(super) fn add(&self, series: Arc<Series>) -> Arc<OpenConnection> {
+    /// `is_logged`: its line will tell about its sockets.
+    pub(super) fn add(&self, series: Arc<Series>, facts: Arc<Facts>, is_logged: bool) -> Arc<OpenConnection> {
         let id = self.next.fetch_add(1, Relaxed);
         let connection = Arc::new(OpenConnection {
             id,
-            counts: Arc::default(),
+            counts: Arc::new(if is_logged { ByteCounts::with_ends() } else { ByteCounts::default() }),
             series,
+            facts,
+            told_at: AtomicU64::new(0),
             counted_sent: AtomicU64::new(0),
             counted_received: AtomicU64::new(0),
         });
@@ -67,12 +75,31 @@ impl OpenConnections {
         }
     }
 
+    /// Those that are to be told by now, each of them once in `every`.
+    pub(super) fn due(&self, now: Instant, every: Duration) -> Vec<Arc<OpenConnection>> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            due.extend(shard.values().filter(|connection| connection.is_due(now, every)).cloned());
+        }
+        due
+    }
+
     fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Arc<OpenConnection>>> {
         &self.shards[usize::try_from(id % SHARDS as u64).unwrap_or(0)]
     }
 }
 
 impl OpenConnection {
+    fn is_due(&self, now: Instant, every: Duration) -> bool {
+        let age = now.saturating_duration_since(self.facts.accepted).as_millis() as u64;
+        let is_due = age >= self.told_at.load(Relaxed) + every.as_millis() as u64;
+        if is_due {
+            self.told_at.store(age, Relaxed);
+        }
+        is_due
+    }
+
     fn count_bytes(&self) {
         let (sent, received) = self.counts.read();
         self.series.sent.inc_by(grown(&self.counted_sent, sent));

@@ -11,7 +11,10 @@ use std::{
     },
 };
 
-use super::{ResponseFlag, RootName};
+use super::{
+    ResponseFlag, RootName,
+    socket::{Ends, SocketEnd, SocketFacts},
+};
 use crate::mesh::{SpiffeId, Workload};
 
 /// Which side of the connection this agent saw: Istio's label `reporter`.
@@ -104,6 +107,8 @@ pub struct Failure {
 /// Bytes of one connection, or of the bodies of one request, added up by the relay while it runs and read by whoever counts them.
 #[derive(Debug, Default)]
 pub struct ByteCounts {
+    /// The sockets between which they pass, where somebody will want to know about those.
+    ends: Option<Box<Ends>>,
     /// From the client to the server.
     pub sent: AtomicU64,
     /// From the server to the client.
@@ -111,6 +116,25 @@ pub struct ByteCounts {
 }
 
 impl ByteCounts {
+    /// The same, and the sockets will be looked at.
+    pub(super) fn with_ends() -> Self {
+        Self { ends: Some(Box::default()), ..Self::default() }
+    }
+
+    /// Shows the sockets between which the bytes pass, while what this returns lives: to be dropped before they are.
+    pub fn show(&self, client: SocketEnd, server: SocketEnd) -> ShownEnds<'_> {
+        let ends = self.ends.as_deref();
+        if let Some(ends) = ends {
+            ends.show(client, server);
+        }
+        ShownEnds(ends)
+    }
+
+    /// How the packets of the socket to the client travel, and of the one to the server.
+    pub(super) fn socket_facts(&self) -> [Option<SocketFacts>; 2] {
+        self.ends.as_deref().map_or([None; 2], Ends::facts)
+    }
+
     /// Adds bytes that went from the client to the server.
     pub fn add_sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Relaxed);
@@ -124,5 +148,18 @@ impl ByteCounts {
     /// Both sums as of now: (sent, received).
     pub fn read(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.received.load(Relaxed))
+    }
+}
+
+/// Shows two sockets while it lives.
+#[derive(Debug)]
+#[must_use = "the sockets are shown no longer once this is dropped"]
+pub struct ShownEnds<'a>(Option<&'a Ends>);
+
+impl Drop for ShownEnds<'_> {
+    fn drop(&mut self) {
+        if let Some(ends) = self.0 {
+            ends.hide();
+        }
     }
 }

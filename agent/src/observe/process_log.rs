@@ -2,9 +2,16 @@
 //!
 //! The kernel programs' messages arrive by the `log` crate too (aya-log). Standard output belongs to the access log.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::{Arc, OnceLock},
+};
 
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt, prelude::*, util::TryInitError};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tracing_subscriber::{
+    EnvFilter, Registry, filter::Directive, filter::ParseError, fmt, prelude::*, reload, util::TryInitError,
+};
 
 use super::LogFormat;
 
@@ -17,26 +24,90 @@ pub enum LogError {
     )]
     UnknownLevel(String),
     /// `log.level` has several parts, and one is not a directive.
-    #[error("log directives {directives:?} are not understood: {source}; an example is \"info,heddle::capture=debug\"")]
+    #[error(
+        "log directive {number}, {directive:?}, is not understood: {source}; an example is \"info,heddle::capture=debug\""
+    )]
     Directives {
+        /// Its place among those that were given, from 1.
+        number: usize,
         /// What was given.
-        directives: String,
+        directive: String,
         /// What is wrong with it.
         source: ParseError,
     },
     /// Something in this process has set up a log before.
     #[error("setting up the log failed: {0}; it can be set up only once per process")]
     Twice(#[from] TryInitError),
+    /// The level cannot be changed.
+    #[error("changing the log level failed: {0}; restart the agent with another log.level")]
+    Change(#[from] reload::Error),
+}
+
+/// Changes the level of the process log while the process runs. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct LogControl(Arc<Control>);
+
+#[derive(Debug)]
+struct Control {
+    level: Mutex<String>,
+    configured: String,
+    filter: OnceLock<reload::Handle<EnvFilter, Registry>>,
+    changed: watch::Sender<()>,
+}
+
+impl LogControl {
+    /// Of a log whose level is this one, and that nobody has started.
+    pub fn new(level: &str) -> Self {
+        let (changed, _) = watch::channel(());
+        let filter = OnceLock::new();
+        Self(Arc::new(Control { level: Mutex::new(level.to_owned()), configured: level.to_owned(), filter, changed }))
+    }
+
+    /// The level or directives in force.
+    pub fn level(&self) -> String {
+        self.0.level.lock().clone()
+    }
+
+    /// Those that the process was started with.
+    pub fn configured(&self) -> &str {
+        &self.0.configured
+    }
+
+    /// From now on the log has this level or these directives.
+    ///
+    /// # Errors
+    /// They are not understood; then nothing changes.
+    pub fn set_level(&self, level: &str) -> Result<(), LogError> {
+        let filter = parse_level(level)?;
+        // Before it is in force: one that silences the log is the last to be seen in it.
+        tracing::info!(level, "the level of this log is being changed");
+        // Held for the whole of it: two changes at once leave what is in force and what is shown the same.
+        let mut current = self.0.level.lock();
+        if let Some(handle) = self.0.filter.get() {
+            handle.reload(filter)?;
+        }
+        level.clone_into(&mut current);
+        self.0.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Sees each change, after it is in force.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
 }
 
 /// Starts the process log. `level` is a level or tracing directives; colours only if standard error is a terminal.
-pub fn init_log(level: &str, format: LogFormat) -> Result<(), LogError> {
-    start(parse_level(level)?, format)
+pub fn init_log(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
+    let control = LogControl::new(level);
+    let handle = start(parse_level(level)?, format)?;
+    let _ = control.0.filter.set(handle);
+    Ok(control)
 }
 
 /// As [`init_log`], and lines of the target [`AUDIT`] are written at every level.
 pub fn init_audited_log(level: &str, format: LogFormat) -> Result<(), LogError> {
-    start(with_audit(parse_level(level)?), format)
+    start(with_audit(parse_level(level)?), format).map(drop)
 }
 
 /// Target of what an audit must see: each certificate and each refusal of `heddle ca`.
@@ -50,7 +121,8 @@ fn with_audit(filter: EnvFilter) -> EnvFilter {
     }
 }
 
-fn start(filter: EnvFilter, format: LogFormat) -> Result<(), LogError> {
+fn start(filter: EnvFilter, format: LogFormat) -> Result<reload::Handle<EnvFilter, Registry>, LogError> {
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr);
     match format {
@@ -61,7 +133,7 @@ fn start(filter: EnvFilter, format: LogFormat) -> Result<(), LogError> {
     if log::set_logger(&BRIDGE).is_ok() {
         log::set_max_level(log::LevelFilter::Trace);
     }
-    Ok(())
+    Ok(handle)
 }
 
 fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
@@ -73,9 +145,29 @@ fn parse_level(level: &str) -> Result<EnvFilter, LogError> {
     let filter = match level {
         "debug" | "trace" => format!("info,{QUIET},heddle={level}"),
         word if LEVELS.contains(&word) => format!("{word},{QUIET}"),
-        directives => directives.to_owned(),
+        directives => {
+            each_understood(directives)?;
+            directives.to_owned()
+        }
     };
-    EnvFilter::try_new(filter).map_err(|source| LogError::Directives { directives: level.to_owned(), source })
+    let not_understood = |source| LogError::Directives { number: 1, directive: level.to_owned(), source };
+    EnvFilter::try_new(filter).map_err(not_understood)
+}
+
+/// Finds the directive that is not understood, which `EnvFilter` does not say.
+fn each_understood(directives: &str) -> Result<(), LogError> {
+    for (index, directive) in directives.split(',').map(str::trim).enumerate() {
+        // A bare word is a level; any other is taken for a target, and turns everything else off.
+        if !directive.contains(['=', '[']) && !LEVELS.contains(&directive) {
+            return Err(LogError::UnknownLevel(directive.to_owned()));
+        }
+        directive.parse::<Directive>().map_err(|source| LogError::Directives {
+            number: index + 1,
+            directive: directive.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -142,6 +234,8 @@ impl log::Log for Bridge {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use std::{
         io::{self, Write},
         sync::Arc,
@@ -165,9 +259,36 @@ mod tests {
         for good in ["info", "off", "trace", "info,heddle::capture=debug", "heddle=warn"] {
             assert!(parse_level(good).is_ok(), "{good} is good");
         }
-        for bad in ["inof", "", "INFORMATION", "heddle=loud"] {
+        for bad in ["inof", "", "INFORMATION", "heddle=loud", "info,heddle::capture", "info,,debug"] {
             assert!(parse_level(bad).is_err(), "{bad} is bad");
         }
+        let error = parse_level("info,heddle=loud,h2=warn").map(drop).unwrap_err().to_string();
+        assert!(error.starts_with(r#"log directive 2, "heddle=loud", is not understood: "#), "{error}");
+    }
+
+    #[test]
+    fn the_level_changes_while_the_log_is_written_and_a_bad_one_changes_nothing() {
+        let output = Output::default();
+        let writer = output.clone();
+        let control = LogControl::new("info");
+        let (filter, handle) = reload::Layer::new(parse_level("info").unwrap());
+        control.0.filter.set(handle).unwrap();
+        let layer = fmt::layer().with_ansi(false).with_writer(move || writer.clone());
+        let subscriber = tracing_subscriber::registry().with(filter).with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            let say = |message: &str| tracing::debug!(target: "heddle::test", "{message}");
+            say("before");
+            control.set_level("debug").unwrap();
+            say("between");
+            control.set_level("loud").unwrap_err();
+            say("still");
+            control.set_level("info").unwrap();
+            say("after");
+        });
+        let text = String::from_utf8_lossy(&output.0.lock()).into_owned();
+        let said = ["before", "between", "still", "after"].map(|word| text.contains(word));
+        assert_eq!(said, [false, true, true, false], "{text}");
+        assert_eq!((control.level().as_str(), control.configured()), ("info", "info"));
     }
 
     #[derive(Clone, Default)]

@@ -1,13 +1,12 @@
 //! The story of one connection while it happens: the steps fill it in, its end counts and logs it, exactly once.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::sync::Arc;
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport, access_log::Story,
-    metrics::LabelSet, open::OpenConnection,
+    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
+    access_log::LineEvent,
+    facts::{Facts, Progress},
+    open::OpenConnection,
 };
 use crate::mesh::ServiceName;
 
@@ -17,37 +16,21 @@ use crate::mesh::ServiceName;
 #[must_use = "a record that is dropped without `finish` counts as aborted"]
 pub struct ConnectionRecord {
     observer: Observer,
-    accepted: Instant,
     /// Taken at the end.
-    story: Option<Box<Unfinished>>,
+    story: Option<Unfinished>,
 }
 
 #[derive(Debug)]
 struct Unfinished {
-    started: SystemTime,
-    start: ConnectionStart,
-    service: Option<ServiceName>,
-    server: Option<Party>,
-    transport: Transport,
-    tries: u32,
-    remarks: Vec<String>,
+    facts: Arc<Facts>,
     open: Option<Arc<OpenConnection>>,
 }
 
 impl ConnectionRecord {
     pub(super) fn new(observer: Observer, start: ConnectionStart) -> Self {
         observer.inner.metrics.open_connections.inc();
-        let unfinished = Unfinished {
-            started: SystemTime::now(),
-            start,
-            service: None,
-            server: None,
-            transport: Transport::Plain,
-            tries: 0,
-            remarks: Vec::new(),
-            open: None,
-        };
-        Self { observer, accepted: Instant::now(), story: Some(Box::new(unfinished)) }
+        let unfinished = Unfinished { facts: Arc::new(Facts::new(start)), open: None };
+        Self { observer, story: Some(unfinished) }
     }
 
     /// The service that was dialled, or the one that took over from it.
@@ -83,9 +66,10 @@ impl ConnectionRecord {
         if let Some(open) = &story.open {
             return Arc::clone(&open.counts);
         }
-        let series = inner.traffic.resolve(&inner.metrics, story.labels());
+        let series = inner.traffic.resolve(&inner.metrics, story.facts.labels());
         series.opened.inc();
-        let open = story.open.insert(inner.open.add(series));
+        let is_logged = inner.log().is_some();
+        let open = story.open.insert(inner.open.add(series, Arc::clone(&story.facts), is_logged));
         Arc::clone(&open.counts)
     }
 
@@ -107,29 +91,29 @@ impl ConnectionRecord {
         self.conclude(result.err());
     }
 
-    fn edit(&mut self, change: impl FnOnce(&mut Unfinished)) {
-        if let Some(story) = self.story.as_deref_mut() {
-            change(story);
+    fn edit(&mut self, change: impl FnOnce(&mut Facts)) {
+        if let Some(story) = &mut self.story {
+            change(Arc::make_mut(&mut story.facts));
         }
     }
 
     fn conclude(&mut self, failure: Option<Failure>) {
-        let Some(story) = self.story.take() else { return };
+        let Some(Unfinished { facts, open }) = self.story.take() else { return };
         let inner = &self.observer.inner;
         let flag = failure.as_ref().map(|failure| failure.flag);
-        let (sent, received) = match &story.open {
+        let progress = match open {
             Some(open) => {
-                inner.open.remove(open);
+                inner.open.remove(&open);
                 open.series.closed(&inner.metrics, flag);
-                open.counts.read()
+                Progress::of(&open.counts)
             }
             None => {
-                inner.traffic.resolve(&inner.metrics, story.labels()).failed(&inner.metrics, flag);
-                (0, 0)
+                inner.traffic.resolve(&inner.metrics, facts.labels()).failed(&inner.metrics, flag);
+                Progress::default()
             }
         };
         inner.metrics.open_connections.dec();
-        inner.tell(|| (*story).told(self.accepted, (sent, received), failure));
+        inner.tell(|| facts.told(LineEvent::End, progress, failure));
     }
 }
 
@@ -141,35 +125,6 @@ impl Drop for ConnectionRecord {
                 false => (ResponseFlag::Aborted, "the agent gave the connection up before it had an outcome"),
             };
             self.conclude(Some(Failure { flag, error: error.to_owned(), denied_by: None }));
-        }
-    }
-}
-
-impl Unfinished {
-    fn labels(&self) -> LabelSet {
-        LabelSet::new(
-            self.start.reporter,
-            self.transport,
-            &self.start.client,
-            self.server.as_ref(),
-            self.service.as_ref(),
-        )
-    }
-
-    fn told(self, accepted: Instant, (sent, received): (u64, u64), failure: Option<Failure>) -> Story {
-        Story {
-            started: self.started,
-            duration: accepted.elapsed(),
-            start: self.start,
-            service: self.service,
-            server: self.server,
-            transport: self.transport,
-            tries: self.tries,
-            remarks: self.remarks,
-            sent,
-            received,
-            failure,
-            request: None,
         }
     }
 }

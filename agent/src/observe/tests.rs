@@ -95,7 +95,7 @@ impl Write for Output {
 
 pub(super) fn logging(format: LogFormat) -> (Observer, Output) {
     let output = Output::default();
-    let log = AccessLogOutput { format, output: Box::new(output.clone()) };
+    let log = AccessLogOutput { format, output: Box::new(output.clone()), settings: AccessLogSettings::default() };
     (Observer::new("prod".into(), Some(log)).unwrap(), output)
 }
 
@@ -235,6 +235,7 @@ fn story() -> access_log::Story {
     let mut client = start();
     client.client.address = "[2001:db8::1]:40000".parse().unwrap();
     access_log::Story {
+        event: access_log::LineEvent::End,
         started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
         duration: Duration::from_micros(1_234_999),
         start: client,
@@ -245,6 +246,7 @@ fn story() -> access_log::Story {
         remarks: Vec::new(),
         sent: 5,
         received: 6,
+        sockets: [None, Some(SocketFacts { rtt_us: 41, retransmits: 2 })],
         failure: Some(Failure {
             flag: ResponseFlag::UpstreamReset,
             error: "reset\nby \"peer\"".to_owned(),
@@ -258,11 +260,12 @@ fn story() -> access_log::Story {
 fn the_text_line_is_as_documented() {
     let (observer, output) = logging(LogFormat::Text);
     observer.inner.access_log.as_ref().unwrap().push(story());
-    let expected = "time=2024-02-29T12:34:57.241Z start=2024-02-29T12:34:56.007Z direction=outbound \
+    let expected = "time=2024-02-29T12:34:57.241Z event=end start=2024-02-29T12:34:56.007Z direction=outbound \
         source_address=[2001:db8::1]:40000 source_workload=client-1 source_namespace=default \
         source_identity=spiffe://cluster.local/ns/default/sa/client destination_address=10.96.0.10:80 \
         destination_workload=- destination_namespace=- destination_identity=- service=web.shop.svc.cluster.local \
-        endpoint=10.2.0.2:8080 protocol=tcp method=- host=- path=- status=- grpc_status=- route=- user_agent=- flag=UC sent_bytes=5 received_bytes=6 duration_ms=1234 tries=1 \
+        endpoint=10.2.0.2:8080 protocol=tcp method=- host=- path=- status=- grpc_status=- route=- user_agent=- flag=UC sent_bytes=5 received_bytes=6 duration_ms=1234 \
+        client_rtt_us=- client_retransmits=- server_rtt_us=41 server_retransmits=2 tries=1 \
         tls_version=TLSv1_3 tls_group=X25519 tls_root=50b312f5cbc71675 request_id=- trace_id=- policy=- remarks=- error=\"reset\\nby \\\"peer\\\"\"\n";
     assert_eq!(logged(&observer, &output), expected);
     observer.inner.access_log.as_ref().unwrap().push(access_log::Story { failure: None, ..story() });
@@ -273,13 +276,14 @@ fn the_text_line_is_as_documented() {
 fn the_json_line_has_the_same_fields() {
     let (observer, output) = logging(LogFormat::Json);
     observer.inner.access_log.as_ref().unwrap().push(story());
-    let expected = "{\"time\":\"2024-02-29T12:34:57.241Z\",\"start\":\"2024-02-29T12:34:56.007Z\",\
+    let expected = "{\"time\":\"2024-02-29T12:34:57.241Z\",\"event\":\"end\",\"start\":\"2024-02-29T12:34:56.007Z\",\
         \"direction\":\"outbound\",\"source_address\":\"[2001:db8::1]:40000\",\"source_workload\":\"client-1\",\
         \"source_namespace\":\"default\",\"source_identity\":\"spiffe://cluster.local/ns/default/sa/client\",\
         \"destination_address\":\"10.96.0.10:80\",\"destination_workload\":null,\"destination_namespace\":null,\
         \"destination_identity\":null,\"service\":\"web.shop.svc.cluster.local\",\"endpoint\":\"10.2.0.2:8080\",\
         \"protocol\":\"tcp\",\"method\":null,\"host\":null,\"path\":null,\"status\":null,\"grpc_status\":null,\
-        \"route\":null,\"user_agent\":null,\"flag\":\"UC\",\"sent_bytes\":5,\"received_bytes\":6,\"duration_ms\":1234,\"tries\":1,\
+        \"route\":null,\"user_agent\":null,\"flag\":\"UC\",\"sent_bytes\":5,\"received_bytes\":6,\"duration_ms\":1234,\
+        \"client_rtt_us\":null,\"client_retransmits\":null,\"server_rtt_us\":41,\"server_retransmits\":2,\"tries\":1,\
         \"tls_version\":\"TLSv1_3\",\"tls_group\":\"X25519\",\"tls_root\":\"50b312f5cbc71675\",\"request_id\":null,\"trace_id\":null,\"policy\":null,\"remarks\":null,\"error\":\"reset\\nby \\\"peer\\\"\"}\n";
     let line = logged(&observer, &output);
     assert_eq!(line, expected);
@@ -314,8 +318,11 @@ fn a_stuck_output_costs_lines_that_are_counted_and_never_blocks() {
     let output = Output::default();
     let stuck = Stuck { entered, gate, then: output.clone() };
     let dropped = prometheus::IntCounter::new("dropped", "lines").unwrap();
-    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(stuck) };
-    let log = access_log::AccessLog::with_queue(to, dropped.clone(), 4).unwrap();
+    let settings = AccessLogSettings::default();
+    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(stuck), settings };
+    let over_rate = prometheus::IntCounter::new("over_rate", "lines").unwrap();
+    let unwritten = access_log::Unwritten { dropped: dropped.clone(), over_rate };
+    let log = access_log::AccessLog::with_queue(to, unwritten, 4).unwrap();
 
     log.push(story());
     has_entered.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -351,7 +358,8 @@ impl Write for BrokenAtFirst {
 fn a_broken_pipe_costs_lines_and_not_the_writer() {
     let output = Output::default();
     let broken = BrokenAtFirst { failures: 1, then: output.clone() };
-    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(broken) };
+    let to =
+        AccessLogOutput { format: LogFormat::Text, output: Box::new(broken), settings: AccessLogSettings::default() };
     let observer = Observer::new("prod".into(), Some(to)).unwrap();
     observer.connection(start()).finish(Ok(()));
     assert_eq!(logged(&observer, &output), "");
@@ -378,4 +386,80 @@ async fn the_control_task_counts_bytes_by_itself_and_ends_with_the_signal() {
     stop.send(true).unwrap();
     task.await.unwrap();
     record.finish(Ok(()));
+}
+
+pub(super) fn logging_with(settings: AccessLogSettings) -> (Observer, Output) {
+    let output = Output::default();
+    let to = AccessLogOutput { format: LogFormat::Json, output: Box::new(output.clone()), settings };
+    (Observer::new("prod".into(), Some(to)).unwrap(), output)
+}
+
+pub(super) fn lines(observer: &Observer, output: &Output) -> Vec<serde_json::Value> {
+    logged(observer, output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A kernel in which a socket's number is its round trip time.
+fn read_facts(socket: std::os::fd::RawFd) -> Option<SocketFacts> {
+    u32::try_from(socket).ok().map(|rtt_us| SocketFacts { rtt_us, retransmits: 1 })
+}
+
+#[test]
+fn long_connections_are_told_once_in_their_time_and_at_their_end() {
+    let every = Duration::from_secs(60);
+    let (observer, output) =
+        logging_with(AccessLogSettings { long_connections: Some(every), ..AccessLogSettings::default() });
+    let accepted = Instant::now();
+    let mut record = observer.connection(start());
+    server_of(&mut record);
+    let bytes = record.opened();
+    let shown = bytes.show(SocketEnd::Own(10, read_facts), SocketEnd::Own(20, read_facts));
+    bytes.add_sent(3);
+    for seconds in [59, 61, 90, 119, 122, 181] {
+        observer.tell_long_connections(accepted + Duration::from_secs(seconds));
+    }
+    bytes.add_sent(4);
+    drop(shown);
+    record.finish(Ok(()));
+
+    let lines = lines(&observer, &output);
+    let events: Vec<_> =
+        lines.iter().map(|line| (line["event"].as_str().unwrap(), line["sent_bytes"].clone())).collect();
+    assert_eq!(
+        events,
+        [("open", 3.into()), ("open", 3.into()), ("end", 7.into())],
+        "at 61 s, at 122 s, and at the end"
+    );
+    for line in &lines {
+        assert_eq!((&line["client_rtt_us"], &line["server_rtt_us"]), (&10.into(), &20.into()), "{line}");
+        assert_eq!(line["destination_workload"], "web-1", "{line}");
+    }
+    observer.tell_long_connections(accepted + Duration::from_secs(999));
+    assert_eq!(logged(&observer, &output).lines().count(), 3, "it has ended");
+}
+
+#[test]
+fn lines_beyond_the_rate_are_counted_and_failures_still_written() {
+    let rate = std::num::NonZeroU32::new(8);
+    let (observer, output) = logging_with(AccessLogSettings { rate, ..AccessLogSettings::default() });
+    for _ in 0..20 {
+        observer.connection(start()).finish(Ok(()));
+    }
+    observer.connection(start()).finish(failure(ResponseFlag::UpstreamReset, "reset"));
+    let lines = lines(&observer, &output);
+    assert!(lines.len() < 15, "{} lines of 21", lines.len());
+    assert_eq!(lines.iter().filter(|line| line["flag"] == "UC").count(), 1);
+    let left_out = value(&observer, "heddle_access_log_left_out_total", &[r#"reason="rate""#]);
+    assert_eq!(left_out, Some(21.0 - lines.len() as f64));
+}
+
+#[test]
+fn the_access_log_is_turned_off_and_on_again() {
+    let (observer, output) = logging_with(AccessLogSettings { on: false, ..AccessLogSettings::default() });
+    observer.connection(start()).finish(Ok(()));
+    assert!(observer.turn_access_log(true));
+    observer.connection(start()).finish(Ok(()));
+    assert!(observer.turn_access_log(false));
+    observer.connection(start()).finish(Ok(()));
+    assert_eq!(logged(&observer, &output).lines().count(), 1);
+    assert!(!silent().turn_access_log(true), "there is none");
 }

@@ -118,7 +118,10 @@ pub(super) fn switched(
     record.responded(response.status());
     let bytes = record.bytes();
     tokio::spawn(async move {
-        let result = upgrade::pass(client_half, server_half, &bytes).await;
+        let result = tokio::select! {
+            result = upgrade::pass(client_half, server_half, &bytes) => result,
+            () = record.tell_while_open() => return,
+        };
         record.finish(result.map_err(|error| error.failure()));
         drop(held);
     });

@@ -75,7 +75,7 @@ impl Top {
                 Ok(ControlFlow::<()>::Continue(()))
             }));
             return match ended {
-                Ok(()) => Ok(ExitCode::SUCCESS),
+                Ok(_) => Ok(ExitCode::SUCCESS),
                 Err(error) => cli::failed(2, &error),
             };
         }
@@ -137,8 +137,8 @@ async fn watch(socket: &Path, events: &mpsc::Sender<Event>) {
             }
             Ok(ControlFlow::<()>::Continue(()))
         });
-        let Err(error) = followed.await else { return };
-        if events.send(Event::Trouble(format!("{error:#}"))).await.is_err() {
+        let trouble = followed.await.err().map_or_else(|| "the agent ended".to_owned(), |error| format!("{error:#}"));
+        if events.send(Event::Trouble(trouble)).await.is_err() {
             return;
         }
         tokio::time::sleep(AGAIN).await;

@@ -23,7 +23,7 @@ use crate::{
     identify::{self, HandshakeError, Identity, Revoked, TlsFacts, VerifiedPeer},
     mesh::SpiffeId,
     node::Node,
-    observe::{Observer, Side, TunnelEndReason},
+    observe::{Observer, Side, SocketView, TunnelEndReason},
 };
 
 use super::{
@@ -123,6 +123,7 @@ pub struct Tunnel {
     streams: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
     cut: Cut,
+    socket: Arc<SocketView>,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -142,6 +143,7 @@ impl Tunnel {
         let tls_error = |source: HandshakeError| TunnelError::Tls { to, source: Arc::new(source) };
         watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(|error| tls_error(error.into()))?;
         let stream = WideReads::new(stream);
+        let socket = stream.view();
         let expected = std::slice::from_ref(expected);
         let (tls, peer, facts) =
             identify::connect(own, expected, stream, node.limits.handshake_timeout).await.map_err(tls_error)?;
@@ -163,7 +165,7 @@ impl Tunnel {
         let task =
             TunnelTask { to, watch, closed: Arc::clone(&closed), cut: Arc::clone(&cut), observer: observer.clone() };
         tokio::spawn(task.run(connection));
-        Ok(Self { to, requests, streams: Arc::default(), closed, cut, observer, peer, tls: facts })
+        Ok(Self { to, requests, streams: Arc::default(), closed, cut, socket, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -217,8 +219,8 @@ impl Tunnel {
         match response.status() {
             StatusCode::OK => {
                 let open = self.observer.metrics().tunnel_stream_opened();
-                let (receive, cut) = (response.into_body(), Arc::clone(&self.cut));
-                Ok(Some(TunnelStream { send, receive, cut, _permit: Some(permit), _open: open }))
+                let (receive, cut, socket) = (response.into_body(), Arc::clone(&self.cut), Arc::clone(&self.socket));
+                Ok(Some(TunnelStream { send, receive, cut, socket, _permit: Some(permit), _open: open }))
             }
             status => Err(TunnelError::Refused { to: self.to, status }),
         }

@@ -10,6 +10,8 @@ mod pool;
 mod server;
 mod wide;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
@@ -20,7 +22,10 @@ pub use io::TunnelIo;
 pub use pool::{TunnelKey, TunnelPool};
 pub use server::{AcceptError, Broken, IncomingStream, IncomingTunnel, accept};
 
-use crate::{identify::Revoked, observe::GaugeGuard};
+use crate::{
+    identify::Revoked,
+    observe::{GaugeGuard, SocketEnd, SocketView},
+};
 
 use peer_watch::Cut;
 use pool::StreamPermit;
@@ -47,6 +52,8 @@ pub struct TunnelStream {
     pub(super) receive: RecvStream,
     /// Why the agent has cut the tunnel, once it has.
     cut: Cut,
+    /// The tunnel's socket, which all of its streams share.
+    socket: Arc<SocketView>,
     /// Counts the stream in the client's pool; the server has none.
     _permit: Option<StreamPermit>,
     /// Counts it in the metrics.
@@ -57,6 +64,11 @@ impl TunnelStream {
     /// Why the agent has cut the tunnel; `None` where it has not, and the stream ended for another reason.
     pub(super) fn cut(&self) -> Option<&Revoked> {
         self.cut.get()
+    }
+
+    /// The tunnel's socket.
+    pub(super) fn socket(&self) -> SocketEnd {
+        SocketEnd::Shared(Arc::clone(&self.socket))
     }
 
     /// Ends the stream abnormally.

@@ -1,6 +1,6 @@
 //! The server's side of a tunnel: accepting it, and the streams in it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -12,7 +12,7 @@ use crate::{
     capture::watch_liveness,
     identify::{self, HandshakeError, Identity, Revoked, TlsFacts, VerifiedPeer},
     node::Node,
-    observe::{HandshakeResult, Metrics, Observer, TunnelEndReason},
+    observe::{HandshakeResult, Metrics, Observer, SocketView, TunnelEndReason},
 };
 
 use super::{
@@ -69,6 +69,7 @@ pub struct IncomingTunnel {
     connection: Connection<BufWriter<TlsStream<WideReads>>, Bytes>,
     watch: PeerWatch,
     cut: Cut,
+    socket: Arc<SocketView>,
     /// Its client's certificate does not hold any more: no new streams.
     stale: bool,
     observer: Observer,
@@ -83,13 +84,16 @@ pub struct IncomingStream {
     request: Request<h2::RecvStream>,
     respond: SendResponse<Bytes>,
     cut: Cut,
+    socket: Arc<SocketView>,
 }
 
 /// Serves the handshakes of TLS and of HTTP/2 as `own`, each within the handshake timeout.
 pub async fn accept(stream: TcpStream, own: &Identity, node: &Node) -> Result<IncomingTunnel, AcceptError> {
     let handshake_timeout = node.limits.handshake_timeout;
     watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(HandshakeError::from)?;
-    let (tls, peer, facts) = identify::accept(own, WideReads::new(stream), handshake_timeout).await?;
+    let stream = WideReads::new(stream);
+    let socket = stream.view();
+    let (tls, peer, facts) = identify::accept(own, stream, handshake_timeout).await?;
     let handshake = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -102,7 +106,7 @@ pub async fn accept(stream: TcpStream, own: &Identity, node: &Node) -> Result<In
     let connection =
         timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
     let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
-    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), stale: false, observer, peer, tls: facts })
+    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), socket, stale: false, observer, peer, tls: facts })
 }
 
 impl IncomingTunnel {
@@ -123,7 +127,13 @@ impl IncomingTunnel {
                         }
                         accepted => accepted,
                     };
-                    let stream = |(request, respond)| IncomingStream { request, respond, cut: Cut::clone(&self.cut) };
+                    let (cut, socket) = (&self.cut, &self.socket);
+                    let stream = |(request, respond)| IncomingStream {
+                        request,
+                        respond,
+                        cut: Cut::clone(cut),
+                        socket: Arc::clone(socket),
+                    };
                     return accepted.map(|accepted| accepted.map(stream).map_err(Broken::from));
                 }
             };
@@ -167,7 +177,8 @@ impl IncomingStream {
         }
         let send = self.respond.send_response(response, false)?;
         let open = metrics.tunnel_stream_opened();
-        Ok(TunnelStream { send, receive: self.request.into_body(), cut: self.cut, _permit: None, _open: open })
+        let (receive, cut, socket) = (self.request.into_body(), self.cut, self.socket);
+        Ok(TunnelStream { send, receive, cut, socket, _permit: None, _open: open })
     }
 
     /// Refuses the stream.

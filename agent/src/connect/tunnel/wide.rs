@@ -5,7 +5,9 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::AsRawFd,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,11 +18,18 @@ use tokio::{
 };
 use tokio_util::io::poll_read_buf;
 
+use crate::{
+    capture::socket_facts,
+    observe::{Shown, SocketView},
+};
+
 const SMALL: usize = 8 * 1024;
 const LARGE: usize = 128 * 1024;
 
 /// A TCP stream with a read buffer that follows the traffic.
 pub(super) struct WideReads {
+    /// Before the stream, so that it is dropped before that is closed.
+    shown: Shown,
     stream: TcpStream,
     buffer: BytesMut,
     size: usize,
@@ -28,7 +37,13 @@ pub(super) struct WideReads {
 
 impl WideReads {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::new(), size: SMALL }
+        let shown = SocketView::show(stream.as_raw_fd(), socket_facts);
+        Self { shown, stream, buffer: BytesMut::new(), size: SMALL }
+    }
+
+    /// The socket, for those who look at it while it is open.
+    pub(super) fn view(&self) -> Arc<SocketView> {
+        self.shown.view()
     }
 
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -8,12 +8,13 @@ use std::{
 use super::{LogFormat, RequestStory};
 use crate::{
     mesh::ServiceName,
-    observe::{ConnectionStart, Failure, NO_FLAG, Party, Transport},
+    observe::{ConnectionStart, Failure, NO_FLAG, Party, SocketFacts, Transport},
 };
 
 /// What the access log tells about one connection, or one request in it.
 #[derive(Debug)]
 pub(in crate::observe) struct Story {
+    pub(in crate::observe) event: LineEvent,
     pub(in crate::observe) started: SystemTime,
     pub(in crate::observe) duration: Duration,
     pub(in crate::observe) start: ConnectionStart,
@@ -24,9 +25,29 @@ pub(in crate::observe) struct Story {
     pub(in crate::observe) remarks: Vec<String>,
     pub(in crate::observe) sent: u64,
     pub(in crate::observe) received: u64,
+    /// Of the socket to the client, and of the one to the server.
+    pub(in crate::observe) sockets: [Option<SocketFacts>; 2],
     pub(in crate::observe) failure: Option<Failure>,
     /// What only requests have.
     pub(in crate::observe) request: Option<Box<RequestStory>>,
+}
+
+/// What a line is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum LineEvent {
+    /// The connection or request ended.
+    End,
+    /// It has been open for long, and still is.
+    Open,
+}
+
+impl LineEvent {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Open => "open",
+        }
+    }
 }
 
 /// One field of the access log.
@@ -57,7 +78,14 @@ const fn field(name: &'static str, meaning: &'static str, value: fn(&Story) -> V
 
 /// Every field, in the order of the line.
 pub const FIELDS: &[Field] = &[
-    field("time", "when the connection or request ended, RFC 3339 in UTC", |s| Value::Time(s.started + s.duration)),
+    field(
+        "time",
+        "when the connection or request ended, or this line was written of an open one, RFC 3339 in UTC",
+        |s| Value::Time(s.started + s.duration),
+    ),
+    field("event", "`end`, or `open`: it has been open for long and still is (`log.longConnections`)", |s| {
+        Value::Word(s.event.as_str())
+    }),
     field("start", "when the connection was accepted, or the request's head was read", |s| Value::Time(s.started)),
     field("direction", "`outbound` (a pod of this node dialled) or `inbound` (a pod of this node was dialled)", |s| {
         Value::Word(s.start.reporter.direction())
@@ -103,9 +131,23 @@ pub const FIELDS: &[Field] = &[
         "application bytes from server to client; of a request, those of the response's body",
         |s| Value::Number(s.received),
     ),
-    field("duration_ms", "from accept to end; of a request, from its head to the end of the response", |s| {
-        Value::Number(u64::try_from(s.duration.as_millis()).unwrap_or(u64::MAX))
+    field(
+        "duration_ms",
+        "from accept to end, or to now; of a request, from its head to the end of the response",
+        |s| Value::Number(u64::try_from(s.duration.as_millis()).unwrap_or(u64::MAX)),
+    ),
+    field("client_rtt_us", "round trip time of the agent's socket to the client, smoothed, in microseconds", |s| {
+        socket(s.sockets[0], |facts| facts.rtt_us)
     }),
+    field(
+        "client_retransmits",
+        "segments that were sent again on that socket; a tunnel's has those of all of its streams",
+        |s| socket(s.sockets[0], |facts| facts.retransmits),
+    ),
+    field("server_rtt_us", "the same of its socket to the server, or to the server's node", |s| {
+        socket(s.sockets[1], |facts| facts.rtt_us)
+    }),
+    field("server_retransmits", "the same of that socket", |s| socket(s.sockets[1], |facts| facts.retransmits)),
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
     field("tls_version", "TLS version between the nodes", |s| tls(&s.transport).0),
     field("tls_group", "key exchange group between the nodes", |s| tls(&s.transport).1),
@@ -194,6 +236,10 @@ fn asked(story: &Story, value: fn(&RequestStory) -> Value<'_>) -> Value<'_> {
     story.request.as_deref().map_or(Value::None, value)
 }
 
+fn socket(facts: Option<SocketFacts>, value: fn(SocketFacts) -> u32) -> Value<'static> {
+    facts.map_or(Value::None, |facts| Value::Number(u64::from(value(facts))))
+}
+
 fn text(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::None, Value::Text)
 }
@@ -225,6 +271,13 @@ fn shown<'s>(value: &dyn fmt::Display, scratch: &'s mut String) -> &'s str {
     // Writing to a String cannot fail; what its owner cannot show stays empty.
     let _ = write!(scratch, "{value}");
     scratch
+}
+
+/// `2026-07-30T10:00:00.250Z`, as every time is in logs.
+pub fn timestamp(at: SystemTime) -> String {
+    let mut text = String::new();
+    time(at, &mut text);
+    text
 }
 
 /// `2026-07-30T10:00:00.250Z`. Digit by digit: it is written twice a line, and formatting costs several times as much.

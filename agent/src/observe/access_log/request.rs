@@ -15,7 +15,7 @@ const TEXT: usize = 256;
 const CUT: &str = "...";
 
 /// The part of a story that only requests have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::observe) struct RequestStory {
     pub(super) protocol: &'static str,
     pub(super) method: String,

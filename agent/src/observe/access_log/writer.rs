@@ -3,14 +3,17 @@
 use std::{
     io::{self, Write},
     iter,
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use prometheus::IntCounter;
 
-use super::{AccessLogOutput, LogFormat, Story};
+use super::{AccessLogOutput, AccessLogSettings, LogFormat, Story, rate::Rate};
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
 /// 5 MB, and 15 MB where clients send the longest texts that are kept.
@@ -31,6 +34,18 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub(in crate::observe) struct AccessLog {
     queue: SyncSender<Message>,
     dropped: IntCounter,
+    on: AtomicBool,
+    /// What it was started with.
+    pub(in crate::observe) settings: AccessLogSettings,
+}
+
+/// Where lines that are not written are counted.
+#[derive(Clone, Debug)]
+pub(in crate::observe) struct Unwritten {
+    /// The queue was full, or the output failed.
+    pub(in crate::observe) dropped: IntCounter,
+    /// There were too many.
+    pub(in crate::observe) over_rate: IntCounter,
 }
 
 #[derive(Debug)]
@@ -41,15 +56,28 @@ enum Message {
 
 impl AccessLog {
     /// Starts the writer thread. It ends when the last handle is gone and the queue is written.
-    pub(in crate::observe) fn start(to: AccessLogOutput, dropped: IntCounter) -> io::Result<Self> {
-        Self::with_queue(to, dropped, QUEUE)
+    pub(in crate::observe) fn start(to: AccessLogOutput, unwritten: Unwritten) -> io::Result<Self> {
+        Self::with_queue(to, unwritten, QUEUE)
     }
 
-    pub(in crate::observe) fn with_queue(to: AccessLogOutput, dropped: IntCounter, size: usize) -> io::Result<Self> {
+    pub(in crate::observe) fn with_queue(to: AccessLogOutput, unwritten: Unwritten, size: usize) -> io::Result<Self> {
         let (queue, stories) = sync_channel(size);
-        let writer = Writer { format: to.format, output: to.output, dropped: dropped.clone(), reported: None };
+        let AccessLogOutput { format, output, settings } = to;
+        let dropped = unwritten.dropped.clone();
+        let rate = settings.rate.map(|rate| Rate::new(rate, Instant::now()));
+        let writer = Writer { format, output, unwritten, rate, reported: None };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&stories))?;
-        Ok(Self { queue, dropped })
+        Ok(Self { queue, dropped, on: AtomicBool::new(settings.on), settings })
+    }
+
+    /// Whether lines are written.
+    pub(in crate::observe) fn is_on(&self) -> bool {
+        self.on.load(Relaxed)
+    }
+
+    /// From now on lines are written, or are not.
+    pub(in crate::observe) fn turn(&self, on: bool) {
+        self.on.store(on, Relaxed);
     }
 
     /// Hands a story over. Never waits: with a full queue the line is lost and counted.
@@ -78,14 +106,15 @@ impl AccessLog {
 struct Writer {
     format: LogFormat,
     output: Box<dyn Write + Send>,
-    dropped: IntCounter,
+    unwritten: Unwritten,
+    rate: Option<Rate>,
     reported: Option<Instant>,
 }
 
 impl Writer {
     fn run(mut self, stories: &Receiver<Message>) {
         let (mut lines, mut scratch) = (Vec::new(), String::new());
-        while let Ok(first) = stories.recv() {
+        while let Some(first) = self.next(stories) {
             if matches!(first, Message::Story(_)) {
                 thread::sleep(GATHER);
             }
@@ -96,11 +125,42 @@ impl Writer {
         }
     }
 
+    /// The next message. While it waits it says what was left out, once it is time. `None` at the end.
+    fn next(&mut self, stories: &Receiver<Message>) -> Option<Message> {
+        loop {
+            self.say_left_out();
+            let Some(at) = self.rate.as_ref().and_then(Rate::say_at) else { return stories.recv().ok() };
+            match stories.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn say_left_out(&mut self) {
+        let Some(count) = self.rate.as_mut().and_then(|rate| rate.unsaid(Instant::now())) else { return };
+        tracing::warn!(
+            "left {count} access log lines out: more came than log.accessRate allows; they are counted in \
+             heddle_access_log_left_out_total"
+        );
+    }
+
+    fn is_admitted(&mut self, story: &Story, now: Instant) -> bool {
+        let admitted = self.rate.as_mut().is_none_or(|rate| rate.admits(story.failure.is_some(), now));
+        if !admitted {
+            self.unwritten.over_rate.inc();
+        }
+        admitted
+    }
+
     fn write_batch(&mut self, messages: impl Iterator<Item = Message>, lines: &mut Vec<u8>, scratch: &mut String) {
         let (mut waiting, mut count) = (Vec::new(), 0);
         lines.clear();
+        let now = Instant::now();
         for message in messages {
             match message {
+                Message::Story(story) if !self.is_admitted(&story, now) => {}
                 Message::Story(story) => {
                     story.write(self.format, lines, scratch);
                     count += 1;
@@ -118,7 +178,7 @@ impl Writer {
     /// A broken pipe or a full disk costs this batch, and is tried again with the next.
     fn write(&mut self, lines: &[u8], count: u64) {
         let Err(error) = self.output.write_all(lines).and_then(|()| self.output.flush()) else { return };
-        self.dropped.inc_by(count);
+        self.unwritten.dropped.inc_by(count);
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
             self.reported = Some(Instant::now());
             tracing::warn!(

@@ -44,6 +44,24 @@ closed_label! {
 }
 
 closed_label! {
+    /// Why an access log line was left out on purpose.
+    LeftOutReason {
+        /// More came than `log.accessRate` allows.
+        Rate = "rate",
+    }
+}
+
+closed_label! {
+    /// Where an event of a connection got lost.
+    LostEventReason {
+        /// The kernel's ring was full, or it had no memory.
+        Ring = "ring",
+        /// Somebody who listens did not take events as fast as they came.
+        SlowListener = "slow_listener",
+    }
+}
+
+closed_label! {
     /// How a TLS handshake ended.
     HandshakeResult {
         /// Both sides proved who they are.

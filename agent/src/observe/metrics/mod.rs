@@ -35,7 +35,8 @@ pub use http_labels::{
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
-    HandshakeResult, KeyFetchResult, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
+    HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PolicyEffect, RefusedReason,
+    RestartReason, Side, TunnelEndReason,
 };
 pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;
@@ -83,6 +84,22 @@ impl Metrics {
     /// Connections that the kernel itself let pass in the clear, in all.
     pub fn set_bypassed(&self, reason: BypassReason, total: u64) {
         instrument::advance(self.bypassed.of(reason), total);
+    }
+
+    /// Events of connections that the kernel itself lost, in all.
+    pub fn set_connection_events_lost(&self, total: u64) {
+        instrument::advance(self.connection_events_lost.of(LostEventReason::Ring), total);
+    }
+
+    /// Who listens to events of connections did not take this many.
+    pub fn connection_events_missed(&self, count: u64) {
+        self.connection_events_lost.of(LostEventReason::SlowListener).inc_by(count);
+    }
+
+    /// Whether the kernel programs tell events of connections, and who listens to them now.
+    pub fn set_event_listeners(&self, on: bool, count: usize) {
+        self.connection_events_on.set(i64::from(on));
+        self.event_listeners.set(gauge_value(count));
     }
 
     /// Documents that were not accepted, or not whole.

@@ -15,8 +15,8 @@ use super::{
     label_sets::UNUSED,
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
-        HandshakeResult, KeyFetchResult, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side,
-        TunnelEndReason,
+        HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PolicyEffect, RefusedReason,
+        RestartReason, Side, TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     requests::MAX_REQUEST_SETS,
@@ -149,6 +149,8 @@ fn label_values(page: &mut String) {
     values::<DocumentLabel>(page, "heddle_documents", "state");
     values::<EventResult>(page, "heddle_events_total", "result");
     values::<LookupResult>(page, "heddle_dns_lookups_total", "result");
+    values::<LostEventReason>(page, "heddle_connection_events_lost_total", "reason");
+    values::<LeftOutReason>(page, "heddle_access_log_left_out_total", "reason");
     values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
 }

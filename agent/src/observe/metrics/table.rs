@@ -18,7 +18,7 @@ use super::{
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
         BypassReason, CertificateState, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult, KeyFetchResult,
-        LookupResult, RefusedReason, RestartReason, Side, TunnelEndReason,
+        LeftOutReason, LookupResult, LostEventReason, RefusedReason, RestartReason, Side, TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     traffic::TCP_LABELS,
@@ -109,6 +109,12 @@ declare_metrics! {
         "Attempts to enrol a pod that failed; the pod's connections are refused meanwhile.";
     pub(super) kernel_events: IntCounterVec = "heddle_kernel_events_total" ["events"] &["event"],
         "Events counted by the kernel programs, read at each scrape.";
+    pub(super) connection_events_lost: ByLabel<LostEventReason, IntCounter> = "heddle_connection_events_lost_total" ["events"] &["reason"],
+        "Events of connections that kernel programs tell to those who listen, and that got lost on the way.";
+    pub(super) connection_events_on: IntGauge = "heddle_connection_events_on" ["0 or 1"] &[],
+        "Whether the kernel programs tell about connections; 0 while nobody listens, and then it costs nothing.";
+    pub(super) event_listeners: IntGauge = "heddle_connection_event_listeners" ["listeners"] &[],
+        "Clients of /events that listen to the kernel programs' events of connections.";
     pub(super) certificates: ByLabel<CertificateState, IntGauge> = "heddle_certificates" ["certificates"] &["state"],
         "Identities of this node's pods by the state of their certificate.";
     pub(super) certificate_expiry: Gauge = "heddle_certificate_expiry_seconds" ["seconds"] &[],
@@ -169,6 +175,8 @@ declare_metrics! {
         "Time since the oldest of the fetched keys in force were fetched, up to 1200 while all is well; NaN while there are none.";
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
+    pub(in crate::observe) access_log_left_out: ByLabel<LeftOutReason, IntCounter> = "heddle_access_log_left_out_total" ["lines"] &["reason"],
+        "Access log lines that were left out on purpose, by reason.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],
         "Label sets of the traffic metrics in memory, those of connections and of requests together.";
     pub(super) label_sets_folded: IntCounter = "heddle_metric_label_sets_folded_total" ["connections and requests"] &[],

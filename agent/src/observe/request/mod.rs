@@ -20,7 +20,7 @@ pub use start::{RequestProtocol, RequestStart};
 
 use super::{
     ByteCounts, ConnectionStart, Failure, Observer, Party, ResponseFlag, Transport,
-    access_log::{RequestStory, Story},
+    access_log::{LineEvent, RequestStory, Story},
     metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
 };
 use crate::mesh::ServiceName;
@@ -38,7 +38,7 @@ pub struct RequestRecord {
     story: Option<Box<Unfinished>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Unfinished {
     started: SystemTime,
     connection: ConnectionStart,
@@ -137,6 +137,18 @@ impl RequestRecord {
         self.edit(|story| story.grpc_status = Some(status));
     }
 
+    /// Tells in the access log that the request is open still, as often as the log has lines of what is open. Never ends.
+    pub async fn tell_while_open(&self) {
+        let Some(every) = self.observer.long_connections() else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(every).await;
+            let (Some(log), Some(story)) = (self.observer.inner.log(), &self.story) else { continue };
+            if story.words.is_some() {
+                log.push((**story).clone().told(LineEvent::Open, self.measured(), None));
+            }
+        }
+    }
+
     /// The request ended: its response is complete, or will not be.
     pub fn finish(mut self, result: Result<(), Failure>) {
         self.conclude(result.err());
@@ -148,6 +160,11 @@ impl RequestRecord {
         }
     }
 
+    fn measured(&self) -> Measured {
+        let (sent, received) = self.bytes.read();
+        Measured { duration: self.began.elapsed(), sent, received }
+    }
+
     fn word(&mut self, change: impl FnOnce(&mut RequestStory)) {
         if let Some(words) = self.story.as_deref_mut().and_then(|story| story.words.as_mut()) {
             change(words);
@@ -157,14 +174,13 @@ impl RequestRecord {
     fn conclude(&mut self, failure: Option<Failure>) {
         let Some(story) = self.story.take() else { return };
         let inner = &self.observer.inner;
-        let (sent, received) = self.bytes.read();
-        let measured = Measured { duration: self.began.elapsed(), sent, received };
+        let measured = self.measured();
         let flag = failure.as_ref().map(|failure| failure.flag);
         inner.requests.count(&inner.metrics, story.labels(flag), measured);
         inner.metrics.http_requests_open.dec();
         // One that began before anybody wanted to know is not told.
         if story.words.is_some() {
-            inner.tell(|| (*story).told(measured, failure));
+            inner.tell(|| (*story).told(LineEvent::End, measured, failure));
         }
     }
 
@@ -204,9 +220,10 @@ impl Unfinished {
         RequestLabels::new(parties, RequestEnd::new(self.protocol.is_grpc(), self.status, self.grpc_status, flag))
     }
 
-    fn told(self, measured: Measured, failure: Option<Failure>) -> Story {
+    fn told(self, event: LineEvent, measured: Measured, failure: Option<Failure>) -> Story {
         let request = self.words.map(|words| words.ended(self.status, self.grpc_status));
         Story {
+            event,
             started: self.started,
             duration: measured.duration,
             start: self.connection,
@@ -217,6 +234,7 @@ impl Unfinished {
             remarks: self.remarks,
             sent: measured.sent,
             received: measured.received,
+            sockets: [None; 2],
             failure,
             request: request.map(Box::new),
         }

@@ -8,8 +8,8 @@ use http::Method;
 
 use super::*;
 use crate::observe::{
-    LogFormat, Reporter, RootName,
-    tests::{OF_THE_PARTIES, failure, logged, logging, party, silent, value, workload},
+    AccessLogSettings, LogFormat, Reporter, RootName,
+    tests::{OF_THE_PARTIES, failure, lines, logged, logging, logging_with, party, silent, value, workload},
 };
 
 const METRICS: [&str; 4] = [
@@ -273,4 +273,31 @@ fn requests_that_end_at_once_are_all_counted_in_one_series() {
     assert_eq!(value(&observer, "istio_requests_total", &[]), Some(2000.0));
     assert_eq!(value(&observer, "istio_request_bytes_sum", &[]), Some(6000.0));
     assert_eq!(value(&observer, "heddle_metric_label_sets", &[]), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_stays_open_is_told_as_often_as_the_log_wants() {
+    let every = Some(Duration::from_secs(60));
+    let (observer, output) =
+        logging_with(AccessLogSettings { long_connections: every, ..AccessLogSettings::default() });
+    let mut record = observer.request(start(RequestProtocol::Http1));
+    served(&mut record);
+    record.responded(StatusCode::SWITCHING_PROTOCOLS);
+    record.bytes().add_sent(7);
+    let open = Duration::from_secs(130);
+    tokio::time::timeout(open, record.tell_while_open()).await.unwrap_err();
+    record.finish(Ok(()));
+    let lines = lines(&observer, &output);
+    let events: Vec<_> = lines.iter().map(|line| (line["event"].clone(), line["status"].clone())).collect();
+    assert_eq!(
+        events,
+        [("open", 101), ("open", 101), ("end", 101)].map(|(event, status)| (event.into(), status.into()))
+    );
+    assert!(lines.iter().all(|line| line["path"] == "/cart" && line["sent_bytes"] == 7), "{lines:?}");
+
+    let (observer, output) = logging_with(AccessLogSettings::default());
+    let record = observer.request(start(RequestProtocol::Http1));
+    tokio::time::timeout(open, record.tell_while_open()).await.unwrap_err();
+    assert_eq!(logged(&observer, &output), "", "the log wants no lines of what is open");
+    drop(record);
 }

@@ -1,0 +1,99 @@
+//! What the kernel programs tell about single connections, read from their ring buffer.
+//!
+//! They tell nothing unless this turns them on. A ring that is full loses the newest events, which are counted.
+
+use std::{io, sync::Arc};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, MapError, PerCpuArray, RingBuf},
+};
+use heddle_common::ConnectionEvent;
+use tokio::io::{Interest, unix::AsyncFd};
+use zerocopy::FromBytes;
+
+use super::{Switches, kernel::KernelError, tables::taken};
+
+/// Events that are read at once: a burst must not keep the thread from its other tasks.
+const BATCH: usize = 256;
+
+const RING: &str = "CONNECTION_EVENTS";
+
+/// The one reader of the ring.
+pub struct ConnectionEvents {
+    ring: AsyncFd<RingBuf<MapData>>,
+    switches: Switches,
+    lost: LostEvents,
+}
+
+/// How many events were lost. Cloning is cheap.
+#[derive(Clone)]
+pub struct LostEvents(Arc<PerCpuArray<MapData, u64>>);
+
+/// The ring while the kernel programs write to it. Dropping it turns them off.
+pub struct Listening<'a> {
+    ring: &'a mut AsyncFd<RingBuf<MapData>>,
+    switches: Switches,
+}
+
+impl ConnectionEvents {
+    /// To be called on the runtime that reads it.
+    #[expect(
+        deprecated,
+        reason = "the successor is an unsafe function; the ring owns its descriptor for as long as it is registered"
+    )]
+    pub(super) fn of(programs: &mut Ebpf, switches: Switches) -> Result<Self, KernelError> {
+        let lost = LostEvents(Arc::new(taken(programs, "LOST_EVENTS")?));
+        let ring = taken(programs, RING)?;
+        let unwatched = |source| KernelError::Map { map: RING, source: MapError::IoError(source) };
+        let ring = AsyncFd::with_interest(ring, Interest::READABLE).map_err(unwatched)?;
+        Ok(Self { ring, switches, lost })
+    }
+
+    /// Hands out the count of lost events.
+    pub fn lost(&self) -> LostEvents {
+        self.lost.clone()
+    }
+
+    /// Turns the kernel programs on. What an earlier time left in the ring is thrown away.
+    pub fn listen(&mut self) -> Result<Listening<'_>, KernelError> {
+        while self.ring.get_mut().next().is_some() {}
+        self.switches.set_events(true)?;
+        Ok(Listening { ring: &mut self.ring, switches: self.switches.clone() })
+    }
+}
+
+impl Listening<'_> {
+    /// Waits for events and appends some to `events`. It may be broken off: nothing is lost by that.
+    pub async fn next(&mut self, events: &mut Vec<ConnectionEvent>) -> io::Result<()> {
+        loop {
+            let mut ready = self.ring.readable_mut().await?;
+            let ring = ready.get_inner_mut();
+            for _ in 0..BATCH {
+                let Some(item) = ring.next() else {
+                    ready.clear_ready();
+                    break;
+                };
+                events.extend(ConnectionEvent::read_from_bytes(&item).ok());
+            }
+            if !events.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.switches.set_events(false) {
+            tracing::warn!(%error, "turn the kernel's events of connections off; they cost time for nobody");
+        }
+    }
+}
+
+impl LostEvents {
+    /// Since the programs were loaded.
+    pub fn count(&self) -> u64 {
+        self.0.get(&0, 0).map_or(0, |each| each.iter().sum())
+    }
+}

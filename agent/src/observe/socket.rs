@@ -1,0 +1,135 @@
+//! Looking at the agent's own sockets while they are open: how their packets travel, for the access log.
+//!
+//! Who owns a socket shows it for a time that ends before the socket does; others look at it through a lock that the end of
+//! that time takes too. So nobody ever asks about a number that stands for another socket by then. Nothing is asked of the
+//! kernel unless somebody looks, or the connection ends and there is a log to tell.
+
+use std::{os::fd::RawFd, sync::Arc};
+
+use parking_lot::Mutex;
+
+/// How the packets of a TCP socket travel, as the kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// Smoothed round trip time, in microseconds.
+    pub rtt_us: u32,
+    /// Segments that were sent again, since the socket was opened.
+    pub retransmits: u32,
+}
+
+/// Asks the kernel about an open socket.
+pub type ReadFacts = fn(RawFd) -> Option<SocketFacts>;
+
+/// A socket that many connections share, as a tunnel's: empty once it is closed.
+#[derive(Debug)]
+pub struct SocketView {
+    open: Mutex<Option<RawFd>>,
+    read: ReadFacts,
+}
+
+/// Shows a socket while it lives: to be dropped before the socket is.
+#[derive(Debug)]
+#[must_use = "the socket is shown no longer once this is dropped"]
+pub struct Shown(Arc<SocketView>);
+
+impl SocketView {
+    /// Shows a socket.
+    pub fn show(socket: RawFd, read: ReadFacts) -> Shown {
+        Shown(Arc::new(Self { open: Mutex::new(Some(socket)), read }))
+    }
+
+    fn facts(&self) -> Option<SocketFacts> {
+        let open = self.open.lock();
+        open.and_then(self.read)
+    }
+}
+
+impl Shown {
+    /// For those who look.
+    pub fn view(&self) -> Arc<SocketView> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        *self.0.open.lock() = None;
+    }
+}
+
+/// One end of a connection, as the agent has it.
+#[derive(Debug)]
+pub enum SocketEnd {
+    /// A socket of its own.
+    Own(RawFd, ReadFacts),
+    /// A stream of a tunnel.
+    Shared(Arc<SocketView>),
+}
+
+/// Both ends of one connection: the one to the client and the one to the server.
+#[derive(Debug, Default)]
+pub(super) struct Ends(Mutex<[End; 2]>);
+
+#[derive(Debug, Default)]
+enum End {
+    #[default]
+    Unknown,
+    Open(SocketEnd),
+    Closed(Option<SocketFacts>),
+}
+
+impl Ends {
+    pub(super) fn show(&self, client: SocketEnd, server: SocketEnd) {
+        *self.0.lock() = [End::Open(client), End::Open(server)];
+    }
+
+    /// The sockets are about to be closed: what is known of them last stays known.
+    pub(super) fn hide(&self) {
+        for end in self.0.lock().iter_mut() {
+            *end = End::Closed(end.facts());
+        }
+    }
+
+    /// Of the end to the client, and of the one to the server.
+    pub(super) fn facts(&self) -> [Option<SocketFacts>; 2] {
+        let ends = self.0.lock();
+        [ends[0].facts(), ends[1].facts()]
+    }
+}
+
+impl End {
+    fn facts(&self) -> Option<SocketFacts> {
+        match self {
+            Self::Unknown => None,
+            Self::Open(SocketEnd::Own(socket, read)) => read(*socket),
+            Self::Open(SocketEnd::Shared(view)) => view.facts(),
+            Self::Closed(last) => *last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel in which a socket's number is its round trip time.
+    fn read(socket: RawFd) -> Option<SocketFacts> {
+        u32::try_from(socket).ok().map(|rtt_us| SocketFacts { rtt_us, retransmits: 0 })
+    }
+
+    fn rtts(ends: &Ends) -> [Option<u32>; 2] {
+        ends.facts().map(|facts| facts.map(|facts| facts.rtt_us))
+    }
+
+    #[test]
+    fn what_was_known_last_stays_known_and_a_closed_socket_is_not_asked() {
+        let (ends, tunnel) = (Ends::default(), SocketView::show(20, read));
+        assert_eq!(rtts(&ends), [None, None]);
+        ends.show(SocketEnd::Own(10, read), SocketEnd::Shared(tunnel.view()));
+        assert_eq!(rtts(&ends), [Some(10), Some(20)]);
+        drop(tunnel);
+        assert_eq!(rtts(&ends), [Some(10), None], "the tunnel is closed");
+        ends.hide();
+        assert_eq!(rtts(&ends), [Some(10), None]);
+    }
+}
