@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
-    authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY, Roots},
+    authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY},
     authorize::{self, AccessSettings, Admissions, limits::RateLimiter},
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
@@ -31,7 +31,8 @@ use crate::{
     names::{Resolution, SystemResolver},
     node::Node,
     objects::{self, Running, SourceStatus},
-    observe::{self, AccessLogOutput, Observer},
+    observe::{self, AccessLogDefault, AccessLogOutput, Observer, SpanOutput},
+    outside::Roots,
     route::{protocol::Learned, retry::budget::Budgets},
 };
 
@@ -100,7 +101,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _ = published.set(mesh.clone());
     let resolver: Arc<SystemResolver> = Arc::new(SystemResolver::new(&config.dns.resolv_conf));
     tokio::spawn(Resolution::new(Arc::clone(&resolver) as _, observer.clone(), answers).run(mesh.clone()));
-    let roots = config.jwks.roots.clone().map_or(Roots::Machine, Roots::File);
+    let roots = Roots::of(config.jwks.roots.as_deref());
     let servers = KeyServers::new(Arc::clone(&resolver) as _, roots, OUTSIDE_ONLY);
     let (refresh, token_keys) = KeyRefresh::new(Arc::new(servers), observer.clone());
     tokio::spawn(refresh.run(mesh.clone()));
@@ -177,8 +178,14 @@ async fn forget_gone(node: Weak<Node>) {
 fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<Observer> {
     let format = log_format(config.log.format);
     observe::init_log(&config.log.level, format)?;
-    let access_log = config.log.access.then(|| AccessLogOutput::stdout(format));
-    let observer = Observer::new(Arc::clone(&config.cluster), access_log)?;
+    let default = if config.log.access { AccessLogDefault::On } else { AccessLogDefault::Off };
+    let access_log = Some(AccessLogOutput::stdout(format, default));
+    let spans = config.tracing.otlp.clone().map(|otlp| SpanOutput {
+        otlp,
+        share: config.tracing.sampling_percentage,
+        node: Arc::clone(&config.node),
+    });
+    let observer = Observer::tracing(Arc::clone(&config.cluster), access_log, spans)?;
     tokio::spawn(observer.clone().run(stopped.clone()));
     Ok(observer)
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     AdminConfig, CaptureConfig, Config, DnsConfig, JwksConfig, Limits, LogConfig, LogFormat, Machine, MtlsMode,
-    Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, source,
+    Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -84,6 +84,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let log = log(&root);
     let limits = limits(&root, machine);
     let http = http::http(&root);
+    let tracing = otlp::tracing(&root);
     root.finish();
     let (admin, metrics, health) = endpoints?;
     Some(Config {
@@ -106,6 +107,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         log: log?,
         limits: limits?,
         http: http?,
+        tracing: tracing?,
     })
 }
 

@@ -13,9 +13,10 @@ mod process_log;
 mod record;
 mod request;
 mod root_name;
+mod spans;
 #[cfg(test)]
 mod tests;
-pub mod trace_context;
+mod trace_context;
 
 use std::{
     fmt, io,
@@ -23,17 +24,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::{sync::watch, time::MissedTickBehavior};
 
-pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
+pub use access_log::{AccessLogDefault, AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
-    EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LookupResult, MetricSpec, Metrics, PolicyEffect,
-    RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
+    EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, MetricSpec, Metrics,
+    PolicyEffect, RefusedReason, RestartReason, Side, SpanDropReason, SpanExportResult, TABLE, TEXT_FORMAT,
+    TunnelEndReason, metrics_reference,
 };
 pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
@@ -44,6 +47,13 @@ pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
 pub use record::ConnectionRecord;
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
+pub use spans::SpanOutput;
+pub use trace_context::{RequestIds, SpanId, SpanIds, TraceId};
+
+use crate::{mesh::WorkloadTelemetry, rules::telemetry::AccessLogging};
+
+use access_log::Logging;
+use trace_context::Draw;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
 /// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
@@ -63,6 +73,8 @@ struct Inner {
     policy_hits: metrics::PolicyHits,
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
+    access_log_default: AccessLogDefault,
+    spans: Option<spans::Spans>,
     before_scrape: Mutex<Vec<ScrapeHook>>,
 }
 
@@ -71,11 +83,12 @@ type ScrapeHook = Box<dyn Fn(&Metrics) + Send + Sync>;
 /// Why observing could not start, or be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The access log's writer thread could not be started.
+    /// The access log's writer thread, or that of the exporter of spans, could not be started.
     #[error(
-        "starting the access log's writer thread failed: {0}; the limit of processes or memory is too low for the agent"
+        "starting the thread of the access log or of spans failed: {0}; the limit of processes or memory is too low for the \
+         agent"
     )]
-    WriterThread(#[from] io::Error),
+    Thread(#[from] io::Error),
     /// The table of metrics is not valid: a defect of this build.
     #[error("building the metrics failed: {0}; this is a defect of this build, please report it")]
     Metrics(#[from] prometheus::Error),
@@ -84,7 +97,19 @@ pub enum ObserveError {
 impl Observer {
     /// Starts observing. `cluster` is the label of workloads that the mesh knows; no `access_log`, no lines.
     pub fn new(cluster: Arc<str>, access_log: Option<AccessLogOutput>) -> Result<Self, ObserveError> {
+        Self::tracing(cluster, access_log, None)
+    }
+
+    /// The same; no `spans`, none are recorded.
+    pub fn tracing(
+        cluster: Arc<str>,
+        access_log: Option<AccessLogOutput>,
+        spans: Option<SpanOutput>,
+    ) -> Result<Self, ObserveError> {
         let (registry, metrics) = metrics::new()?;
+        let start = |output: SpanOutput| spans::Spans::start(&output, Arc::clone(&cluster), &metrics);
+        let spans = spans.map(start).transpose()?;
+        let access_log_default = access_log.as_ref().map_or(AccessLogDefault::Off, |output| output.default);
         let start = |output| access_log::AccessLog::start(output, metrics.access_log_dropped.clone());
         let access_log = access_log.map(start).transpose()?;
         let inner = Inner {
@@ -95,6 +120,8 @@ impl Observer {
             policy_hits: metrics::PolicyHits::default(),
             open: open::OpenConnections::default(),
             access_log,
+            access_log_default,
+            spans,
             before_scrape: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -103,6 +130,18 @@ impl Observer {
     /// A connection was accepted.
     pub fn connection(&self, start: ConnectionStart) -> ConnectionRecord {
         ConnectionRecord::new(self.clone(), start)
+    }
+
+    /// By what a request is known, which it brings or is given here; and the ids of the span that is recorded of it, if one is. In
+    /// that case the span is the parent of what comes next: the headers say so from now on.
+    pub fn identify(&self, headers: &mut HeaderMap, telemetry: &WorkloadTelemetry) -> RequestIds {
+        match &self.inner.spans {
+            None => RequestIds::of(headers),
+            Some(spans) => {
+                let said = telemetry.tracing.map(|tracing| tracing.sampling_percentage);
+                RequestIds::traced(headers, Draw(said.unwrap_or(spans.share())))
+            }
+        }
     }
 
     /// The head of a request was read.
@@ -128,6 +167,8 @@ impl Observer {
     /// All metrics as of now, in Prometheus' text format ([`TEXT_FORMAT`]).
     pub fn render_metrics(&self) -> Result<String, ObserveError> {
         self.inner.open.count_bytes();
+        let queued = self.inner.spans.as_ref().map_or(0, spans::Spans::queued);
+        self.inner.metrics.spans_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.inner.before_scrape.lock().iter().for_each(|hook| hook(&self.inner.metrics));
         Ok(metrics::render(&self.inner.registry, &self.inner.metrics)?)
     }
@@ -150,6 +191,20 @@ impl Observer {
     /// of the process, when no connection is left.
     pub fn flush_access_log(&self, patience: Duration) -> bool {
         self.inner.access_log.as_ref().is_none_or(|log| log.flush(patience))
+    }
+
+    /// Waits until the spans of what ended before now are exported, at most `patience`; whether they are. Blocks: for the end of
+    /// the process, as [`Self::flush_access_log`] is. What ends later is not exported.
+    pub fn flush_spans(&self, patience: Duration) -> bool {
+        self.inner.spans.as_ref().is_none_or(|spans| spans.flush(patience))
+    }
+
+    /// Whether something has a line in the access log, by what documents say of it.
+    fn logging(&self, said: Option<AccessLogging>) -> Logging {
+        match &self.inner.access_log {
+            None => Logging::Off,
+            Some(_) => Logging::of(said, self.inner.access_log_default),
+        }
     }
 
     fn tick(&self, now: Instant) {

@@ -6,10 +6,12 @@ use std::{
 };
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport, access_log::Story,
-    metrics::LabelSet, open::OpenConnection,
+    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
+    access_log::{Failed, Logging, Story},
+    metrics::LabelSet,
+    open::OpenConnection,
 };
-use crate::mesh::ServiceName;
+use crate::mesh::{ServiceName, WorkloadTelemetry};
 
 /// One connection from accept to end. Call [`finish`](Self::finish) with its outcome; one that is dropped without is counted
 /// and logged with [`ResponseFlag::Aborted`], never silently.
@@ -31,12 +33,14 @@ struct Unfinished {
     transport: Transport,
     tries: u32,
     remarks: Vec<String>,
+    logging: Logging,
     open: Option<Arc<OpenConnection>>,
 }
 
 impl ConnectionRecord {
     pub(super) fn new(observer: Observer, start: ConnectionStart) -> Self {
         observer.inner.metrics.open_connections.inc();
+        let logging = observer.logging(None);
         let unfinished = Unfinished {
             started: SystemTime::now(),
             start,
@@ -45,9 +49,16 @@ impl ConnectionRecord {
             transport: Transport::Plain,
             tries: 0,
             remarks: Vec::new(),
+            logging,
             open: None,
         };
         Self { observer, accepted: Instant::now(), story: Some(Box::new(unfinished)) }
+    }
+
+    /// What documents say of the connections of the pod of this node.
+    pub fn set_telemetry(&mut self, telemetry: &WorkloadTelemetry) {
+        let logging = self.observer.logging(telemetry.access_log);
+        self.edit(|story| story.logging = logging);
     }
 
     /// The service that was dialled, or the one that took over from it.
@@ -129,7 +140,8 @@ impl ConnectionRecord {
             }
         };
         inner.metrics.open_connections.dec();
-        if let Some(log) = &inner.access_log {
+        let is_logged = story.logging.wants(Failed::from(failure.is_some()), None, &inner.metrics);
+        if let Some(log) = inner.access_log.as_ref().filter(|_| is_logged) {
             log.push((*story).told(self.accepted, (sent, received), failure));
         }
     }

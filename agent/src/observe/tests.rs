@@ -95,7 +95,7 @@ impl Write for Output {
 
 pub(super) fn logging(format: LogFormat) -> (Observer, Output) {
     let output = Output::default();
-    let log = AccessLogOutput { format, output: Box::new(output.clone()) };
+    let log = AccessLogOutput { format, output: Box::new(output.clone()), default: AccessLogDefault::On };
     (Observer::new("prod".into(), Some(log)).unwrap(), output)
 }
 
@@ -314,7 +314,7 @@ fn a_stuck_output_costs_lines_that_are_counted_and_never_blocks() {
     let output = Output::default();
     let stuck = Stuck { entered, gate, then: output.clone() };
     let dropped = prometheus::IntCounter::new("dropped", "lines").unwrap();
-    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(stuck) };
+    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(stuck), default: AccessLogDefault::On };
     let log = access_log::AccessLog::with_queue(to, dropped.clone(), 4).unwrap();
 
     log.push(story());
@@ -351,7 +351,7 @@ impl Write for BrokenAtFirst {
 fn a_broken_pipe_costs_lines_and_not_the_writer() {
     let output = Output::default();
     let broken = BrokenAtFirst { failures: 1, then: output.clone() };
-    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(broken) };
+    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(broken), default: AccessLogDefault::On };
     let observer = Observer::new("prod".into(), Some(to)).unwrap();
     observer.connection(start()).finish(Ok(()));
     assert_eq!(logged(&observer, &output), "");

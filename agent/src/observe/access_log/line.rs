@@ -79,7 +79,7 @@ pub const FIELDS: &[Field] = &[
         s.server.as_ref().map_or(Value::None, |server| Value::Shown(&server.address))
     }),
     field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| {
-        Value::Word(s.request.as_ref().map_or("tcp", |request| request.protocol))
+        Value::Word(s.request.as_ref().map_or("tcp", |request| request.protocol.as_str()))
     }),
     field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.as_str()))),
     field("host", "its Host or `:authority`, cut after 256 bytes as every text of a client but the path", |s| {

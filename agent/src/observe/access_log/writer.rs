@@ -3,7 +3,10 @@
 use std::{
     io::{self, Write},
     iter,
-    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -35,7 +38,7 @@ pub(in crate::observe) struct AccessLog {
 
 #[derive(Debug)]
 enum Message {
-    Story(Box<Story>),
+    Story(Arc<Story>),
     Flush(SyncSender<()>),
 }
 
@@ -53,8 +56,8 @@ impl AccessLog {
     }
 
     /// Hands a story over. Never waits: with a full queue the line is lost and counted.
-    pub(in crate::observe) fn push(&self, story: Story) {
-        if self.queue.try_send(Message::Story(Box::new(story))).is_err() {
+    pub(in crate::observe) fn push(&self, story: impl Into<Arc<Story>>) {
+        if self.queue.try_send(Message::Story(story.into())).is_err() {
             self.dropped.inc();
         }
     }

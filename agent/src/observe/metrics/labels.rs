@@ -224,6 +224,50 @@ closed_label! {
 }
 
 closed_label! {
+    /// Why a connection or request has no line in the access log.
+    LeftOutReason {
+        /// It ended well, and is not among the share that is logged.
+        Sampled = "sampled",
+        /// A Telemetry document turns the lines of its workload off.
+        Disabled = "disabled",
+    }
+}
+
+closed_label! {
+    /// Why a span was lost.
+    SpanDropReason {
+        /// More spans waited for the collector than there are places.
+        QueueFull = "queue_full",
+        /// The collector does not want it.
+        Refused = "refused",
+        /// The collector did not take it for as long as is tried.
+        Unreachable = "unreachable",
+        /// The agent ended first.
+        Shutdown = "shutdown",
+    }
+}
+
+closed_label! {
+    /// What became of a try to export spans.
+    SpanExportResult {
+        /// The collector took all.
+        Ok = "ok",
+        /// The collector took some.
+        Partial = "partial",
+        /// The collector refuses, for good, or speaks something else.
+        Refused = "refused",
+        /// The collector asks to try again later.
+        Busy = "busy",
+        /// No connection, or it broke.
+        Unreachable = "unreachable",
+        /// The collector did not prove who it is, or there are no roots.
+        Tls = "tls",
+        /// No answer in time.
+        Timeout = "timeout",
+    }
+}
+
+closed_label! {
     /// State of a certificate that this node holds.
     CertificateState {
         /// In use.

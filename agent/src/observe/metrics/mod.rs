@@ -35,7 +35,8 @@ pub use http_labels::{
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
-    HandshakeResult, KeyFetchResult, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side, TunnelEndReason,
+    HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side,
+    SpanDropReason, SpanExportResult, TunnelEndReason,
 };
 pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;

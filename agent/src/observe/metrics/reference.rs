@@ -15,8 +15,8 @@ use super::{
     label_sets::UNUSED,
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
-        HandshakeResult, KeyFetchResult, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side,
-        TunnelEndReason,
+        HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, PolicyEffect, RefusedReason, RestartReason, Side,
+        SpanDropReason, SpanExportResult, TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     requests::MAX_REQUEST_SETS,
@@ -151,6 +151,9 @@ fn label_values(page: &mut String) {
     values::<LookupResult>(page, "heddle_dns_lookups_total", "result");
     values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
+    values::<LeftOutReason>(page, "heddle_access_log_left_out_total", "reason");
+    values::<SpanDropReason>(page, "heddle_spans_dropped_total", "reason");
+    values::<SpanExportResult>(page, "heddle_span_exports_total", "result");
 }
 
 fn values<L: ClosedLabel>(page: &mut String, metric: &str, label: &str) {

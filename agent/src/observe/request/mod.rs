@@ -1,11 +1,11 @@
 //! The story of one HTTP request while it happens: the steps fill it in, its end counts and logs it, exactly once.
 //!
-//! In: what `request/` knows step by step. Out: Istio's request metrics and one access log line. Counting costs one look into
-//! a table; texts are copied only if there is an access log.
+//! In: what `request/` knows step by step. Out: Istio's request metrics, an access log line and a span, where there are any.
+//! Counting costs one look into a table; texts are copied only for a line or a span, once for both.
 
 mod start;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     fmt,
@@ -19,9 +19,10 @@ use http::StatusCode;
 pub use start::{RequestProtocol, RequestStart};
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, Observer, Party, ResponseFlag, Transport,
-    access_log::{RequestStory, Story},
-    metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
+    ByteCounts, ConnectionStart, Failure, Observer, Party, RequestIds, ResponseFlag, SpanIds, Transport,
+    access_log::{Failed, Logging, RequestStory, Story},
+    metrics::{LabelSet, Measured, Metrics, RequestEnd, RequestLabels},
+    spans::is_failure,
 };
 use crate::mesh::ServiceName;
 
@@ -50,18 +51,19 @@ struct Unfinished {
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
     remarks: Vec<String>,
-    /// Only for the access log, and only if there is one.
+    logging: Logging,
+    span: Option<Box<SpanIds>>,
+    /// Only for the access log and a span, and only if there may be one.
     words: Option<RequestStory>,
 }
 
 impl RequestRecord {
     pub(super) fn new(observer: Observer, start: RequestStart<'_>) -> Self {
         observer.inner.metrics.http_requests_open.inc();
-        let words = observer
-            .inner
-            .access_log
-            .is_some()
-            .then(|| RequestStory::new(start.protocol.as_str(), &start.method, start.host, start.path));
+        let logging = observer.logging(start.telemetry.access_log);
+        let is_told = logging.may_log() || start.ids.span.is_some();
+        let words = is_told.then(|| RequestStory::new(&start));
+        let RequestIds { span, .. } = start.ids;
         let unfinished = Unfinished {
             started: SystemTime::now(),
             connection: ConnectionStart {
@@ -77,6 +79,8 @@ impl RequestRecord {
             status: None,
             grpc_status: None,
             remarks: Vec::new(),
+            logging,
+            span,
             words,
         };
         Self { observer, began: Instant::now(), bytes: Arc::default(), story: Some(Box::new(unfinished)) }
@@ -102,7 +106,7 @@ impl RequestRecord {
         self.edit(|story| story.tries = tries);
     }
 
-    /// The rule that matched, as `HTTPRoute shop/web rules[1]`. It is formatted only for an access log line: give
+    /// The rule that matched, as `HTTPRoute shop/web rules[1]`. It is formatted only for an access log line or a span: give
     /// `format_args!`.
     pub fn set_route(&mut self, route: impl fmt::Display) {
         self.word(|words| words.set_route(&route));
@@ -116,11 +120,6 @@ impl RequestRecord {
     /// What documents have to say about it without deciding over it, for the access log.
     pub fn set_remarks(&mut self, remarks: Vec<String>) {
         self.edit(|story| story.remarks = remarks);
-    }
-
-    /// The ids by which this request is found in other logs.
-    pub fn set_trace(&mut self, trace_id: Option<&str>, request_id: Option<&str>) {
-        self.word(|words| words.set_trace(trace_id, request_id));
     }
 
     /// Where the bytes of the bodies are added up: sent is the request's, received the response's.
@@ -156,15 +155,24 @@ impl RequestRecord {
     }
 
     fn conclude(&mut self, failure: Option<Failure>) {
-        let Some(story) = self.story.take() else { return };
+        let Some(mut story) = self.story.take() else { return };
         let inner = &self.observer.inner;
         let (sent, received) = self.bytes.read();
         let measured = Measured { duration: self.began.elapsed(), sent, received };
         let flag = failure.as_ref().map(|failure| failure.flag);
         inner.requests.count(&inner.metrics, story.labels(flag), measured);
         inner.metrics.http_requests_open.dec();
-        if let Some(log) = &inner.access_log {
-            log.push((*story).told(measured, failure));
+        let is_logged = story.is_logged(flag, &inner.metrics);
+        let span = story.span.take();
+        if !is_logged && span.is_none() {
+            return;
+        }
+        let told = Arc::new((*story).told(measured, failure));
+        if let Some(log) = inner.access_log.as_ref().filter(|_| is_logged) {
+            log.push(Arc::clone(&told));
+        }
+        if let (Some(spans), Some(ids)) = (&inner.spans, span) {
+            spans.push(ids, told);
         }
     }
 
@@ -193,6 +201,12 @@ impl Drop for RequestRecord {
 }
 
 impl Unfinished {
+    fn is_logged(&self, flag: Option<ResponseFlag>, metrics: &Metrics) -> bool {
+        let failed = Failed::from(is_failure(flag, self.status, self.grpc_status));
+        let request_id = self.words.as_ref().and_then(|words| words.request_id.as_deref());
+        self.logging.wants(failed, request_id, metrics)
+    }
+
     fn labels(&self, flag: Option<ResponseFlag>) -> RequestLabels {
         let parties = LabelSet::new(
             self.connection.reporter,
