@@ -49,6 +49,11 @@ const STATE_WRITE: Duration = Duration::from_secs(5);
 /// How long the access log may take to write its last lines.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
 
+/// How long the collector may take to take the last spans: what is left of the drain timeout, within these bounds. One that is
+/// gone does not hold up the next agent.
+const LEAST_SPAN_FLUSH: Duration = Duration::from_secs(1);
+const LONGEST_SPAN_FLUSH: Duration = Duration::from_secs(5);
+
 /// How often what is kept of Services and endpoints that are gone is forgotten.
 const FORGET: Duration = Duration::from_secs(30);
 
@@ -142,13 +147,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
-    tokio::select! {
+    let until = tokio::select! {
         () = pods.run(mesh) => anyhow::bail!("the source of objects ended; connections cannot be decided without it"),
         () = renewal.run() => anyhow::bail!("the renewal of certificates ended"),
-        outcome = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
+        (outcome, until) = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
             info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
+            until
         }
-    }
+    };
     if timeout(STATE_WRITE, ending.end()).await.is_err() {
         warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
     }
@@ -156,6 +162,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     endpoints.stopped().await;
     threads.stop();
     observer.flush_access_log(LOG_FLUSH);
+    let left = until.saturating_duration_since(Instant::now());
+    observer.flush_spans(left.clamp(LEAST_SPAN_FLUSH, LONGEST_SPAN_FLUSH));
     Ok(())
 }
 
@@ -287,7 +295,7 @@ pub(super) fn raise_descriptor_limit() {
 }
 
 /// Waits for a signal, then drains: connections in progress go on, and new ones are still served, since there is
-/// nobody else to serve them. A second signal ends it at once.
+/// nobody else to serve them. A second signal ends it at once. Why it ended, and until when the drain could have gone on.
 async fn end(
     config: &Config,
     signals: &mut Signals,
@@ -295,7 +303,7 @@ async fn end(
     readiness: &Readiness,
     observer: &Observer,
     drain: &watch::Sender<bool>,
-) -> &'static str {
+) -> (&'static str, Instant) {
     signals.next().await;
     let deadline = Instant::now() + config.limits.drain_timeout;
     info!(open = threads.open_connections(), at_most = ?config.limits.drain_timeout, "draining");
@@ -303,11 +311,12 @@ async fn end(
     observer.metrics().set_draining(true);
     drain.send_replace(true);
     let mut look = interval(Duration::from_millis(100));
-    loop {
+    let outcome = loop {
         tokio::select! {
-            _ = look.tick() => if threads.open_connections() == 0 { return "all connections have ended" },
-            () = signals.next() => return "told to end at once",
-            () = sleep_until(deadline) => return "the drain timeout has passed",
+            _ = look.tick() => if threads.open_connections() == 0 { break "all connections have ended" },
+            () = signals.next() => break "told to end at once",
+            () = sleep_until(deadline) => break "the drain timeout has passed",
         }
-    }
+    };
+    (outcome, deadline)
 }
