@@ -34,10 +34,11 @@ pub(super) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
             match shared.tls.clone() {
                 None => serve(stream, shared).await,
                 // A client that does not believe the certificate is no concern of the collector.
-                Some(tls) => match TlsAcceptor::from(tls).accept(stream).await {
-                    Ok(stream) => serve(stream, shared).await,
-                    Err(_) => {}
-                },
+                Some(tls) => {
+                    if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                        serve(stream, shared).await;
+                    }
+                }
             }
         });
     }

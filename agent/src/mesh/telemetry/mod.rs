@@ -61,21 +61,45 @@ impl Snapshot {
         if self.telemetry.is_empty() {
             return WorkloadTelemetry::default();
         }
-        WorkloadTelemetry {
-            access_log: self.most_specific(workload, |spec| spec.access_log),
-            tracing: self.most_specific(workload, |spec| spec.tracing),
+        let (mut access_log, mut tracing) = (None, None);
+        for document in self.telemetry.selecting(workload) {
+            let place = Place { level: self.level(document), age: &document.age };
+            keep_first(&mut access_log, place, document.spec.access_log);
+            keep_first(&mut tracing, place, document.spec.tracing);
         }
+        WorkloadTelemetry { access_log: access_log.map(|(_, part)| part), tracing: tracing.map(|(_, part)| part) }
     }
 
-    fn most_specific<T>(&self, workload: &Workload, part: impl Fn(&Telemetry) -> Option<T>) -> Option<T> {
-        let is_of_mesh = |document: &TelemetryDocument| document.name().namespace == *self.telemetry.root_namespace();
-        let level = |document: &TelemetryDocument| match document.spec.selector.is_everything() {
-            false => 0,
-            true if !is_of_mesh(document) => 1,
-            true => 2,
-        };
-        let saying = self.telemetry.selecting(workload).filter_map(|document| Some((document, part(&document.spec)?)));
-        saying.min_by_key(|(document, _)| (level(document), &document.age)).map(|(_, said)| said)
+    fn level(&self, document: &TelemetryDocument) -> Level {
+        match document.spec.selector.is_everything() {
+            false => Level::Workload,
+            true if document.name().namespace == *self.telemetry.root_namespace() => Level::Mesh,
+            true => Level::Namespace,
+        }
+    }
+}
+
+/// What a document is about; what is more specific comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Workload,
+    Namespace,
+    Mesh,
+}
+
+/// The order in which documents count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    level: Level,
+    age: &'a Age,
+}
+
+/// Keeps what the first of all documents says that say anything.
+fn keep_first<'a, T>(kept: &mut Option<(Place<'a>, T)>, place: Place<'a>, part: Option<T>) {
+    if let Some(part) = part
+        && kept.as_ref().is_none_or(|(first, _)| place < *first)
+    {
+        *kept = Some((place, part));
     }
 }
 

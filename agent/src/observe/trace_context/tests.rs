@@ -7,6 +7,9 @@ use proptest::{option, prelude::*, sample::select};
 use super::*;
 use crate::rules::value::Percentage;
 
+/// Names and values.
+type Sent<'a> = &'a [(&'a str, &'a str)];
+
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const SPAN: &str = "b7ad6b7169203331";
 const ALL: Draw = Draw(Percentage::ALL);
@@ -15,7 +18,7 @@ fn none() -> Draw {
     Draw(Percentage::from_parts_per_million(0).unwrap())
 }
 
-fn headers(sent: &[(&str, &str)]) -> HeaderMap {
+fn headers(sent: Sent<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in sent {
         headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
@@ -63,7 +66,7 @@ fn of_two_traceparents_neither_counts() {
 #[test]
 fn a_request_without_a_usable_id_gets_a_new_one() {
     let long = "x".repeat(129);
-    let cases: [&[(&str, &str)]; 4] =
+    let cases: [Sent<'_>; 4] =
         [&[], &[("x-request-id", &long)], &[("x-request-id", "a b")], &[("x-request-id", "1"), ("x-request-id", "2")]];
     for sent in cases {
         let mut headers = headers(sent);
@@ -77,7 +80,7 @@ fn a_request_without_a_usable_id_gets_a_new_one() {
 }
 
 /// What a recorded request has, with `NEW` in place of the new span's id, `TRACE` in that of a new trace's.
-fn recorded(sent: &[(&str, &str)], share: Draw) -> Option<(Vec<String>, SpanIds)> {
+fn recorded(sent: Sent<'_>, share: Draw) -> Option<(Vec<String>, SpanIds)> {
     let mut headers = headers(sent);
     headers.insert("x-request-id", "7".parse().unwrap());
     let span = *RequestIds::traced(&mut headers, share).span?;
@@ -103,7 +106,7 @@ fn the_span_is_the_parent_of_what_comes_next_in_the_format_that_came() {
     let short = format!("{}-{SPAN}-1", &TRACE[16..]);
     let bare = format!("{TRACE}-{SPAN}");
     let other = format!("{}-{SPAN}-1", "1".repeat(32));
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(Sent<'_>, &[&str])] = &[
         (
             &[("traceparent", &w3c), ("tracestate", "a=b")],
             &[&format!("traceparent: 00-{TRACE}-NEW-01"), "tracestate: a=b"],
@@ -174,7 +177,7 @@ fn who_began_the_trace_has_decided_and_else_the_share_does() {
     let (yes, no) = (format!("00-{TRACE}-{SPAN}-01"), format!("00-{TRACE}-{SPAN}-00"));
     let b3 = |state: &str| format!("{TRACE}-{SPAN}{state}");
     let (accept, deny, debug, open) = (b3("-1"), b3("-0"), b3("-d"), b3(""));
-    let always: &[&[(&str, &str)]] = &[
+    let always: &[Sent<'_>] = &[
         &[("traceparent", &yes)],
         &[("b3", &accept)],
         &[("b3", &debug)],
@@ -183,14 +186,14 @@ fn who_began_the_trace_has_decided_and_else_the_share_does() {
         &[("x-b3-sampled", "1")],
         &[("x-b3-flags", "1")],
     ];
-    let never: &[&[(&str, &str)]] = &[
+    let never: &[Sent<'_>] = &[
         &[("traceparent", &no)],
         &[("b3", &deny)],
         &[("b3", "0")],
         &[("x-b3-sampled", "0")],
         &[("traceparent", &no), ("b3", &accept)],
     ];
-    let by_share: &[&[(&str, &str)]] = &[&[], &[("b3", &open)], &[("x-b3-traceid", TRACE)], &[("traceparent", "x")]];
+    let by_share: &[Sent<'_>] = &[&[], &[("b3", &open)], &[("x-b3-traceid", TRACE)], &[("traceparent", "x")]];
     for (cases, at_none, at_all) in [(always, true, true), (never, false, false), (by_share, false, true)] {
         for sent in cases {
             assert_eq!(recorded(sent, none()).is_some(), at_none, "{sent:?}, none");

@@ -29,7 +29,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn new(stream: Stream) -> Result<Self, ExportError> {
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             if let Err(error) = connection.await {
@@ -57,8 +57,8 @@ impl Link {
             .body(Full::new(message))
             .map_err(|error| ExportError::Answer(error.to_string()))?;
         config.headers.write(request.headers_mut());
-        self.requests.ready().await.map_err(broken)?;
-        read(self.requests.send_request(request).await.map_err(broken)?).await
+        self.requests.ready().await.map_err(|error| broken(&error))?;
+        read(self.requests.send_request(request).await.map_err(|error| broken(&error))?).await
     }
 }
 
@@ -84,8 +84,8 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
 }
 
-fn broken(error: hyper::Error) -> ExportError {
-    ExportError::Broken { problem: in_full(&error), was_kept: false }
+fn broken(error: &hyper::Error) -> ExportError {
+    ExportError::Broken { problem: in_full(error), was_kept: false }
 }
 
 /// With the causes, which hyper leaves out.
