@@ -82,6 +82,7 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
     let party = Party { address: client, workload: Some(Arc::clone(&source)), identity };
     let start = ConnectionStart { reporter: Reporter::Source, client: party, original_dst };
     let mut record = node.observer.connection(start);
+    record.set_telemetry(&snapshot.telemetry_of(&source));
     let connection = Outbound { client, original_dst, source, snapshot, pod, thread };
     // Boxed, here and below: what only the beginning needs is given back for the time of the rest.
     let mut words = Words::new(Wire::Tcp(stream));

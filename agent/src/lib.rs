@@ -20,6 +20,7 @@ pub mod names;
 pub mod node;
 pub mod objects;
 pub mod observe;
+pub mod outside;
 pub mod request;
 pub mod route;
 pub mod rules;

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
-    authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY, Roots},
+    authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY},
     authorize::{self, AccessSettings, Admissions, limits::RateLimiter},
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
@@ -31,7 +31,8 @@ use crate::{
     names::{Resolution, SystemResolver},
     node::Node,
     objects::{self, Running, SourceStatus},
-    observe::{self, AccessLogOutput, AccessLogSettings, EventFeed, LogControl, Observer},
+    observe::{self, AccessLogOutput, AccessLogSettings, EventFeed, LogControl, Observer, SpanOutput},
+    outside::Roots,
     route::{protocol::Learned, retry::budget::Budgets},
 };
 
@@ -47,6 +48,11 @@ const STATE_WRITE: Duration = Duration::from_secs(5);
 
 /// How long the access log may take to write its last lines.
 const LOG_FLUSH: Duration = Duration::from_secs(2);
+
+/// How long the collector may take to take the last spans: what is left of the drain timeout, within these bounds. One that is
+/// gone does not hold up the next agent.
+const LEAST_SPAN_FLUSH: Duration = Duration::from_secs(1);
+const LONGEST_SPAN_FLUSH: Duration = Duration::from_secs(5);
 
 /// How often what is kept of Services and endpoints that are gone is forgotten.
 const FORGET: Duration = Duration::from_secs(30);
@@ -103,7 +109,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let _ = published.set(mesh.clone());
     let resolver: Arc<SystemResolver> = Arc::new(SystemResolver::new(&config.dns.resolv_conf));
     tokio::spawn(Resolution::new(Arc::clone(&resolver) as _, observer.clone(), answers).run(mesh.clone()));
-    let roots = config.jwks.roots.clone().map_or(Roots::Machine, Roots::File);
+    let roots = Roots::of(config.jwks.roots.as_deref());
     let servers = KeyServers::new(Arc::clone(&resolver) as _, roots, OUTSIDE_ONLY);
     let (refresh, token_keys) = KeyRefresh::new(Arc::new(servers), observer.clone());
     tokio::spawn(refresh.run(mesh.clone()));
@@ -144,13 +150,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
-    tokio::select! {
+    let until = tokio::select! {
         () = pods.run(mesh) => anyhow::bail!("the source of objects ended; connections cannot be decided without it"),
         () = renewal.run() => anyhow::bail!("the renewal of certificates ended"),
-        outcome = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
+        (outcome, until) = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
             info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
+            until
         }
-    }
+    };
     if timeout(STATE_WRITE, ending.end()).await.is_err() {
         warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
     }
@@ -159,6 +166,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     endpoints.stopped().await;
     threads.stop();
     observer.flush_access_log(LOG_FLUSH);
+    let left = until.saturating_duration_since(Instant::now());
+    observer.flush_spans(left.clamp(LEAST_SPAN_FLUSH, LONGEST_SPAN_FLUSH));
     Ok(())
 }
 
@@ -183,7 +192,12 @@ fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::
     let log = observe::init_log(&config.log.level, format)?;
     let LogConfig { access: on, long_connections, access_rate: rate, .. } = config.log;
     let access_log = AccessLogOutput::stdout(format, AccessLogSettings { on, long_connections, rate });
-    let observer = Observer::new(Arc::clone(&config.cluster), Some(access_log))?;
+    let spans = config.tracing.otlp.clone().map(|otlp| SpanOutput {
+        otlp,
+        share: config.tracing.sampling_percentage,
+        node: Arc::clone(&config.node),
+    });
+    let observer = Observer::tracing(Arc::clone(&config.cluster), Some(access_log), spans)?;
     tokio::spawn(observer.clone().run(stopped.clone()));
     Ok((observer, log))
 }
@@ -295,7 +309,7 @@ pub(super) fn raise_descriptor_limit() {
 }
 
 /// Waits for a signal, then drains: connections in progress go on, and new ones are still served, since there is
-/// nobody else to serve them. A second signal ends it at once.
+/// nobody else to serve them. A second signal ends it at once. Why it ended, and until when the drain could have gone on.
 async fn end(
     config: &Config,
     signals: &mut Signals,
@@ -303,7 +317,7 @@ async fn end(
     readiness: &Readiness,
     observer: &Observer,
     drain: &watch::Sender<bool>,
-) -> &'static str {
+) -> (&'static str, Instant) {
     signals.next().await;
     let deadline = Instant::now() + config.limits.drain_timeout;
     info!(open = threads.open_connections(), at_most = ?config.limits.drain_timeout, "draining");
@@ -311,11 +325,12 @@ async fn end(
     observer.metrics().set_draining(true);
     drain.send_replace(true);
     let mut look = interval(Duration::from_millis(100));
-    loop {
+    let outcome = loop {
         tokio::select! {
-            _ = look.tick() => if threads.open_connections() == 0 { return "all connections have ended" },
-            () = signals.next() => return "told to end at once",
-            () = sleep_until(deadline) => return "the drain timeout has passed",
+            _ = look.tick() => if threads.open_connections() == 0 { break "all connections have ended" },
+            () = signals.next() => break "told to end at once",
+            () = sleep_until(deadline) => break "the drain timeout has passed",
         }
-    }
+    };
+    (outcome, deadline)
 }

@@ -11,6 +11,7 @@ mod defaults;
 mod http;
 mod level;
 mod machine;
+mod otlp;
 mod problem;
 mod resolve;
 mod resolved;
@@ -19,6 +20,7 @@ pub(crate) mod yaml;
 
 pub use http::HttpLimits;
 pub use machine::Machine;
+pub use otlp::{OtlpConfig, OtlpEndpoint, OtlpHeaders, OtlpProtocol, TracingConfig};
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, JwksConfig, Limits, LogConfig, LogFormat, Machine,
-    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, source,
+    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -86,6 +86,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let log = log(&root);
     let limits = limits(&root, machine);
     let http = http::http(&root);
+    let tracing = otlp::tracing(&root);
     root.finish();
     let (admin, metrics, health) = endpoints?;
     Some(Config {
@@ -108,6 +109,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         log: log?,
         limits: limits?,
         http: http?,
+        tracing: tracing?,
     })
 }
 

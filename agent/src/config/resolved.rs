@@ -7,7 +7,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Dura
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::HttpLimits;
+use super::{HttpLimits, TracingConfig};
 use crate::mesh::TrustDomain;
 
 /// How this process runs. Read once at start.
@@ -62,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// Bounds of what is parsed as HTTP.
     pub http: HttpLimits,
+    /// Spans of requests.
+    pub tracing: TracingConfig,
 }
 
 /// Where Kubernetes objects come from.
@@ -286,7 +288,7 @@ fn as_address<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::O
     map.end()
 }
 
-fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
@@ -301,7 +303,7 @@ fn as_text_or_empty<T: std::fmt::Display, S: Serializer>(value: &Option<T>, seri
     }
 }
 
-fn as_path_or_empty<S: Serializer>(value: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_path_or_empty<S: Serializer>(value: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     as_text_or_empty(&value.as_ref().map(|path| path.display()), serializer)
 }
 

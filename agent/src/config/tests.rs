@@ -7,6 +7,7 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 use proptest::prelude::*;
 
 use super::{machine::cgroup2_mount, *};
+use crate::rules::value::Percentage;
 
 const MINIMAL: &str = "node: node-a\nsource: {files: {path: /etc/heddle/objects}}\n";
 
@@ -118,6 +119,14 @@ http:
   maxConcurrentStreams: 7
   replayBytes: 0
   detectionTimeout: 50ms
+tracing:
+  otlp:
+    endpoint: "https://[fd00::1]:4318/otlp/v1/traces"
+    protocol: http
+    timeout: 3s
+    headers: {x-api-key: "secret"}
+    roots: /etc/collector.pem
+  samplingPercentage: 12.5
 "#;
 
 #[test]
@@ -147,6 +156,9 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
                    "drainTimeout": "1m", "streamsPerTunnel": 7},
         "http": {"requestHeaderTimeout": "2s", "requestBodyTimeout": "6s", "idleTimeout": "5s", "maxHeaderBytes": 8192,
                  "maxConcurrentStreams": 7, "replayBytes": 0, "detectionTimeout": "50ms"},
+        "tracing": {"otlp": {"endpoint": "https://[fd00::1]:4318/otlp/v1/traces", "protocol": "http", "timeout": "3s",
+                             "headers": {"x-api-key": "(hidden)"}, "roots": "/etc/collector.pem"},
+                    "samplingPercentage": 12.5},
     });
     assert_eq!(shown, expected);
 }
@@ -322,7 +334,7 @@ fn serialized_configuration_is_a_configuration() {
     let kubernetes = "node: a\nsource: {kubernetes: {}}\n";
     for text in [MINIMAL, FULL, kubernetes, FULL_KUBERNETES, REMOTE_CA, FULL_REMOTE_CA] {
         let config = parse(text).unwrap();
-        let shown = serde_json::to_string_pretty(&config).unwrap();
+        let shown = serde_json::to_string_pretty(&config).unwrap().replace("(hidden)", "secret");
         assert_eq!(parse(&shown).unwrap(), config);
     }
 }
@@ -584,4 +596,46 @@ proptest! {
     fn no_yaml_like_text_panics(text in "([a-z&*!|>\\[\\]{}:,\"'#%@`\\-? \n\t0-9]|node|source|files|limits|---|<<){0,80}") {
         let _ = parse(&format!("{MINIMAL}{text}")).map_err(|problems| problems.to_string());
     }
+}
+
+#[test]
+fn spans_are_off_unless_there_is_a_collector() {
+    let config = parse(MINIMAL).unwrap();
+    let share = |parts| Percentage::from_parts_per_million(parts).unwrap();
+    assert_eq!(config.tracing, TracingConfig { otlp: None, sampling_percentage: share(10_000) });
+    let config = parse(&format!("{MINIMAL}\ntracing: {{otlp: {{endpoint: \"http://collector:4317\"}}}}\n")).unwrap();
+    let endpoint = OtlpEndpoint { is_tls: false, host: "collector".to_owned(), port: 4317, path: String::new() };
+    let otlp = config.tracing.otlp.unwrap();
+    assert_eq!((&otlp.endpoint, otlp.protocol, otlp.timeout.as_secs()), (&endpoint, OtlpProtocol::Grpc, 10));
+    assert_eq!((otlp.headers, otlp.roots), (OtlpHeaders::default(), None));
+}
+
+#[test]
+fn a_key_for_the_collector_is_never_shown() {
+    let config = parse(FULL).unwrap();
+    for shown in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
+        assert!(shown.contains("x-api-key") && !shown.contains("secret"), "{shown}");
+    }
+    let bad = "node: a\nsource: {files: {path: /o}}\ntracing: {otlp: {endpoint: \"http://c:1\", headers: {a: \"sec\\nret\"}}}\n";
+    assert!(!problems_of(bad).join("").contains("header: sec"));
+}
+
+#[test]
+fn every_problem_of_a_collector_is_told() {
+    let of =
+        |otlp: &str| problems_of(&format!("node: a\nsource: {{files: {{path: /o}}}}\ntracing: {{otlp: {otlp}}}\n"));
+    const ENDPOINT: &str =
+        "the collector's address such as http://otel-collector.observability.svc:4317, with its port";
+    assert_eq!(of("{}"), [format!("3:17: tracing.otlp.endpoint: missing, must be {ENDPOINT}")]);
+    for endpoint in
+        ["collector:4317", "http://collector", "grpc://c:1", "http://c:0", "http://u@c:1", "http://c:1/?a=b", ""]
+    {
+        let found = of(&format!("{{endpoint: {endpoint:?}}}"));
+        assert_eq!(found, [format!("3:28: tracing.otlp.endpoint: found {endpoint:?}, allowed: {ENDPOINT}")]);
+    }
+    assert_eq!(
+        of("{endpoint: \"http://c:1/x\", protocol: udp, timeout: 2m, roots: /r, headers: {host: x, a b: c}, retry: 1}")
+            .len(),
+        7
+    );
 }

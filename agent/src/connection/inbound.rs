@@ -57,6 +57,7 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
     let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst };
     let mut record = node.observer.connection(start);
     let workload = node.workload_of(&snapshot, pod);
+    record.set_telemetry(&snapshot.telemetry_of(&workload));
     record.set_server(server(&workload, original_dst));
     let approach = match is_agent_port(original_dst.port()) {
         true => Err(Failed::Request(BadRequest::AgentPort(original_dst.port()))),
@@ -302,6 +303,7 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
     let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst: to };
     let mut record = node.observer.connection(start);
     let server_workload = node.workload_of(&snapshot, pod);
+    record.set_telemetry(&snapshot.telemetry_of(&server_workload));
     record.set_server(server(&server_workload, to));
     record.set_transport(facts.transport);
 

@@ -16,14 +16,19 @@ type Claims<T> = BTreeMap<Age, Arc<T>>;
 
 /// The order of documents.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Age {
+pub(super) struct Age {
     created: (bool, Option<SystemTime>),
     name: ObjectName,
 }
 
 impl Age {
-    fn of(rule: &Rule) -> Self {
+    pub(super) fn of(rule: &Rule) -> Self {
         Self { created: (rule.created.is_none(), rule.created), name: rule.key.name.clone() }
+    }
+
+    /// The document.
+    pub(super) fn name(&self) -> &ObjectName {
+        &self.name
     }
 }
 

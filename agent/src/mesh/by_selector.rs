@@ -95,7 +95,6 @@ impl<T: Selects> BySelector<T> {
     }
 
     /// Whether nothing is kept, of what has gone either.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.namespaces.is_empty()
     }

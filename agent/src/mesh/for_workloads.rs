@@ -43,19 +43,25 @@ impl<T: Document> ForWorkloads<T> {
         }
     }
 
-    /// Those that select a workload: those for the whole mesh first, then by name.
+    /// Those that select a workload, in no order.
+    pub(super) fn selecting<'a, 'b>(&'a self, workload: &'b Workload) -> impl Iterator<Item = &'a T> + use<'a, 'b, T> {
+        let is_elsewhere = workload.namespace != self.root_namespace;
+        let own = is_elsewhere.then(|| self.by_selector.select(&workload.namespace, &workload.labels));
+        self.by_selector.select(&self.root_namespace, &workload.labels).chain(own.into_iter().flatten())
+    }
+
+    /// The same: those for the whole mesh first, then by name.
     pub(super) fn of(&self, workload: &Workload) -> Vec<&T> {
-        let mut found: Vec<&T> = self.by_selector.select(&self.root_namespace, &workload.labels).collect();
-        if workload.namespace != self.root_namespace {
-            found.extend(self.by_selector.select(&workload.namespace, &workload.labels));
-        }
+        let mut found: Vec<&T> = self.selecting(workload).collect();
         found.sort_unstable_by_key(|document| (document.name().namespace != self.root_namespace, document.name()));
         found
     }
-}
 
-#[cfg(test)]
-impl<T: Document> ForWorkloads<T> {
+    /// Whose documents are for the pods of all namespaces.
+    pub(super) fn root_namespace(&self) -> &Arc<str> {
+        &self.root_namespace
+    }
+
     /// Whether nothing is kept, of what has gone either.
     pub(super) fn is_empty(&self) -> bool {
         self.by_selector.is_empty()

@@ -26,6 +26,7 @@ mod service;
 mod settings;
 mod snapshot;
 mod spiffe;
+mod telemetry;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token_rules;
@@ -56,5 +57,6 @@ pub(crate) use routes::{call, key_of};
 pub use service::{AddressFamily, Service, ServiceKind, ServiceName, ServicePort};
 pub use snapshot::{Destination, Snapshot, SnapshotHandle};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use telemetry::WorkloadTelemetry;
 pub use token_rules::TokenRule;
 pub use workload::{CaptureRules, LocalPod, Membership, Netns, Workload, WorkloadUid};

@@ -16,6 +16,7 @@ use super::{
     fallbacks::Fallbacks,
     policies::Policies,
     rate_limits::RateLimits,
+    telemetry::TelemetryDocuments,
     token_rules::{TokenDocument, TokenDocuments},
 };
 
@@ -38,6 +39,7 @@ pub struct Snapshot {
     pub(super) backend_policies: BackendPolicies,
     pub(super) rate_limits: RateLimits,
     pub(super) fallbacks: Fallbacks,
+    pub(super) telemetry: TelemetryDocuments,
 }
 
 /// What an address that a pod dialled stands for.
@@ -75,6 +77,7 @@ impl Snapshot {
             backend_policies,
             rate_limits,
             fallbacks,
+            telemetry,
         } = self;
         *workloads == other.workloads
             && *local == other.local
@@ -90,6 +93,7 @@ impl Snapshot {
             && *backend_policies == other.backend_policies
             && *rate_limits == other.rate_limits
             && *fallbacks == other.fallbacks
+            && *telemetry == other.telemetry
     }
 
     /// The pod that has this address.

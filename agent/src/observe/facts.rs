@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ByteCounts, ConnectionStart, Failure, Party, SocketFacts, Transport,
-    access_log::{LineEvent, Story},
+    access_log::{LineEvent, Logging, Story},
     metrics::LabelSet,
 };
 use crate::mesh::ServiceName;
@@ -23,6 +23,7 @@ pub(super) struct Facts {
     pub(super) transport: Transport,
     pub(super) tries: u32,
     pub(super) remarks: Vec<String>,
+    pub(super) logging: Logging,
 }
 
 /// How far a connection has come.
@@ -42,7 +43,7 @@ impl Progress {
 }
 
 impl Facts {
-    pub(super) fn new(start: ConnectionStart) -> Self {
+    pub(super) fn new(start: ConnectionStart, logging: Logging) -> Self {
         Self {
             started: SystemTime::now(),
             accepted: Instant::now(),
@@ -52,6 +53,7 @@ impl Facts {
             transport: Transport::Plain,
             tries: 0,
             remarks: Vec::new(),
+            logging,
         }
     }
 

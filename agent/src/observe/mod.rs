@@ -17,9 +17,10 @@ mod record;
 mod request;
 mod root_name;
 mod socket;
+mod spans;
 #[cfg(test)]
 mod tests;
-pub mod trace_context;
+mod trace_context;
 
 use std::{
     fmt, io,
@@ -27,6 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use tokio::{sync::watch, time::MissedTickBehavior};
@@ -39,8 +41,8 @@ pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, Rev
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
     EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, LostEventReason,
-    MetricSpec, Metrics, PolicyEffect, RefusedReason, RestartReason, Side, TABLE, TEXT_FORMAT, TunnelEndReason,
-    metrics_reference,
+    MetricSpec, Metrics, PolicyEffect, RefusedReason, RestartReason, Side, SpanDropReason, SpanExportResult, TABLE,
+    TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
 pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
@@ -52,6 +54,13 @@ pub use record::ConnectionRecord;
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 pub use socket::{ReadFacts, Shown, SocketEnd, SocketFacts, SocketView};
+pub use spans::SpanOutput;
+pub use trace_context::{RequestIds, SpanId, SpanIds, TraceId};
+
+use crate::{mesh::WorkloadTelemetry, rules::telemetry::AccessLogging};
+
+use access_log::Logging;
+use trace_context::Draw;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
 /// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
@@ -78,6 +87,7 @@ struct Inner {
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
     live: Arc<live::Live>,
+    spans: Option<spans::Spans>,
     before_scrape: Mutex<Vec<ScrapeHook>>,
 }
 
@@ -86,11 +96,12 @@ type ScrapeHook = Box<dyn Fn(&Metrics) + Send + Sync>;
 /// Why observing could not start, or be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The access log's writer thread could not be started.
+    /// The access log's writer thread, or that of the exporter of spans, could not be started.
     #[error(
-        "starting the access log's writer thread failed: {0}; the limit of processes or memory is too low for the agent"
+        "starting the thread of the access log or of spans failed: {0}; the limit of processes or memory is too low for the \
+         agent"
     )]
-    WriterThread(#[from] io::Error),
+    Thread(#[from] io::Error),
     /// The table of metrics is not valid: a defect of this build.
     #[error("building the metrics failed: {0}; this is a defect of this build, please report it")]
     Metrics(#[from] prometheus::Error),
@@ -99,11 +110,22 @@ pub enum ObserveError {
 impl Observer {
     /// Starts observing. `cluster` is the label of workloads that the mesh knows; no `access_log`, no lines.
     pub fn new(cluster: Arc<str>, access_log: Option<AccessLogOutput>) -> Result<Self, ObserveError> {
+        Self::tracing(cluster, access_log, None)
+    }
+
+    /// The same; no `spans`, none are recorded.
+    pub fn tracing(
+        cluster: Arc<str>,
+        access_log: Option<AccessLogOutput>,
+        spans: Option<SpanOutput>,
+    ) -> Result<Self, ObserveError> {
         let (registry, metrics) = metrics::new()?;
         let unwritten = access_log::Unwritten {
             dropped: metrics.access_log_dropped.clone(),
             over_rate: metrics.access_log_left_out.of(LeftOutReason::Rate).clone(),
         };
+        let start = |output: SpanOutput| spans::Spans::start(&output, Arc::clone(&cluster), &metrics);
+        let spans = spans.map(start).transpose()?;
         let start = |output| access_log::AccessLog::start(output, unwritten);
         let access_log = access_log.map(start).transpose()?;
         let inner = Inner {
@@ -115,6 +137,7 @@ impl Observer {
             open: open::OpenConnections::default(),
             access_log,
             live: Arc::default(),
+            spans,
             before_scrape: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -123,6 +146,18 @@ impl Observer {
     /// A connection was accepted.
     pub fn connection(&self, start: ConnectionStart) -> ConnectionRecord {
         ConnectionRecord::new(self.clone(), start)
+    }
+
+    /// By what a request is known, which it brings or is given here; and the ids of the span that is recorded of it, if one is. In
+    /// that case the span is the parent of what comes next: the headers say so from now on.
+    pub fn identify(&self, headers: &mut HeaderMap, telemetry: &WorkloadTelemetry) -> RequestIds {
+        match &self.inner.spans {
+            None => RequestIds::of(headers),
+            Some(spans) => {
+                let said = telemetry.tracing.map(|tracing| tracing.sampling_percentage);
+                RequestIds::traced(headers, Draw(said.unwrap_or(spans.share())))
+            }
+        }
     }
 
     /// The head of a request was read.
@@ -158,13 +193,15 @@ impl Observer {
     /// All metrics as of now, in Prometheus' text format ([`TEXT_FORMAT`]).
     pub fn render_metrics(&self) -> Result<String, ObserveError> {
         self.inner.open.count_bytes();
+        let queued = self.inner.spans.as_ref().map_or(0, spans::Spans::queued);
+        self.inner.metrics.spans_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.inner.before_scrape.lock().iter().for_each(|hook| hook(&self.inner.metrics));
         Ok(metrics::render(&self.inner.registry, &self.inner.metrics)?)
     }
 
     /// Whether the access log is written.
     pub fn access_log_is_on(&self) -> bool {
-        self.inner.log().is_some()
+        self.inner.access_log.as_ref().is_some_and(access_log::AccessLog::is_on)
     }
 
     /// From now on the access log is written, or is not. False if this agent has none that could be.
@@ -206,10 +243,24 @@ impl Observer {
     }
 
     fn tell_long_connections(&self, now: Instant) {
-        let (Some(log), Some(every)) = (self.inner.log(), self.long_connections()) else { return };
-        for open in self.inner.open.due(now, every) {
+        let (Some(log), Some(every)) = (&self.inner.access_log, self.long_connections()) else { return };
+        for open in self.inner.open.due(now, every).into_iter().filter(|open| open.facts.logging.may_log()) {
             let progress = facts::Progress::of(&open.counts);
             log.push(Arc::clone(&open.facts).told(access_log::LineEvent::Open, progress, None));
+        }
+    }
+
+    /// Waits until the spans of what ended before now are exported, at most `patience`; whether they are. Blocks: for the end of
+    /// the process, as [`Self::flush_access_log`] is. What ends later is not exported.
+    pub fn flush_spans(&self, patience: Duration) -> bool {
+        self.inner.spans.as_ref().is_none_or(|spans| spans.flush(patience))
+    }
+
+    /// Whether something has a line in the access log, by what documents say of it.
+    fn logging(&self, said: Option<AccessLogging>) -> Logging {
+        match &self.inner.access_log {
+            None => Logging::Off,
+            Some(log) => Logging::of(said, log.default()),
         }
     }
 
@@ -223,27 +274,22 @@ impl Observer {
 }
 
 impl Inner {
-    /// The access log, while it is on.
-    fn log(&self) -> Option<&access_log::AccessLog> {
-        self.access_log.as_ref().filter(|log| log.is_on())
-    }
-
-    /// Whether anybody wants to know how things end, beyond the metrics.
-    fn wants_stories(&self) -> bool {
-        self.log().is_some() || self.live.is_watched()
-    }
-
-    /// Tells those who want to know.
-    fn tell(&self, story: impl FnOnce() -> access_log::Story) {
-        if !self.wants_stories() {
+    /// Tells those who want to know how something ended: the access log, if it is to have a line, the collector of spans, if it
+    /// is part of a trace, and who watches now.
+    fn tell(&self, is_logged: bool, span: Option<Box<SpanIds>>, story: impl FnOnce() -> access_log::Story) {
+        let is_watched = self.live.is_watched();
+        if !is_logged && !is_watched && span.is_none() {
             return;
         }
-        let story = story();
-        if self.live.is_watched() {
+        let story = Arc::new(story());
+        if is_watched {
             self.live.ended(&story);
         }
-        if let Some(log) = self.log() {
-            log.push(story);
+        if let Some(log) = self.access_log.as_ref().filter(|_| is_logged) {
+            log.push(Arc::clone(&story));
+        }
+        if let (Some(spans), Some(ids)) = (&self.spans, span) {
+            spans.push(ids, story);
         }
     }
 }

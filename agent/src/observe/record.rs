@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
-    access_log::LineEvent,
+    access_log::{Failed, LineEvent},
     facts::{Facts, Progress},
     open::OpenConnection,
 };
-use crate::mesh::ServiceName;
+use crate::mesh::{ServiceName, WorkloadTelemetry};
 
 /// One connection from accept to end. Call [`finish`](Self::finish) with its outcome; one that is dropped without is counted
 /// and logged with [`ResponseFlag::Aborted`], never silently.
@@ -29,8 +29,15 @@ struct Unfinished {
 impl ConnectionRecord {
     pub(super) fn new(observer: Observer, start: ConnectionStart) -> Self {
         observer.inner.metrics.open_connections.inc();
-        let unfinished = Unfinished { facts: Arc::new(Facts::new(start)), open: None };
+        let facts = Facts::new(start, observer.logging(None));
+        let unfinished = Unfinished { facts: Arc::new(facts), open: None };
         Self { observer, story: Some(unfinished) }
+    }
+
+    /// What documents say of the connections of the pod of this node.
+    pub fn set_telemetry(&mut self, telemetry: &WorkloadTelemetry) {
+        let logging = self.observer.logging(telemetry.access_log);
+        self.edit(|story| story.logging = logging);
     }
 
     /// The service that was dialled, or the one that took over from it.
@@ -68,7 +75,7 @@ impl ConnectionRecord {
         }
         let series = inner.traffic.resolve(&inner.metrics, story.facts.labels());
         series.opened.inc();
-        let is_logged = inner.log().is_some();
+        let is_logged = story.facts.logging.may_log();
         let open = story.open.insert(inner.open.add(series, Arc::clone(&story.facts), is_logged));
         Arc::clone(&open.counts)
     }
@@ -113,7 +120,8 @@ impl ConnectionRecord {
             }
         };
         inner.metrics.open_connections.dec();
-        inner.tell(|| facts.told(LineEvent::End, progress, failure));
+        let is_logged = facts.logging.wants(Failed::from(failure.is_some()), None, &inner.metrics);
+        inner.tell(is_logged, None, || facts.told(LineEvent::End, progress, failure));
     }
 }
 

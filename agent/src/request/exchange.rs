@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::HttpLimits,
     connect::http::{Lease, Replay, ReplayLimits, answer::Answer, head},
-    observe::{Failure, RequestProtocol, RequestRecord, ResponseFlag, trace_context::TraceIds},
+    observe::{Failure, RequestProtocol, RequestRecord, ResponseFlag},
 };
 
 pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
@@ -148,13 +148,6 @@ pub(super) fn with_host(parts: &mut Parts, dialled: SocketAddr) {
     {
         parts.headers.insert(header::HOST, host);
     }
-}
-
-/// The ids by which a request is found in logs; it gets one where it has none.
-pub(super) fn known_by(headers: &mut HeaderMap, record: &mut RequestRecord) {
-    let TraceIds { trace_id, request_id } = TraceIds::of(headers);
-    let trace_id = trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id)));
-    record.set_trace(trace_id.as_deref(), Some(&request_id));
 }
 
 /// The host that a request is for, as it says.

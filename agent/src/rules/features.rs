@@ -34,7 +34,7 @@ pub const FEATURES: [Feature; 16] = [
     feature(RuleKind::RateLimit, true, "limits of requests"),
     feature(RuleKind::FaultInjection, true, "delays and errors on purpose"),
     feature(RuleKind::Fallback, true, "who serves where a Service cannot"),
-    feature(RuleKind::Telemetry, false, "logs and traces"),
+    feature(RuleKind::Telemetry, true, "logs and traces"),
     feature(RuleKind::Capture, true, "ports and networks that stay out of the mesh"),
 ];
 

@@ -163,6 +163,32 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   kube-proxy decides. The agent sends to endpoints.)
 - Cookies are `HttpOnly` and `SameSite=Strict`. They are not `Secure`, because the client speaks plain HTTP to its own node.
 
+## Logs and traces (Telemetry)
+
+- `accessLog` and `tracing` are decided each by itself, by the most specific document that has it: one that selects the pod,
+  one of its namespace without a selector, one of the root namespace without a selector, and last agent.yaml (`log.access`,
+  `tracing.samplingPercentage`). Of two that are as specific the older counts, as above; the other is told by `heddle check`.
+- The pod is that of the node which reports: of a request, the client's at the client's node and the server's at the server's. A
+  change counts for requests that begin after an agent has read it, and for new connections.
+- `accessLog.samplingPercentage` is of what succeeds. What ends with a response flag, with a status from 500 on, or with a gRPC
+  status that is the server's fault (UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS) is always logged.
+  The request id decides, so that both nodes log the same requests. With `enabled: false` there are no lines, not of failures
+  either. What is left out is counted in `heddle_access_log_left_out_total`.
+- `tracing.samplingPercentage` is of the requests that nobody has decided over. A decision that comes in `traceparent` or B3
+  counts, whatever the share: whoever began the trace has made it. Without one the request id decides, at both nodes alike; so a
+  recorded request has both spans, and a request that is not recorded stays as it came: a trace that is marked as not recorded
+  would keep the server's application from recording its own. Only B3 without a decision is told that it is not recorded.
+- There are no spans without `tracing.otlp` in agent.yaml, and trace headers are passed on as they came.
+- The span of the client's node (kind CLIENT) is a child of the application's, that of the server's node (SERVER) a child of the
+  client's node's, and what the server's application records a child of that: the parent's id in the trace header is rewritten in
+  each format that came, and `tracestate` stays. Where no trace came, a W3C `traceparent` begins one. Tries of one request are one
+  CLIENT span with one SERVER span for each try.
+- `service.name` is the pod's canonical service (`service.istio.io/canonical-name`, `app.kubernetes.io/name`, `app`, or its owner's
+  name), with `service.namespace`. Attributes are those of OpenTelemetry's conventions for HTTP, RPC (`rpc.*` of the stable
+  version), network and TLS, and `heddle.*`. Queries, headers and bodies are not in them.
+- Up to 8,192 spans wait for the collector. What it does not take, after tries for 30 s, is lost and counted in
+  `heddle_spans_dropped_total`. Requests never wait for it.
+
 ## Labels and annotations
 
 | on | name | values | meaning |

@@ -20,6 +20,7 @@ mod route_view;
 mod routes;
 mod selectors;
 mod services;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -51,7 +52,7 @@ pub(super) struct Found {
     pub(super) unchecked: BTreeSet<&'static str>,
 }
 
-const LINTS: [fn(&Input<'_>, &mut Found); 13] = [
+const LINTS: [fn(&Input<'_>, &mut Found); 14] = [
     routes::check,
     matches::check,
     extensions::check,
@@ -64,6 +65,7 @@ const LINTS: [fn(&Input<'_>, &mut Found); 13] = [
     destinations::check,
     entries::check,
     capture::check,
+    telemetry::check,
     tokens::check,
 ];
 

@@ -305,6 +305,29 @@ fn selectors_and_targets_have_to_select_something() {
 }
 
 #[test]
+fn of_two_telemetries_for_the_same_pods_each_part_counts_once() {
+    let web = "selector: {matchLabels: {app: web}}";
+    let documents = [
+        ("a", format!("{{{web}, accessLog: {{}}}}")),
+        ("b", format!("{{{web}, accessLog: {{}}, tracing: {{samplingPercentage: 1}}}}")),
+        ("c", "{accessLog: {}, tracing: {samplingPercentage: 1}}".to_owned()),
+        ("d", format!("{{{web}, tracing: {{samplingPercentage: 1}}}}")),
+    ];
+    let documents: String = documents.iter().map(|(name, spec)| document(RuleKind::Telemetry, name, spec)).collect();
+    assert_eq!(
+        warnings(&checked(&(MESH.to_owned() + &documents))),
+        [
+            "spec.accessLog: has no effect: Telemetry shop/a is for the same pods and comes first; make one of the two",
+            "spec.tracing: has no effect: Telemetry shop/b is for the same pods and comes first; make one of the two",
+        ]
+    );
+    assert_eq!(
+        said_in_mesh(RuleKind::Telemetry, &format!("{{{web}, accessLog: {{enabled: false, samplingPercentage: 5}}}}")),
+        ["spec.accessLog.samplingPercentage: has no effect: there are no lines with enabled: false"]
+    );
+}
+
+#[test]
 fn who_takes_over_has_to_be_there() {
     let of =
         |target: &str, backend: &str| format!("{{targetRefs: [{{name: {target}}}], backendRef: {{name: {backend}}}}}");

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use self::{batch::Batch, pods::Pods, problems::Problems, services::Services};
 use super::{
     DocumentStatus, Entries, MeshProblem, Names, Rules, Snapshot, TrustDomain, destinations::Destinations,
-    documents::Documents, policies::Policies, rate_limits::RateLimits, token_rules::TokenDocuments,
+    documents::Documents, policies::Policies, rate_limits::RateLimits, telemetry::TelemetryDocuments,
+    token_rules::TokenDocuments,
 };
 use crate::{
     objects::{Change, ObjectSet},
@@ -92,6 +93,7 @@ impl Compiler {
                 token_documents: TokenDocuments::new(Arc::clone(&settings.root_namespace)),
                 destinations: Destinations::new(Arc::clone(&settings.root_namespace)),
                 rate_limits: RateLimits::new(Arc::clone(&settings.root_namespace)),
+                telemetry: TelemetryDocuments::new(Arc::clone(&settings.root_namespace)),
                 ..Snapshot::default()
             },
             settings,
@@ -124,6 +126,7 @@ impl Compiler {
             snapshot.backend_policies.replace(before.as_deref(), now.as_deref());
             snapshot.rate_limits.replace(before.as_deref(), now.as_deref());
             snapshot.fallbacks.replace(before.as_deref(), now.as_deref());
+            snapshot.telemetry.replace(before.as_deref(), now.as_deref());
         }
         snapshot.routes.update(&rules, &rules_before, &snapshot.rules);
         if rules.iter().any(|key| key.kind == RuleKind::ServiceEntry) {

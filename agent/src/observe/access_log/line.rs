@@ -168,7 +168,7 @@ pub const FIELDS: &[Field] = &[
 impl Story {
     /// `tcp`; of a request, what it is.
     pub(in crate::observe) fn protocol(&self) -> &'static str {
-        self.request.as_ref().map_or("tcp", |request| request.protocol)
+        self.request.as_ref().map_or("tcp", |request| request.protocol.as_str())
     }
 
     /// Appends the story's line, with its line end. `scratch` is for values that have no text yet.

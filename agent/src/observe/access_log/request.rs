@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use http::{Method, StatusCode};
+use http::{StatusCode, Version};
+
+use crate::observe::{RequestIds, RequestProtocol, RequestStart};
 
 /// Bytes of a path that are logged. Longer ones are rare, and their beginning tells what was asked.
 const PATH: usize = 512;
@@ -17,52 +19,35 @@ const CUT: &str = "...";
 /// The part of a story that only requests have.
 #[derive(Clone, Debug)]
 pub(in crate::observe) struct RequestStory {
-    pub(super) protocol: &'static str,
-    pub(super) method: String,
-    pub(super) host: Option<String>,
-    pub(super) path: String,
-    pub(super) user_agent: Option<String>,
-    pub(super) route: Option<String>,
-    pub(super) request_id: Option<String>,
+    pub(in crate::observe) protocol: RequestProtocol,
+    pub(in crate::observe) version: Version,
+    pub(in crate::observe) method: String,
+    pub(in crate::observe) host: Option<String>,
+    pub(in crate::observe) path: String,
+    pub(in crate::observe) user_agent: Option<String>,
+    pub(in crate::observe) route: Option<String>,
+    pub(in crate::observe) request_id: Option<String>,
     pub(super) trace_id: Option<String>,
-    pub(super) status: Option<StatusCode>,
-    pub(super) grpc_status: Option<u32>,
+    pub(in crate::observe) status: Option<StatusCode>,
+    pub(in crate::observe) grpc_status: Option<u32>,
 }
 
 impl RequestStory {
-    pub(in crate::observe) fn new(protocol: &'static str, method: &Method, host: &str, path: &str) -> Self {
+    pub(in crate::observe) fn new(start: &RequestStart<'_>) -> Self {
+        let RequestIds { trace_id, request_id, span: _ } = &start.ids;
         Self {
-            protocol,
-            method: cut(method.as_str(), TEXT),
-            host: (!host.is_empty()).then(|| cut(host, TEXT)),
-            path: cut(path, PATH),
+            protocol: start.protocol,
+            version: start.version,
+            method: cut(start.method.as_str(), TEXT),
+            host: (!start.host.is_empty()).then(|| cut(start.host, TEXT)),
+            path: cut(start.path, PATH),
             user_agent: None,
             route: None,
-            request_id: None,
-            trace_id: None,
+            request_id: Some(cut(request_id, TEXT)),
+            trace_id: trace_id.map(|id| id.to_string()),
             status: None,
             grpc_status: None,
         }
-    }
-
-    pub(in crate::observe) fn method(&self) -> &str {
-        &self.method
-    }
-
-    pub(in crate::observe) fn path(&self) -> &str {
-        &self.path
-    }
-
-    pub(in crate::observe) fn route(&self) -> Option<String> {
-        self.route.clone()
-    }
-
-    pub(in crate::observe) fn status(&self) -> Option<StatusCode> {
-        self.status
-    }
-
-    pub(in crate::observe) fn grpc_status(&self) -> Option<u32> {
-        self.grpc_status
     }
 
     pub(in crate::observe) fn set_user_agent(&mut self, user_agent: &str) {
@@ -71,11 +56,6 @@ impl RequestStory {
 
     pub(in crate::observe) fn set_route(&mut self, route: &dyn fmt::Display) {
         self.route = Some(route.to_string());
-    }
-
-    pub(in crate::observe) fn set_trace(&mut self, trace_id: Option<&str>, request_id: Option<&str>) {
-        self.trace_id = trace_id.map(|id| cut(id, TEXT));
-        self.request_id = request_id.map(|id| cut(id, TEXT));
     }
 
     pub(in crate::observe) fn ended(self, status: Option<StatusCode>, grpc_status: Option<u32>) -> Self {
@@ -94,6 +74,7 @@ fn cut(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::request::tests::start;
 
     #[test]
     fn long_texts_of_clients_are_cut_between_characters() {
@@ -101,7 +82,8 @@ mod tests {
         assert_eq!(cut("12345678", 8), "12345678");
         assert_eq!(cut("123456789", 8), "12345...");
         assert_eq!(cut("1234\u{fc}6789", 8), "1234...", "the letter would have its second half beyond");
-        let story = RequestStory::new("http/1", &Method::GET, &"h".repeat(9000), &"p".repeat(9000));
+        let (host, path) = ("h".repeat(9000), "p".repeat(9000));
+        let story = RequestStory::new(&RequestStart { host: &host, path: &path, ..start(RequestProtocol::Http1) });
         assert_eq!((story.host.map(|host| host.len()), story.path.len()), (Some(TEXT), PATH));
     }
 }

@@ -4,6 +4,7 @@ use std::{
     io::{self, Write},
     iter,
     sync::{
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
@@ -13,7 +14,7 @@ use std::{
 
 use prometheus::IntCounter;
 
-use super::{AccessLogOutput, AccessLogSettings, LogFormat, Story, rate::Rate};
+use super::{AccessLogDefault, AccessLogOutput, AccessLogSettings, LogFormat, Story, rate::Rate};
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
 /// 5 MB, and 15 MB where clients send the longest texts that are kept.
@@ -50,7 +51,7 @@ pub(in crate::observe) struct Unwritten {
 
 #[derive(Debug)]
 enum Message {
-    Story(Box<Story>),
+    Story(Arc<Story>),
     Flush(SyncSender<()>),
 }
 
@@ -75,14 +76,19 @@ impl AccessLog {
         self.on.load(Relaxed)
     }
 
+    /// Whether there are lines of what no document is about.
+    pub(in crate::observe) fn default(&self) -> AccessLogDefault {
+        if self.is_on() { AccessLogDefault::On } else { AccessLogDefault::Off }
+    }
+
     /// From now on lines are written, or are not.
     pub(in crate::observe) fn turn(&self, on: bool) {
         self.on.store(on, Relaxed);
     }
 
     /// Hands a story over. Never waits: with a full queue the line is lost and counted.
-    pub(in crate::observe) fn push(&self, story: Story) {
-        if self.queue.try_send(Message::Story(Box::new(story))).is_err() {
+    pub(in crate::observe) fn push(&self, story: impl Into<Arc<Story>>) {
+        if self.queue.try_send(Message::Story(story.into())).is_err() {
             self.dropped.inc();
         }
     }

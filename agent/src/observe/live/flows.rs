@@ -11,14 +11,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use http::StatusCode;
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{super::access_log::Story, latency::Latencies};
 use crate::{
     mesh::ServiceName,
-    observe::{Party, Reporter, Transport},
+    observe::{Party, Reporter, Transport, spans::is_failure},
 };
 
 /// Flows of a second. Beyond them things are counted and no more.
@@ -170,7 +169,9 @@ impl FlowKey {
             service: story.service.clone(),
             protocol: story.protocol(),
             // The server's agent knows of no rule.
-            route: request.filter(|_| story.start.reporter == Reporter::Source).and_then(|request| request.route()),
+            route: request
+                .filter(|_| story.start.reporter == Reporter::Source)
+                .and_then(|request| request.route.clone()),
             mutual_tls: story.transport != Transport::Plain,
         }
     }
@@ -222,19 +223,15 @@ impl Story {
     /// The status of the answer; of a gRPC call its own.
     pub(super) fn status(&self) -> Option<u16> {
         let request = self.request.as_deref()?;
-        let of_call = request.grpc_status().and_then(|status| u16::try_from(status).ok());
-        of_call.or_else(|| request.status().map(|status| status.as_u16()))
+        let of_call = request.grpc_status.and_then(|status| u16::try_from(status).ok());
+        of_call.or_else(|| request.status.map(|status| status.as_u16()))
     }
 
     /// Whether a person who looks for failures wants to see it.
     pub(super) fn has_failed(&self) -> bool {
-        // Those that OpenTelemetry's conventions call errors of a server.
-        let of_call = |status: u32| matches!(status, 2 | 4 | 12 | 13 | 14 | 15);
-        let by_status = self.request.as_deref().is_some_and(|request| {
-            request.grpc_status().is_some_and(of_call)
-                || request.status().is_some_and(|status| status >= StatusCode::INTERNAL_SERVER_ERROR)
-        });
-        by_status || self.failure.is_some()
+        let flag = self.failure.as_ref().map(|failure| failure.flag);
+        let request = self.request.as_deref();
+        is_failure(flag, request.and_then(|request| request.status), request.and_then(|request| request.grpc_status))
     }
 }
 

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use super::*;
 use crate::{
-    mesh::ServiceName,
+    mesh::{ServiceName, WorkloadTelemetry},
     observe::{
-        Failure, Observer, Reporter, RequestProtocol, RequestStart, ResponseFlag,
+        Failure, Observer, Reporter, RequestIds, RequestProtocol, RequestStart, ResponseFlag,
         tests::{party, silent, workload},
     },
 };
@@ -22,8 +22,11 @@ fn request(observer: &Observer, path: &str, status: u16, flag: Option<ResponseFl
         original_dst: "10.96.0.10:80".parse().unwrap(),
         protocol: RequestProtocol::Http1,
         method: Method::GET,
+        version: Version::HTTP_11,
         path,
         host: "web",
+        ids: RequestIds { trace_id: None, request_id: "an-id".into(), span: None },
+        telemetry: WorkloadTelemetry::default(),
     });
     record.set_service(ServiceName { namespace: "shop".into(), name: "web".into() });
     record.set_server(party("10.2.0.2:8080", Some(workload("web", ""))));

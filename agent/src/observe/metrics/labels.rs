@@ -44,14 +44,6 @@ closed_label! {
 }
 
 closed_label! {
-    /// Why an access log line was left out on purpose.
-    LeftOutReason {
-        /// More came than `log.accessRate` allows.
-        Rate = "rate",
-    }
-}
-
-closed_label! {
     /// Where an event of a connection got lost.
     LostEventReason {
         /// The kernel's ring was full, or it had no memory.
@@ -238,6 +230,52 @@ closed_label! {
         Rejected = "rejected",
         /// Another document defines the same object and came first.
         Conflict = "conflict",
+    }
+}
+
+closed_label! {
+    /// Why a connection or request has no line in the access log.
+    LeftOutReason {
+        /// It ended well, and is not among the share that is logged.
+        Sampled = "sampled",
+        /// A Telemetry document turns the lines of its workload off.
+        Disabled = "disabled",
+        /// More came than `log.accessRate` allows.
+        Rate = "rate",
+    }
+}
+
+closed_label! {
+    /// Why a span was lost.
+    SpanDropReason {
+        /// More spans waited for the collector than there are places.
+        QueueFull = "queue_full",
+        /// The collector does not want it.
+        Refused = "refused",
+        /// The collector did not take it for as long as is tried.
+        Unreachable = "unreachable",
+        /// The agent ended first.
+        Shutdown = "shutdown",
+    }
+}
+
+closed_label! {
+    /// What became of a try to export spans.
+    SpanExportResult {
+        /// The collector took all.
+        Ok = "ok",
+        /// The collector took some.
+        Partial = "partial",
+        /// The collector refuses, for good, or speaks something else.
+        Refused = "refused",
+        /// The collector asks to try again later.
+        Busy = "busy",
+        /// No connection, or it broke.
+        Unreachable = "unreachable",
+        /// The collector did not prove who it is, or there are no roots.
+        Tls = "tls",
+        /// No answer in time.
+        Timeout = "timeout",
     }
 }
 

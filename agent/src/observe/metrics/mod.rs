@@ -36,7 +36,7 @@ pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
     HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PolicyEffect, RefusedReason,
-    RestartReason, Side, TunnelEndReason,
+    RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
 };
 pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;

@@ -16,7 +16,7 @@ use super::{
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
         HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PolicyEffect, RefusedReason,
-        RestartReason, Side, TunnelEndReason,
+        RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     requests::MAX_REQUEST_SETS,
@@ -150,9 +150,11 @@ fn label_values(page: &mut String) {
     values::<EventResult>(page, "heddle_events_total", "result");
     values::<LookupResult>(page, "heddle_dns_lookups_total", "result");
     values::<LostEventReason>(page, "heddle_connection_events_lost_total", "reason");
-    values::<LeftOutReason>(page, "heddle_access_log_left_out_total", "reason");
     values::<KeyFetchResult>(page, "heddle_token_key_fetches_total", "result");
     values::<RestartReason>(page, "heddle_source_watch_restarts_total", "reason");
+    values::<LeftOutReason>(page, "heddle_access_log_left_out_total", "reason");
+    values::<SpanDropReason>(page, "heddle_spans_dropped_total", "reason");
+    values::<SpanExportResult>(page, "heddle_span_exports_total", "result");
 }
 
 fn values<L: ClosedLabel>(page: &mut String, metric: &str, label: &str) {

@@ -18,7 +18,8 @@ use super::{
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
         BypassReason, CertificateState, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult, KeyFetchResult,
-        LeftOutReason, LookupResult, LostEventReason, RefusedReason, RestartReason, Side, TunnelEndReason,
+        LeftOutReason, LookupResult, LostEventReason, RefusedReason, RestartReason, Side, SpanDropReason,
+        SpanExportResult, TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     traffic::TCP_LABELS,
@@ -176,7 +177,15 @@ declare_metrics! {
     pub(in crate::observe) access_log_dropped: IntCounter = "heddle_access_log_dropped_total" ["lines"] &[],
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(in crate::observe) access_log_left_out: ByLabel<LeftOutReason, IntCounter> = "heddle_access_log_left_out_total" ["lines"] &["reason"],
-        "Access log lines that were left out on purpose, by reason.";
+        "Connections and requests without an access log line, as it is configured, by reason.";
+    pub(in crate::observe) spans_exported: IntCounter = "heddle_spans_exported_total" ["spans"] &[],
+        "Spans that the collector took.";
+    pub(in crate::observe) spans_dropped: ByLabel<SpanDropReason, IntCounter> = "heddle_spans_dropped_total" ["spans"] &["reason"],
+        "Spans that were lost, by reason.";
+    pub(in crate::observe) spans_queued: IntGauge = "heddle_spans_queued" ["spans"] &[],
+        "Spans that wait for the collector.";
+    pub(in crate::observe) span_exports: ByLabel<SpanExportResult, IntCounter> = "heddle_span_exports_total" ["requests"] &["result"],
+        "Requests to the collector of spans, second tries included, by what came of them.";
     pub(super) label_sets: IntGauge = "heddle_metric_label_sets" ["label sets"] &[],
         "Label sets of the traffic metrics in memory, those of connections and of requests together.";
     pub(super) label_sets_folded: IntCounter = "heddle_metric_label_sets_folded_total" ["connections and requests"] &[],

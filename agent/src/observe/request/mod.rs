@@ -1,11 +1,11 @@
 //! The story of one HTTP request while it happens: the steps fill it in, its end counts and logs it, exactly once.
 //!
-//! In: what `request/` knows step by step. Out: Istio's request metrics and one access log line. Counting costs one look into
-//! a table; texts are copied only if there is an access log.
+//! In: what `request/` knows step by step. Out: Istio's request metrics, an access log line and a span, where there are any.
+//! Counting costs one look into a table; texts are copied only for a line or a span, once for both.
 
 mod start;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     fmt,
@@ -19,9 +19,10 @@ use http::StatusCode;
 pub use start::{RequestProtocol, RequestStart};
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, Observer, Party, ResponseFlag, Transport,
-    access_log::{LineEvent, RequestStory, Story},
-    metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
+    ByteCounts, ConnectionStart, Failure, Observer, Party, RequestIds, ResponseFlag, SpanIds, Transport,
+    access_log::{Failed, LineEvent, Logging, RequestStory, Story},
+    metrics::{LabelSet, Measured, Metrics, RequestEnd, RequestLabels},
+    spans::is_failure,
 };
 use crate::mesh::ServiceName;
 
@@ -50,6 +51,8 @@ struct Unfinished {
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
     remarks: Vec<String>,
+    logging: Logging,
+    span: Option<Box<SpanIds>>,
     /// Only for those who want to know when it ends.
     words: Option<RequestStory>,
 }
@@ -57,10 +60,10 @@ struct Unfinished {
 impl RequestRecord {
     pub(super) fn new(observer: Observer, start: RequestStart<'_>) -> Self {
         observer.inner.metrics.http_requests_open.inc();
-        let words = observer
-            .inner
-            .wants_stories()
-            .then(|| RequestStory::new(start.protocol.as_str(), &start.method, start.host, start.path));
+        let logging = observer.logging(start.telemetry.access_log);
+        let is_told = logging.may_log() || start.ids.span.is_some() || observer.inner.live.is_watched();
+        let words = is_told.then(|| RequestStory::new(&start));
+        let RequestIds { span, .. } = start.ids;
         let unfinished = Unfinished {
             started: SystemTime::now(),
             connection: ConnectionStart {
@@ -76,6 +79,8 @@ impl RequestRecord {
             status: None,
             grpc_status: None,
             remarks: Vec::new(),
+            logging,
+            span,
             words,
         };
         Self { observer, began: Instant::now(), bytes: Arc::default(), story: Some(Box::new(unfinished)) }
@@ -101,7 +106,7 @@ impl RequestRecord {
         self.edit(|story| story.tries = tries);
     }
 
-    /// The rule that matched, as `HTTPRoute shop/web rules[1]`. It is formatted only for an access log line: give
+    /// The rule that matched, as `HTTPRoute shop/web rules[1]`. It is formatted only for an access log line or a span: give
     /// `format_args!`.
     pub fn set_route(&mut self, route: impl fmt::Display) {
         self.word(|words| words.set_route(&route));
@@ -115,11 +120,6 @@ impl RequestRecord {
     /// What documents have to say about it without deciding over it, for the access log.
     pub fn set_remarks(&mut self, remarks: Vec<String>) {
         self.edit(|story| story.remarks = remarks);
-    }
-
-    /// The ids by which this request is found in other logs.
-    pub fn set_trace(&mut self, trace_id: Option<&str>, request_id: Option<&str>) {
-        self.word(|words| words.set_trace(trace_id, request_id));
     }
 
     /// Where the bytes of the bodies are added up: sent is the request's, received the response's.
@@ -142,8 +142,8 @@ impl RequestRecord {
         let Some(every) = self.observer.long_connections() else { return std::future::pending().await };
         loop {
             tokio::time::sleep(every).await;
-            let (Some(log), Some(story)) = (self.observer.inner.log(), &self.story) else { continue };
-            if story.words.is_some() {
+            let (Some(log), Some(story)) = (&self.observer.inner.access_log, &self.story) else { continue };
+            if story.logging.may_log() {
                 log.push((**story).clone().told(LineEvent::Open, self.measured(), None));
             }
         }
@@ -172,15 +172,17 @@ impl RequestRecord {
     }
 
     fn conclude(&mut self, failure: Option<Failure>) {
-        let Some(story) = self.story.take() else { return };
+        let Some(mut story) = self.story.take() else { return };
         let inner = &self.observer.inner;
         let measured = self.measured();
         let flag = failure.as_ref().map(|failure| failure.flag);
         inner.requests.count(&inner.metrics, story.labels(flag), measured);
         inner.metrics.http_requests_open.dec();
+        let is_logged = story.is_logged(flag, &inner.metrics);
+        let span = story.span.take();
         // One that began before anybody wanted to know is not told.
         if story.words.is_some() {
-            inner.tell(|| (*story).told(LineEvent::End, measured, failure));
+            inner.tell(is_logged, span, || (*story).told(LineEvent::End, measured, failure));
         }
     }
 
@@ -209,6 +211,12 @@ impl Drop for RequestRecord {
 }
 
 impl Unfinished {
+    fn is_logged(&self, flag: Option<ResponseFlag>, metrics: &Metrics) -> bool {
+        let failed = Failed::from(is_failure(flag, self.status, self.grpc_status));
+        let request_id = self.words.as_ref().and_then(|words| words.request_id.as_deref());
+        self.logging.wants(failed, request_id, metrics)
+    }
+
     fn labels(&self, flag: Option<ResponseFlag>) -> RequestLabels {
         let parties = LabelSet::new(
             self.connection.reporter,

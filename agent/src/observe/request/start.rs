@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
-use http::Method;
+use http::{Method, Version};
 
-use crate::observe::{Party, Reporter};
+use crate::{
+    mesh::WorkloadTelemetry,
+    observe::{Party, Reporter, RequestIds},
+};
 
 /// What a request is, as its client sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +35,7 @@ impl RequestProtocol {
     }
 }
 
-/// What is known of a request when its head was read. Texts are borrowed: they are kept only for an access log line.
+/// What is known of a request when its head was read. Texts are borrowed: they are kept only for an access log line or a span.
 #[derive(Clone, Debug)]
 pub struct RequestStart<'a> {
     /// The side that reports.
@@ -43,10 +46,16 @@ pub struct RequestStart<'a> {
     pub original_dst: SocketAddr,
     /// What the request is.
     pub protocol: RequestProtocol,
+    /// The version that its client speaks.
+    pub version: Version,
     /// Its method.
     pub method: Method,
     /// Its path, without the query: that may hold secrets.
     pub path: &'a str,
     /// Its Host or `:authority`; empty where it has none.
     pub host: &'a str,
+    /// By what it is known; see [`identify`](crate::observe::Observer::identify).
+    pub ids: RequestIds,
+    /// What documents say of the requests of the pod of this node.
+    pub telemetry: WorkloadTelemetry,
 }

@@ -4,12 +4,19 @@
 
 use std::{panic, time::Duration};
 
-use http::Method;
+use http::{Method, Version};
 
 use super::*;
 use crate::observe::{
-    AccessLogSettings, LogFormat, Reporter, RootName,
+    AccessLogOutput, AccessLogSettings, LogFormat, Reporter, RootName, TraceId,
     tests::{OF_THE_PARTIES, failure, lines, logged, logging, logging_with, party, silent, value, workload},
+};
+use crate::{
+    mesh::WorkloadTelemetry,
+    rules::{
+        telemetry::{AccessLogging, Tracing},
+        value::Percentage,
+    },
 };
 
 const METRICS: [&str; 4] = [
@@ -19,15 +26,18 @@ const METRICS: [&str; 4] = [
     "istio_response_bytes_count",
 ];
 
-fn start(protocol: RequestProtocol) -> RequestStart<'static> {
+pub(in crate::observe) fn start(protocol: RequestProtocol) -> RequestStart<'static> {
     RequestStart {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", Some(workload("client", ""))),
         original_dst: "10.96.0.10:80".parse().unwrap(),
         protocol,
         method: Method::GET,
+        version: Version::HTTP_11,
         path: "/cart",
         host: "web.shop",
+        ids: RequestIds { trace_id: None, request_id: "7".into(), span: None },
+        telemetry: WorkloadTelemetry::default(),
     }
 }
 
@@ -168,12 +178,16 @@ fn a_record_dropped_by_a_panic_is_not_the_clients_fault() {
 fn a_line_tells_the_request_and_its_texts_cannot_forge_another() {
     for format in [LogFormat::Text, LogFormat::Json] {
         let (observer, output) = logging(format);
-        let asked = RequestStart { method: Method::POST, path: "/a b\nflag=-", ..start(RequestProtocol::Grpc) };
+        let ids = RequestIds {
+            trace_id: TraceId::parse("0af7651916cd43dd8448eb211c80319c"),
+            request_id: "7f-1".into(),
+            span: None,
+        };
+        let asked = RequestStart { method: Method::POST, path: "/a b\nflag=-", ids, ..start(RequestProtocol::Grpc) };
         let mut record = observer.request(asked);
         served(&mut record);
         record.set_route(format_args!("HTTPRoute shop/{} rules[{}]", "web", 1));
         record.set_user_agent("curl/8 \"x\"");
-        record.set_trace(Some("0af7651916cd43dd8448eb211c80319c"), Some("7f-1"));
         record.set_remarks(vec!["AUDIT shop/a".to_owned(), "trial".to_owned()]);
         record.bytes().add_received(7);
         record.responded(StatusCode::OK);
@@ -300,4 +314,99 @@ async fn a_request_that_stays_open_is_told_as_often_as_the_log_wants() {
     tokio::time::timeout(open, record.tell_while_open()).await.unwrap_err();
     assert_eq!(logged(&observer, &output), "", "the log wants no lines of what is open");
     drop(record);
+}
+
+fn percent(percent: u32) -> Percentage {
+    Percentage::from_parts_per_million(percent * 10_000).unwrap()
+}
+
+/// What a Telemetry document says of the log.
+fn log(enabled: bool, share: u32) -> WorkloadTelemetry {
+    let access_log = Some(AccessLogging { enabled, sampling_percentage: percent(share) });
+    WorkloadTelemetry { access_log, tracing: Some(Tracing { sampling_percentage: percent(0) }) }
+}
+
+fn ended(observer: &Observer, telemetry: WorkloadTelemetry, request_id: &str, status: u16, failed: bool) {
+    let ids = RequestIds { trace_id: None, request_id: request_id.into(), span: None };
+    let mut record = observer.request(RequestStart { ids, telemetry, ..start(RequestProtocol::Http1) });
+    record.responded(StatusCode::from_u16(status).unwrap());
+    record.finish(if failed { failure(ResponseFlag::UpstreamReset, "reset") } else { Ok(()) });
+}
+
+#[test]
+fn of_the_requests_that_succeed_a_share_is_logged_and_of_those_that_fail_all() {
+    let (observer, output) = logging(LogFormat::Text);
+    for request in 0..2000 {
+        ended(&observer, log(true, 10), &format!("r-{request}"), 200, false);
+    }
+    let lines = logged(&observer, &output).lines().count();
+    // Five standard deviations of 13.4.
+    assert!(lines.abs_diff(200) < 68, "{lines}");
+    assert_eq!(
+        value(&observer, "heddle_access_log_left_out_total", &[r#"reason="sampled""#]),
+        Some(2000.0 - lines as f64)
+    );
+    for (status, is_failure, is_logged) in
+        [(200, false, false), (404, false, false), (500, false, true), (503, true, true), (403, true, true)]
+    {
+        let before = logged(&observer, &output).lines().count();
+        ended(&observer, log(true, 0), "x", status, is_failure);
+        assert_eq!(
+            logged(&observer, &output).lines().count() - before,
+            usize::from(is_logged),
+            "{status} {is_failure}"
+        );
+    }
+}
+
+#[test]
+fn a_failed_call_of_grpc_is_logged_by_its_own_status() {
+    for (status, is_logged) in [(0, false), (5, false), (7, false), (13, true), (14, true)] {
+        let (observer, output) = logging(LogFormat::Text);
+        let telemetry = log(true, 0);
+        let mut record = observer.request(RequestStart { telemetry, ..start(RequestProtocol::Grpc) });
+        record.responded(StatusCode::OK);
+        record.grpc_status(status);
+        record.finish(Ok(()));
+        assert_eq!(!logged(&observer, &output).is_empty(), is_logged, "{status}");
+    }
+}
+
+#[test]
+fn a_document_turns_lines_off_and_on_whatever_the_agent_does_by_itself() {
+    let (observer, output) = logging(LogFormat::Text);
+    ended(&observer, log(false, 100), "x", 503, true);
+    assert_eq!(logged(&observer, &output), "");
+    assert_eq!(value(&observer, "heddle_access_log_left_out_total", &[r#"reason="disabled""#]), Some(1.0));
+
+    let output = crate::observe::tests::Output::default();
+    let settings = AccessLogSettings { on: false, ..AccessLogSettings::default() };
+    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(output.clone()), settings };
+    let observer = Observer::new("prod".into(), Some(to)).unwrap();
+    ended(&observer, WorkloadTelemetry::default(), "x", 503, true);
+    ended(&observer, log(false, 100), "x", 503, true);
+    assert_eq!(logged(&observer, &output), "");
+    assert_eq!(value(&observer, "heddle_access_log_left_out_total", &[r#"reason="disabled""#]), Some(0.0));
+    ended(&observer, log(true, 100), "x", 200, false);
+    assert_eq!(logged(&observer, &output).lines().count(), 1);
+}
+
+#[test]
+fn connections_are_sampled_too() {
+    let (observer, output) = logging(LogFormat::Text);
+    let connection = || ConnectionStart {
+        reporter: Reporter::Source,
+        client: party("10.1.0.1:40000", None),
+        original_dst: "10.96.0.10:80".parse().unwrap(),
+    };
+    for share in [0, 100] {
+        for result in [Ok(()), failure(ResponseFlag::ConnectFailure, "refused")] {
+            let mut record = observer.connection(connection());
+            record.set_telemetry(&log(true, share));
+            record.opened();
+            record.finish(result);
+        }
+    }
+    assert_eq!(logged(&observer, &output).lines().count(), 3);
+    assert_eq!(value(&observer, "heddle_access_log_left_out_total", &[r#"reason="sampled""#]), Some(1.0));
 }

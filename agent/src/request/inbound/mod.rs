@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::{
     body::{AnswerBody, Limit},
-    exchange::{answered, body_limits, host, known_by, protocol, refuse, switched, with_host, with_version},
+    exchange::{answered, body_limits, host, protocol, refuse, switched, with_host, with_version},
     failed::RequestFailed,
     upgrade,
 };
@@ -30,9 +30,9 @@ use crate::{
         },
     },
     identify::VerifiedPeer,
-    mesh::{Snapshot, Workload},
+    mesh::{Snapshot, Workload, WorkloadTelemetry},
     node::DataThread,
-    observe::{Party, Reporter, RequestRecord, RequestStart, Transport},
+    observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart, Transport},
     route::{http::is_grpc, retry::BodyState},
     target::{BadTarget, RequestTarget},
 };
@@ -83,8 +83,9 @@ impl Inbound {
         let workload = node.workload_of(&snapshot, &self.facts.pod);
         let (mut parts, body) = request.into_parts();
         let (version, is_grpc) = (parts.version, is_grpc(&parts.headers));
-        let mut record = self.record(&snapshot, &workload, &parts, is_grpc);
-        known_by(&mut parts.headers, &mut record);
+        let telemetry = snapshot.telemetry_of(&workload);
+        let ids = node.observer.identify(&mut parts.headers, &telemetry);
+        let mut record = self.record((&snapshot, &workload), &parts, is_grpc, (ids, telemetry));
         with_host(&mut parts, self.facts.to);
         let is_connect = parts.method == Method::CONNECT;
         let client_half = upgrade::client_half(&mut parts, self.key.version);
@@ -131,10 +132,10 @@ impl Inbound {
 
     fn record(
         &self,
-        snapshot: &Snapshot,
-        workload: &Arc<Workload>,
+        (snapshot, workload): (&Snapshot, &Arc<Workload>),
         parts: &http::request::Parts,
         is_grpc: bool,
+        (ids, telemetry): (RequestIds, WorkloadTelemetry),
     ) -> RequestRecord {
         let InboundFacts { peer, client, to, transport, .. } = &self.facts;
         let known = snapshot.workload(client.ip());
@@ -145,9 +146,12 @@ impl Inbound {
             client: Party { address: *client, workload: known.cloned(), identity },
             original_dst: *to,
             protocol: protocol(parts, is_grpc),
+            version: parts.version,
             method: parts.method.clone(),
             path: parts.uri.path(),
             host: host(parts),
+            ids,
+            telemetry,
         });
         let identity = Some(workload.identity.clone());
         record.set_server(Party { address: *to, workload: Some(Arc::clone(workload)), identity });

@@ -20,14 +20,14 @@ use hyper::body::Incoming;
 
 use super::{
     body::AnswerBody,
-    exchange::{host, known_by, protocol, refuse, with_host, with_version},
+    exchange::{host, protocol, refuse, with_host, with_version},
 };
 use crate::{
     capture::EnrolledPod,
     connect::http::head,
-    mesh::Workload,
+    mesh::{Workload, WorkloadTelemetry},
     node::DataThread,
-    observe::{Party, Reporter, RequestRecord, RequestStart},
+    observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart},
     route::http::is_grpc,
 };
 use decide::{Planned, Unplanned};
@@ -64,8 +64,9 @@ impl Outbound {
         let source = node.workload_of(&snapshot, &self.pod);
         let (mut parts, body) = request.into_parts();
         let (version, is_grpc) = (parts.version, is_grpc(&parts.headers));
-        let mut record = self.record(&source, &parts, is_grpc);
-        known_by(&mut parts.headers, &mut record);
+        let telemetry = snapshot.telemetry_of(&source);
+        let ids = node.observer.identify(&mut parts.headers, &telemetry);
+        let mut record = self.record(&source, &parts, is_grpc, (ids, telemetry));
         with_host(&mut parts, self.original_dst);
         let authority = match head::normalize_request(&mut parts) {
             Ok(authority) => authority,
@@ -95,16 +96,25 @@ impl Outbound {
         with_version(response, version)
     }
 
-    fn record(&self, source: &Arc<Workload>, parts: &http::request::Parts, is_grpc: bool) -> RequestRecord {
+    fn record(
+        &self,
+        source: &Arc<Workload>,
+        parts: &http::request::Parts,
+        is_grpc: bool,
+        (ids, telemetry): (RequestIds, WorkloadTelemetry),
+    ) -> RequestRecord {
         let identity = Some(source.identity.clone());
         let mut record = self.thread.node.observer.request(RequestStart {
             reporter: Reporter::Source,
             client: Party { address: self.client, workload: Some(Arc::clone(source)), identity },
             original_dst: self.original_dst,
             protocol: protocol(parts, is_grpc),
+            version: parts.version,
             method: parts.method.clone(),
             path: parts.uri.path(),
             host: host(parts),
+            ids,
+            telemetry,
         });
         if let Some(agent) = parts.headers.get(http::header::USER_AGENT).map(HeaderValue::to_str).and_then(Result::ok) {
             record.set_user_agent(agent);

@@ -24,7 +24,8 @@ pub(super) use duration::{duration, duration_or_zero, serialize_duration, serial
 pub(super) use host::HOST;
 pub(super) use network::{network, network_or_address};
 pub(super) use number::{count, port, port_from_text};
-pub(super) use percentage::{percentage, whole_percentage};
+pub(crate) use percentage::percentage;
+pub(super) use percentage::whole_percentage;
 pub(super) use read::{
     header_name, list, not_both, required, required_list, serialize_header, serialize_some_header, serialize_texts,
     text,

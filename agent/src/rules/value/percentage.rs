@@ -61,7 +61,7 @@ impl Serialize for Percentage {
 }
 
 /// Reads a percentage with up to four decimals.
-pub(in crate::rules) fn percentage(map: &MapReader<'_>, key: &'static str) -> Option<Percentage> {
+pub(crate) fn percentage(map: &MapReader<'_>, key: &'static str) -> Option<Percentage> {
     map.scalar(key, "a percentage from 0 to 100 with at most four decimals", |node| match node.value {
         Value::Integer(value) => {
             u32::try_from(value).ok().filter(|value| *value <= 100).map(|value| Percentage(value * PARTS))

@@ -133,7 +133,7 @@ fn heads_that_do_not_end_are_closed_and_bodies_may_take_their_time() -> Result<(
 #[test]
 fn bodies_that_stand_still_end_and_those_of_grpc_may() -> Result<()> {
     let world = World::with("http-still", |agent| agent.set("http.requestBodyTimeout", "1500ms"))?;
-    let mut web = Web::in_world(world)?;
+    let mut web = Web::within(world)?;
     let body = |web: &Web, h2, every| Ask {
         h2,
         send_every_ms: every,

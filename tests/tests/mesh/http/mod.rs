@@ -12,7 +12,7 @@ mod hostile;
 mod identity;
 mod peers;
 mod programs;
-mod python;
+pub(crate) mod python;
 mod resilience;
 mod suite;
 pub(crate) mod tools;

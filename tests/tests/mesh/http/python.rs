@@ -1,6 +1,6 @@
 //! gRPC by grpcio, Google's own library, from PyPI: its client and its server through the mesh, also against tonic's.
 //!
-//! The library is installed into `target/test-python` once. Where the registry cannot be reached, the tests say so in one line
+//! The library, and OpenTelemetry's messages for `traces`, are installed into `target/test-python` once. Where the registry cannot be reached, the tests say so in one line
 //! that begins with SKIPPED and pass; `HEDDLE_REQUIRE_PYTHON=1` makes that a failure.
 
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use crate::world::{SOON, World};
 /// The program of the tests.
 const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/echo.py");
 /// What was tried when this was written.
-const GRPCIO: &str = "grpcio>=1.60,<2";
+const PACKAGES: [&str; 2] = ["grpcio>=1.60,<2", "opentelemetry-proto>=1.20,<2"];
 
 /// An interpreter that has grpcio, or nothing after having said why.
-fn python() -> Result<Option<&'static Path>> {
+pub(crate) fn python() -> Result<Option<&'static Path>> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     match FOUND.get_or_init(|| prepare().map_err(|error| format!("{error:#}"))) {
         Ok(python) => Ok(Some(python)),
@@ -54,13 +54,16 @@ fn prepare() -> Result<PathBuf> {
 }
 
 fn has_grpcio(python: &Path) -> bool {
-    Command::new(python).args(["-c", "import grpc"]).output().is_ok_and(|output| output.status.success())
+    Command::new(python)
+        .args(["-c", "import grpc, opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc"])
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 fn make(aside: &Path, place: &Path) -> Result<()> {
     run(Command::new("python3").args(["-m", "venv"]).arg(aside))?;
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", GRPCIO];
-    run(Command::new(aside.join("bin/python")).args(pip))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
+    run(Command::new(aside.join("bin/python")).args(pip).args(PACKAGES))?;
     if place.exists() {
         std::fs::remove_dir_all(place)?;
     }

@@ -133,10 +133,11 @@ pub(crate) struct Web {
 
 impl Web {
     pub(crate) fn new(name: &str) -> Result<Self> {
-        Self::in_world(World::new(name)?)
+        Self::within(World::new(name)?)
     }
 
-    pub(crate) fn in_world(world: World) -> Result<Self> {
+    /// In a world that is there already.
+    pub(crate) fn within(world: World) -> Result<Self> {
         let server = Server::start(&world.far, "--listen 8080 --name far")?;
         let service = world.bed.service("web", &[(80, 8080)])?;
         service.backends(&[&world.far])?;

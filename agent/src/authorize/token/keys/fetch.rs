@@ -11,14 +11,11 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{StatusCode, Uri};
 use serde_json::Value;
 
-use super::{
-    FetchKeys, KeyLocation, PublishedKeys,
-    address::AddressRule,
-    http_get::{HttpGet, Roots},
-};
+use super::{FetchKeys, KeyLocation, PublishedKeys, address::AddressRule, http_get::HttpGet};
 use crate::{
     names::{Lookup, LookupError},
     observe::KeyFetchResult,
+    outside::Roots,
     rules::request_authentication::KeySet,
 };
 
@@ -55,7 +52,7 @@ pub enum FetchError {
         source: io::Error,
     },
     /// There is nothing to check the server by.
-    #[error("read roots: {0}")]
+    #[error("read roots: {0}, as jwks.roots of agent.yaml")]
     Roots(String),
     /// The server did not prove who it is, or speaks no TLS.
     #[error("TLS: {0}; if the server's root is one of your own, give it as jwks.roots of agent.yaml")]

@@ -5,7 +5,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -16,15 +15,11 @@ use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -33,16 +28,8 @@ use super::{address::AddressRule, fetch::FetchError};
 use crate::{
     mesh::AddressFamily,
     names::{Lookup, Question},
+    outside::{self, Roots},
 };
-
-/// Whose certificates key servers must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Roots {
-    /// The machine's, or those of the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
-    Machine,
-    /// Those in a file, and no others.
-    File(PathBuf),
-}
 
 /// Whoever can be asked over HTTP.
 #[derive(Clone)]
@@ -75,7 +62,8 @@ impl HttpGet {
             true => {
                 let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
                 let name = ServerName::try_from(name).map_err(|_| FetchError::Name(host.to_owned()))?;
-                let connector = TlsConnector::from(self.tls().await?);
+                let tls = outside::client_config(&self.roots, b"http/1.1").await.map_err(FetchError::Roots)?;
+                let connector = TlsConnector::from(Arc::new(tls));
                 let tls = connector.connect(name, tcp).await.map_err(FetchError::Tls)?;
                 ask(tls, uri).await
             }
@@ -122,40 +110,6 @@ impl HttpGet {
             _ => Ok(addresses),
         }
     }
-
-    /// The roots are read anew: once for each fetch is seldom, and what was replaced is seen.
-    async fn tls(&self) -> Result<Arc<ClientConfig>, FetchError> {
-        let roots = self.roots.clone();
-        let roots = spawn_blocking(move || roots.read()).await.unwrap_or_else(|error| Err(error.to_string()));
-        let roots = roots.map_err(FetchError::Roots)?;
-        // Key servers are not ours: TLS 1.2 and every suite that rustls calls safe.
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-        let builder =
-            builder.with_safe_default_protocol_versions().map_err(|error| FetchError::Roots(error.to_string()))?;
-        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
-    }
-}
-
-impl Roots {
-    fn read(&self) -> Result<RootCertStore, String> {
-        let (place, found) = match self {
-            Self::Machine => ("the machine's certificates".to_owned(), rustls_native_certs::load_native_certs().certs),
-            Self::File(path) => (path.display().to_string(), read_file(path)?),
-        };
-        let mut store = RootCertStore::empty();
-        let (good, _) = store.add_parsable_certificates(found);
-        match good {
-            0 => Err(format!("{place}: found no certificate; give a file of them in PEM as jwks.roots of agent.yaml")),
-            _ => Ok(store),
-        }
-    }
-}
-
-fn read_file(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    found.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 async fn ask(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, uri: &Uri) -> Result<Answer, FetchError> {

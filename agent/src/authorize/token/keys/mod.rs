@@ -25,7 +25,6 @@ use crate::rules::request_authentication::{JwtRule, KeySet, KeySource};
 
 pub use address::{AddressRule, OUTSIDE_ONLY};
 pub use fetch::KeyServers;
-pub use http_get::Roots;
 pub use refresh::KeyRefresh;
 
 /// Where an issuer publishes its keys.

@@ -29,6 +29,7 @@ use crate::{
     mesh::{Compiling, MeshState},
     objects::ObjectSet,
     observe::Observer,
+    outside::Roots,
 };
 
 /// What a server says from now on.

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     authorize::token::tests::issuer::{ED25519, P256, RSA, jwks},
     observe::KeyFetchResult,
+    outside::Roots,
 };
 
 const LIMIT: Duration = Duration::from_secs(10);
