@@ -8,6 +8,7 @@
 
 mod accept;
 mod enrolment;
+mod foretold;
 mod kernel;
 mod netlink;
 mod netns;
@@ -22,6 +23,7 @@ mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
 pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
+pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
 pub use netns::NetworkNamespace;
 pub use sandbox::{SandboxError, Sandboxes};

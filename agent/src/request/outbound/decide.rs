@@ -108,17 +108,12 @@ impl Outbound {
         };
         let lasting = plan.backend.port().filter(|_| !plan.backend.is_fallback);
         plan.backend.stay = lasting.and_then(|port| Stay::of(stays, &port.service));
-        plan.limits = self.time(matched.as_ref(), &request)?;
+        let of_route = matched.as_ref().and_then(Matched::timeouts);
+        plan.limits = timeouts::Limits::of_request(of_route.as_ref(), &request).map_err(RequestFailed::GrpcTimeout)?;
         for backend in [Some(&mut plan.backend), plan.fallback.as_mut()].into_iter().flatten() {
             self.destination(snapshot, source, &request, backend);
         }
         Ok(Planned::Forward(Box::new(plan)))
-    }
-
-    fn time(&self, matched: Option<&Matched<'_>>, request: &Request<'_>) -> Result<timeouts::Limits, RequestFailed> {
-        let asked = request.headers.get("grpc-timeout").filter(|_| request.is_grpc());
-        let asked = asked.map(timeouts::grpc_timeout).transpose().map_err(RequestFailed::GrpcTimeout)?;
-        Ok(timeouts::Limits::of(matched.and_then(Matched::timeouts).as_ref(), asked))
     }
 
     /// What the documents about who gets this request say of it.
