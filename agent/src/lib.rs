@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod connection;
+pub mod explain;
 pub mod failure;
 pub mod identify;
 pub mod mesh;

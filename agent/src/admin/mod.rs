@@ -3,6 +3,7 @@
 //! In: plain addresses and the [`Sources`] of the answers. Out: answers over HTTP/1.1, within bounds that no client can move.
 //! Only reading: no endpoint changes anything. Admin is for the node's own administrators: loopback, or a socket of mode 0600.
 
+mod explain;
 mod host;
 mod listener;
 mod plain;
@@ -22,6 +23,7 @@ use std::{
 use axum::{Router, middleware};
 use tokio::{sync::watch, task::JoinSet};
 
+pub use explain::{ExplainError, Questions};
 pub use plain::{MetricsText, PlainEndpoints, serve_plain};
 pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};

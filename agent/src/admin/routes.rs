@@ -10,7 +10,11 @@ use axum::{
     routing::get,
 };
 
-use super::{Readiness, status::Status};
+use super::{
+    Readiness,
+    explain::{self, CONNECTIONS, EXPLAIN, Questions},
+    status::Status,
+};
 use crate::observe::{Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
@@ -30,6 +34,8 @@ pub struct Sources {
     pub config: ConfigView,
     /// The answer of `/status`. Called on the control runtime.
     pub status: StatusView,
+    /// The answers of `/explain` and `/connections`. Asked on the control runtime.
+    pub questions: Arc<dyn Questions>,
 }
 
 pub(super) type Page = (&'static str, &'static str);
@@ -60,6 +66,8 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .route("/", get(|| async { index(&ADMIN_PAGES) }))
         .route(STATUS.0, get(status))
         .route(CONFIG.0, get(config))
+        .route(EXPLAIN.0, get(explain::explain))
+        .route(CONNECTIONS.0, get(explain::connections))
         .route(METRICS.0, get(render_metrics))
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
@@ -67,7 +75,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 5] = [STATUS, CONFIG, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 7] = [STATUS, CONFIG, EXPLAIN, CONNECTIONS, METRICS, READY, LIVE];
 
 async fn render_metrics(State(sources): State<Sources>) -> Response {
     match sources.observer.render_metrics() {

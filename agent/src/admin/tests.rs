@@ -25,6 +25,20 @@ fn status_of_nothing() -> status::Status {
     status::Status { node: "node-a".into(), generation: 7, ..Default::default() }
 }
 
+/// An agent that knows nothing yet.
+struct NoQuestions;
+
+impl Questions for NoQuestions {
+    fn explain(&self, query: &str) -> Result<crate::explain::Report, ExplainError> {
+        crate::explain::Written::from_query(query)?.0.understood()?;
+        Err(ExplainError::NotYet)
+    }
+
+    fn connections(&self, most: usize) -> crate::observe::OpenView {
+        crate::observe::OpenView { open: most, connections: Vec::new() }
+    }
+}
+
 struct Bed {
     endpoints: Endpoints,
     readiness: Readiness,
@@ -41,7 +55,8 @@ impl Bed {
         let (stop, stopped) = watch::channel(false);
         let config: ConfigView = Arc::new(|| serde_json::json!({"agent": {"node": "node-a"}}));
         let status = Arc::new(status_of_nothing);
-        let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config, status };
+        let questions = Arc::new(NoQuestions);
+        let sources = Sources { observer: observer.clone(), readiness: readiness.clone(), config, status, questions };
         let socket = Some(directory.path().join("run/admin.sock"));
         let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
         let endpoints = serve_within(bounds, addresses, &sources, &stopped).await.unwrap();

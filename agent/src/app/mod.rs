@@ -8,6 +8,7 @@ mod held;
 mod kernel_log;
 mod metrics;
 mod pods;
+mod questions;
 mod signals;
 mod status;
 

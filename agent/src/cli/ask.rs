@@ -14,6 +14,16 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The body of the agent's answer to GET `path`.
 pub(super) fn ask(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
+    let (status, body) = ask_for(socket, path)?;
+    if status != StatusCode::OK {
+        let said = String::from_utf8_lossy(&body);
+        bail!("the agent at {} answered {status} to {path}: {}", socket.display(), said.trim_end());
+    }
+    Ok(body)
+}
+
+/// The agent's answer to GET `path`, whatever its status.
+pub(super) fn ask_for(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(async { timeout(ANSWER_WITHIN, get(socket, path)).await });
     let place = socket.display();
@@ -23,7 +33,7 @@ pub(super) fn ask(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
         .with_context(|| format!("ask the agent at {place}: is it running here, and is that its admin.socket?"))
 }
 
-async fn get(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
+async fn get(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = UnixStream::connect(socket).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
@@ -32,8 +42,5 @@ async fn get(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     driver.abort();
-    if status != StatusCode::OK {
-        bail!("it answered {status}: {}", String::from_utf8_lossy(&body).trim_end());
-    }
-    Ok(body)
+    Ok((status, body))
 }

@@ -4,6 +4,8 @@ mod agent;
 mod ask;
 mod ca;
 mod check;
+mod connections;
+mod explain;
 mod status;
 mod table;
 mod uninstall;
@@ -26,6 +28,8 @@ enum Command {
     Agent(agent::Agent),
     Ca(ca::Ca),
     Check(check::Check),
+    Connections(connections::Connections),
+    Explain(Box<explain::Explain>),
     Status(status::ShowStatus),
     Uninstall(uninstall::Uninstall),
     Version(version::Version),
@@ -38,6 +42,8 @@ impl Cli {
             Command::Agent(command) => command.run(),
             Command::Ca(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Connections(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),

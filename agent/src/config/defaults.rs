@@ -59,6 +59,12 @@ pub(super) const LOG_FORMAT: LogFormat = LogFormat::Text;
 /// One line per connection: the first question after an incident is who talked to whom.
 pub(super) const ACCESS_LOG: bool = true;
 
+/// Some seconds of a busy node, and hours of a quiet one, in about 4 MB.
+pub(super) const REMEMBERED: usize = 4096;
+
+/// A node that keeps more spends its memory on questions that the log's own store answers.
+pub(super) const REMEMBERED_RANGE: RangeInclusive<usize> = 0..=65_536;
+
 /// Three lost SYNs (1 s, 2 s and part of the third wait) before another endpoint is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

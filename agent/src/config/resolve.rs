@@ -218,11 +218,14 @@ fn log(root: &MapReader<'_>) -> Option<LogConfig> {
     let level = log.parsed("level", level::ALLOWED, level::checked);
     let format = log_format(&log);
     let access = log.boolean("access");
+    let allowed = "a whole number from 0 to 65536";
+    let remembered = log.integer("remembered", allowed, |n| defaults::REMEMBERED_RANGE.contains(n));
     log.finish();
     Some(LogConfig {
         level: level.unwrap_or(defaults::LOG_LEVEL).to_owned(),
         format: format.unwrap_or(defaults::LOG_FORMAT),
         access: access.unwrap_or(defaults::ACCESS_LOG),
+        remembered: remembered.unwrap_or(defaults::REMEMBERED),
     })
 }
 

@@ -198,6 +198,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Whether each connection writes a line at its end.
     pub access: bool,
+    /// How many of the last such ends are kept in memory, for `heddle explain --trace`; 0 for none.
+    pub remembered: usize,
 }
 
 /// Shape of log lines.

@@ -54,7 +54,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.admin.socket, Some("/run/heddle/admin.sock".into()));
     assert_eq!(config.metrics, "0.0.0.0:15020".parse().unwrap());
     assert_eq!(config.health, "0.0.0.0:15021".parse().unwrap());
-    assert_eq!(config.log, LogConfig { level: "info".into(), format: LogFormat::Text, access: true });
+    assert_eq!(config.log, LogConfig { level: "info".into(), format: LogFormat::Text, access: true, remembered: 4096 });
     assert_eq!(config.limits.data_threads, 4, "a quarter of 16 CPUs");
     assert_eq!(config.limits.connect_timeout, Duration::from_secs(5));
     assert_eq!(config.limits.local_connect_timeout, Duration::from_secs(1));
@@ -93,7 +93,7 @@ jwks: {roots: /etc/issuers.pem}
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
-log: {level: "warn,heddle::capture=debug", format: json, access: false}
+log: {level: "warn,heddle::capture=debug", format: json, access: false, remembered: 7}
 limits:
   dataThreads: 3
   connectTimeout: 250ms
@@ -129,7 +129,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "admin": {"address": "", "socket": ""},
         "metrics": {"address": "[::]:9090"},
         "health": {"address": "127.0.0.1:9091"},
-        "log": {"level": "warn,heddle::capture=debug", "format": "json", "access": false},
+        "log": {"level": "warn,heddle::capture=debug", "format": "json", "access": false, "remembered": 7},
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
                    "drainTimeout": "1m", "streamsPerTunnel": 7},
         "http": {"requestHeaderTimeout": "2s", "idleTimeout": "5s", "maxHeaderBytes": 8192, "maxConcurrentStreams": 7,

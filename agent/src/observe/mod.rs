@@ -10,6 +10,7 @@ mod metrics;
 mod open;
 mod outcome;
 mod process_log;
+mod recent;
 mod record;
 mod request;
 mod root_name;
@@ -39,15 +40,20 @@ pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
     MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
 };
+pub use open::{ConnectionView, OpenView};
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
-pub use record::ConnectionRecord;
+pub use recent::{Ended, EndedRequest};
+pub use record::{ConnectionRecord, HttpConnection};
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
 /// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
 const TICK: Duration = Duration::from_secs(15);
+
+/// Ends of one trace that are told: a request has one on each side, and one for each try by its application.
+const MOST_FOUND: usize = 16;
 
 /// Where every step reports. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -150,6 +156,26 @@ impl Observer {
     /// of the process, when no connection is left.
     pub fn flush_access_log(&self, patience: Duration) -> bool {
         self.inner.access_log.as_ref().is_none_or(|log| log.flush(patience))
+    }
+
+    /// The requests that ended lately and have this trace id or request id, the newest first.
+    pub fn ended(&self, id: &str) -> Vec<Ended> {
+        self.inner.access_log.as_ref().map(|log| log.recent().find(id, MOST_FOUND)).unwrap_or_default()
+    }
+
+    /// How many ends are kept at most; 0 where none is.
+    pub fn remembered(&self) -> usize {
+        self.inner.access_log.as_ref().map_or(0, |log| log.recent().most())
+    }
+
+    /// The connections that are open now, so many of the oldest.
+    pub fn open_connections(&self, most: usize) -> OpenView {
+        self.inner.open.view(most)
+    }
+
+    /// The open connection of this id.
+    pub fn open_connection(&self, id: u64) -> Option<ConnectionView> {
+        self.inner.open.find(id)
     }
 
     fn tick(&self, now: Instant) {

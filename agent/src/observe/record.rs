@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport, access_log::Story,
-    metrics::LabelSet, open::OpenConnection,
+    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
+    access_log::Story,
+    metrics::LabelSet,
+    open::{About, OpenConnection},
 };
 use crate::mesh::ServiceName;
 
@@ -85,21 +87,25 @@ impl ConnectionRecord {
         }
         let series = inner.traffic.resolve(&inner.metrics, story.labels());
         series.opened.inc();
-        let open = story.open.insert(inner.open.add(series));
+        let about = story.about("tcp", self.accepted);
+        let open = story.open.insert(inner.open.add(Some(series), about));
         Arc::clone(&open.counts)
     }
 
     /// The connection carries HTTP: its requests are recorded one by one, and the connection itself is neither counted as TCP
-    /// nor logged. It stays in `heddle_open_connections` while the returned guard lives.
-    pub fn is_http(mut self) -> GaugeGuard {
-        let open = GaugeGuard::raise(&self.observer.inner.metrics.open_connections);
+    /// nor logged. It stays in `heddle_open_connections`, and among the open ones, while the returned guard lives.
+    pub fn is_http(mut self) -> HttpConnection {
+        let inner = Arc::clone(&self.observer.inner);
+        let gauge = GaugeGuard::raise(&inner.metrics.open_connections);
+        let about = self.story.as_ref().map(|story| story.about("http", self.accepted));
+        let open = about.map(|about| inner.open.add(None, about));
         // What was joined is counted already, and has to be counted to its end.
         if self.story.as_ref().is_some_and(|story| story.open.is_some()) {
             self.conclude(None);
         } else if self.story.take().is_some() {
-            self.observer.inner.metrics.open_connections.dec();
+            inner.metrics.open_connections.dec();
         }
-        open
+        HttpConnection { observer: self.observer.clone(), open, _gauge: gauge }
     }
 
     /// The connection ended.
@@ -120,7 +126,9 @@ impl ConnectionRecord {
         let (sent, received) = match &story.open {
             Some(open) => {
                 inner.open.remove(open);
-                open.series.closed(&inner.metrics, flag);
+                if let Some(series) = &open.series {
+                    series.closed(&inner.metrics, flag);
+                }
                 open.counts.read()
             }
             None => {
@@ -147,7 +155,37 @@ impl Drop for ConnectionRecord {
     }
 }
 
+/// A connection with requests, among the open ones while this lives.
+#[derive(Debug)]
+#[must_use = "the connection counts as open while this lives"]
+pub struct HttpConnection {
+    observer: Observer,
+    open: Option<Arc<OpenConnection>>,
+    _gauge: GaugeGuard,
+}
+
+impl Drop for HttpConnection {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            self.observer.inner.open.remove(open);
+        }
+    }
+}
+
 impl Unfinished {
+    /// What is told of it while it is open.
+    fn about(&self, protocol: &'static str, accepted: Instant) -> About {
+        About {
+            protocol,
+            accepted,
+            started: self.started,
+            start: self.start.clone(),
+            service: self.service.clone(),
+            server: self.server.clone(),
+            transport: self.transport,
+        }
+    }
+
     fn labels(&self) -> LabelSet {
         LabelSet::new(
             self.start.reporter,

@@ -45,6 +45,7 @@ fn start() -> ConnectionStart {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", Some(workload("client", ""))),
         original_dst: "10.96.0.10:80".parse().unwrap(),
+        generation: 1,
     }
 }
 
@@ -95,7 +96,7 @@ impl Write for Output {
 
 pub(super) fn logging(format: LogFormat) -> (Observer, Output) {
     let output = Output::default();
-    let log = AccessLogOutput { format, output: Box::new(output.clone()) };
+    let log = AccessLogOutput { format, output: Box::new(output.clone()), remembered: 0 };
     (Observer::new("prod".into(), Some(log)).unwrap(), output)
 }
 
@@ -314,7 +315,7 @@ fn a_stuck_output_costs_lines_that_are_counted_and_never_blocks() {
     let output = Output::default();
     let stuck = Stuck { entered, gate, then: output.clone() };
     let dropped = prometheus::IntCounter::new("dropped", "lines").unwrap();
-    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(stuck) };
+    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(stuck), remembered: 0 };
     let log = access_log::AccessLog::with_queue(to, dropped.clone(), 4).unwrap();
 
     log.push(story());
@@ -351,7 +352,7 @@ impl Write for BrokenAtFirst {
 fn a_broken_pipe_costs_lines_and_not_the_writer() {
     let output = Output::default();
     let broken = BrokenAtFirst { failures: 1, then: output.clone() };
-    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(broken) };
+    let to = AccessLogOutput { format: LogFormat::Text, output: Box::new(broken), remembered: 0 };
     let observer = Observer::new("prod".into(), Some(to)).unwrap();
     observer.connection(start()).finish(Ok(()));
     assert_eq!(logged(&observer, &output), "");

@@ -16,6 +16,7 @@ mod endpoints;
 mod enrolment;
 mod entries;
 mod exclusions;
+mod explain;
 mod fail_closed;
 mod http;
 mod identity;

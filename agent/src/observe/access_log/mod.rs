@@ -7,8 +7,8 @@ mod line;
 mod request;
 mod writer;
 
-pub(super) use line::Story;
 pub use line::{FIELDS, Field};
+pub(super) use line::{Story, time};
 pub(super) use request::RequestStory;
 pub(super) use writer::AccessLog;
 
@@ -30,12 +30,14 @@ pub struct AccessLogOutput {
     pub format: LogFormat,
     /// Standard output in production.
     pub output: Box<dyn Write + Send>,
+    /// How many of the last ends are kept in memory too, for who asks about one.
+    pub remembered: usize,
 }
 
 impl AccessLogOutput {
     /// The access log on standard output.
-    pub fn stdout(format: LogFormat) -> Self {
-        Self { format, output: Box::new(std::io::stdout()) }
+    pub fn stdout(format: LogFormat, remembered: usize) -> Self {
+        Self { format, output: Box::new(std::io::stdout()), remembered }
     }
 }
 

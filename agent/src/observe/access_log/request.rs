@@ -5,6 +5,8 @@ use std::fmt;
 
 use http::{Method, StatusCode};
 
+use crate::observe::{EndedRequest, RequestProtocol};
+
 /// Bytes of a path that are logged. Longer ones are rare, and their beginning tells what was asked.
 const PATH: usize = 512;
 
@@ -56,6 +58,16 @@ impl RequestStory {
     pub(in crate::observe) fn set_trace(&mut self, trace_id: Option<&str>, request_id: Option<&str>) {
         self.trace_id = trace_id.map(|id| cut(id, TEXT));
         self.request_id = request_id.map(|id| cut(id, TEXT));
+    }
+
+    pub(super) fn as_ended(&self) -> EndedRequest {
+        EndedRequest {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            host: self.host.clone(),
+            is_grpc: self.protocol == RequestProtocol::Grpc.as_str(),
+            status: self.status.map(|status| status.as_u16()),
+        }
     }
 
     pub(in crate::observe) fn ended(self, status: Option<StatusCode>, grpc_status: Option<u32>) -> Self {

@@ -11,6 +11,7 @@ use std::{
 use prometheus::IntCounter;
 
 use super::{AccessLogOutput, LogFormat, Story};
+use crate::observe::recent::Recent;
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
 /// 5 MB, and 15 MB where clients send the longest texts that are kept.
@@ -31,6 +32,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 pub(in crate::observe) struct AccessLog {
     queue: SyncSender<Message>,
     dropped: IntCounter,
+    recent: Recent,
 }
 
 #[derive(Debug)]
@@ -47,9 +49,22 @@ impl AccessLog {
 
     pub(in crate::observe) fn with_queue(to: AccessLogOutput, dropped: IntCounter, size: usize) -> io::Result<Self> {
         let (queue, stories) = sync_channel(size);
-        let writer = Writer { format: to.format, output: to.output, dropped: dropped.clone(), reported: None };
+        let recent = Recent::new(to.remembered);
+        let writer = Writer {
+            format: to.format,
+            output: to.output,
+            dropped: dropped.clone(),
+            reported: None,
+            recent: recent.clone(),
+            written: Vec::with_capacity(BATCH),
+        };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&stories))?;
-        Ok(Self { queue, dropped })
+        Ok(Self { queue, dropped, recent })
+    }
+
+    /// The last ends.
+    pub(in crate::observe) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Hands a story over. Never waits: with a full queue the line is lost and counted.
@@ -80,6 +95,9 @@ struct Writer {
     output: Box<dyn Write + Send>,
     dropped: IntCounter,
     reported: Option<Instant>,
+    recent: Recent,
+    /// The stories of the batch that is being written.
+    written: Vec<Story>,
 }
 
 impl Writer {
@@ -103,12 +121,14 @@ impl Writer {
             match message {
                 Message::Story(story) => {
                     story.write(self.format, lines, scratch);
+                    self.written.push(*story);
                     count += 1;
                 }
                 Message::Flush(done) => waiting.push(done),
             }
         }
         self.write(lines, count);
+        self.recent.keep(&mut self.written);
         // One whose patience is over does not wait any more.
         for done in waiting {
             let _ = done.try_send(());

@@ -68,6 +68,7 @@ impl RequestRecord {
                 reporter: start.reporter,
                 client: start.client,
                 original_dst: start.original_dst,
+                generation: start.generation,
             },
             protocol: start.protocol,
             service: None,

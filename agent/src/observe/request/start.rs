@@ -49,4 +49,6 @@ pub struct RequestStart<'a> {
     pub path: &'a str,
     /// Its Host or `:authority`; empty where it has none.
     pub host: &'a str,
+    /// Generation of the snapshot that decides.
+    pub generation: u64,
 }

@@ -28,6 +28,7 @@ fn start(protocol: RequestProtocol) -> RequestStart<'static> {
         method: Method::GET,
         path: "/cart",
         host: "web.shop",
+        generation: 1,
     }
 }
 
@@ -237,6 +238,7 @@ fn a_connection_of_requests_is_neither_counted_as_tcp_nor_logged_but_open() {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", None),
         original_dst: "10.96.0.10:80".parse().unwrap(),
+        generation: 1,
     };
     let open = observer.connection(connection.clone()).is_http();
     assert_eq!(value(&observer, "heddle_open_connections", &[]), Some(1.0));

@@ -148,6 +148,7 @@ impl Inbound {
             method: parts.method.clone(),
             path: parts.uri.path(),
             host: host(parts),
+            generation: snapshot.generation,
         });
         let identity = Some(workload.identity.clone());
         record.set_server(Party { address: *to, workload: Some(Arc::clone(workload)), identity });

@@ -32,6 +32,7 @@ use crate::{
 };
 use decide::{Planned, Unplanned};
 use forward::Forwarding;
+pub(crate) use stay::Stay;
 
 /// What all requests of one connection have in common.
 pub struct Outbound {
@@ -64,7 +65,7 @@ impl Outbound {
         let source = node.workload_of(&snapshot, &self.pod);
         let (mut parts, body) = request.into_parts();
         let (version, is_grpc) = (parts.version, is_grpc(&parts.headers));
-        let mut record = self.record(&source, &parts, is_grpc);
+        let mut record = self.record(snapshot.generation, &source, &parts, is_grpc);
         known_by(&mut parts.headers, &mut record);
         with_host(&mut parts, self.original_dst);
         let authority = match head::normalize_request(&mut parts) {
@@ -95,7 +96,13 @@ impl Outbound {
         with_version(response, version)
     }
 
-    fn record(&self, source: &Arc<Workload>, parts: &http::request::Parts, is_grpc: bool) -> RequestRecord {
+    fn record(
+        &self,
+        generation: u64,
+        source: &Arc<Workload>,
+        parts: &http::request::Parts,
+        is_grpc: bool,
+    ) -> RequestRecord {
         let identity = Some(source.identity.clone());
         let mut record = self.thread.node.observer.request(RequestStart {
             reporter: Reporter::Source,
@@ -105,6 +112,7 @@ impl Outbound {
             method: parts.method.clone(),
             path: parts.uri.path(),
             host: host(parts),
+            generation,
         });
         if let Some(agent) = parts.headers.get(http::header::USER_AGENT).map(HeaderValue::to_str).and_then(Result::ok) {
             record.set_user_agent(agent);
