@@ -24,4 +24,5 @@ pub mod observe;
 pub mod request;
 pub mod route;
 pub mod rules;
+pub mod simulate;
 pub mod target;

@@ -4,6 +4,7 @@
 //! Only reading: no endpoint changes anything. Admin is for the node's own administrators: loopback, or a socket of mode 0600.
 
 mod explain;
+mod flows;
 mod host;
 mod listener;
 mod plain;

@@ -13,6 +13,7 @@ use axum::{
 use super::{
     Readiness,
     explain::{self, CONNECTIONS, EXPLAIN, Questions},
+    flows::{FLOWS, flows},
     status::Status,
 };
 use crate::observe::{Observer, TEXT_FORMAT};
@@ -68,6 +69,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .route(CONFIG.0, get(config))
         .route(EXPLAIN.0, get(explain::explain))
         .route(CONNECTIONS.0, get(explain::connections))
+        .route(FLOWS.0, get(flows))
         .route(METRICS.0, get(render_metrics))
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
@@ -75,7 +77,7 @@ pub(super) fn admin(sources: &Sources) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 7] = [STATUS, CONFIG, EXPLAIN, CONNECTIONS, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 8] = [STATUS, CONFIG, EXPLAIN, CONNECTIONS, FLOWS, METRICS, READY, LIVE];
 
 async fn render_metrics(State(sources): State<Sources>) -> Response {
     match sources.observer.render_metrics() {

@@ -249,3 +249,23 @@ async fn heads_that_never_end_are_refused() {
     let _ = timeout(Duration::from_secs(3), stream.read_to_end(&mut answer)).await.unwrap();
     assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200 "));
 }
+
+#[tokio::test]
+async fn questions_are_answered_or_refused_with_a_status_that_tells_why() {
+    let bed = Bed::start(BOUNDS).await;
+    for (path, status, says) in [
+        ("/explain", 400, "is neither NAMESPACE/POD nor an address"),
+        ("/explain?from=%ff", 400, "percent-encoded"),
+        ("/explain?from=shop/web&to=a", 400, "is not HOST:PORT"),
+        ("/explain?from=shop/web&to=a:80", 503, "no snapshot of the mesh yet"),
+        ("/connections", 200, "\"open\":1000"),
+        ("/connections?most=7", 200, "\"open\":7"),
+        ("/connections?most=x", 400, "the only parameter is most"),
+        ("/flows", 400, "at most 30 seconds"),
+        ("/flows?recording=1&wait=31", 400, "at most 30 seconds"),
+        ("/flows?recording=1&wait=0", 503, "log.access is off"),
+    ] {
+        let answer = get(bed.admin(), path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(says), "{path}: {answer}");
+    }
+}

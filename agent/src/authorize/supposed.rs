@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     identify::VerifiedPeer,
-    mesh::{Snapshot, SpiffeId, Workload},
+    mesh::{Policy, Snapshot, SpiffeId, Workload},
 };
 
 /// What is known of a connection, whether it is proven or only supposed.
@@ -66,6 +66,29 @@ pub fn judge<'a>(
         remarks: remark::remarks(&decision),
         denied: denied.err(),
     }
+}
+
+/// Judges by these policies alone, whatever mode the port has and whichever policies are in force.
+///
+/// # Errors
+/// It would be refused.
+pub fn judge_policies(
+    policies: &[&Policy],
+    settings: &AccessSettings,
+    supposed: Supposed<'_>,
+    stage: Stage<'_>,
+) -> Result<(), Denied> {
+    permission(policy::decide(policies, &settings.domains, &supposed.at(stage)).ruling)
+}
+
+/// Why the mode of the port would refuse it, whatever the policies say.
+pub fn mode_refuses(
+    snapshot: &Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    supposed: Supposed<'_>,
+) -> Option<Denied> {
+    taken(snapshot, settings, workload, supposed).err()
 }
 
 impl<'a> From<Facts<'a>> for Supposed<'a> {

@@ -6,6 +6,8 @@ mod ca;
 mod check;
 mod connections;
 mod explain;
+mod record;
+mod simulate;
 mod status;
 mod table;
 mod uninstall;
@@ -30,6 +32,8 @@ enum Command {
     Check(check::Check),
     Connections(connections::Connections),
     Explain(Box<explain::Explain>),
+    Record(record::Record),
+    Simulate(simulate::Simulate),
     Status(status::ShowStatus),
     Uninstall(uninstall::Uninstall),
     Version(version::Version),
@@ -44,6 +48,8 @@ impl Cli {
             Command::Check(command) => command.run(),
             Command::Connections(command) => command.run(),
             Command::Explain(command) => command.run(),
+            Command::Record(command) => command.run(),
+            Command::Simulate(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Uninstall(command) => command.run(),
             Command::Version(command) => command.run(),

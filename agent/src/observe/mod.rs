@@ -6,12 +6,14 @@
 
 mod access_log;
 mod flag;
+mod flow;
 mod metrics;
 mod open;
 mod outcome;
 mod process_log;
 mod recent;
 mod record;
+mod recordings;
 mod request;
 mod root_name;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 pub use access_log::{AccessLogOutput, FIELDS, Field, LogFormat};
 pub use flag::{NO_FLAG, ResponseFlag};
+pub use flow::{BadFlows, CUT, Flow, FlowClient, FlowRequest, Flows, FlowsEnd, FlowsHead, VERSION};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
@@ -45,6 +48,7 @@ pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, Transpo
 pub use process_log::{AUDIT, KERNEL_LOG, LogError, init_audited_log, init_log};
 pub use recent::{Ended, EndedRequest};
 pub use record::{ConnectionRecord, HttpConnection};
+pub use recordings::TakenFlows;
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 
@@ -166,6 +170,16 @@ impl Observer {
     /// How many ends are kept at most; 0 where none is.
     pub fn remembered(&self) -> usize {
         self.inner.access_log.as_ref().map_or(0, |log| log.recent().most())
+    }
+
+    /// Records flows from now on, for a recording of this id; whether that can be. One that nobody takes from ends by itself.
+    pub fn record_flows(&self, id: u64) -> bool {
+        self.inner.access_log.as_ref().is_some_and(|log| log.recordings().begin(id, Instant::now()))
+    }
+
+    /// What was recorded since the last time.
+    pub fn take_flows(&self, id: u64) -> TakenFlows {
+        self.inner.access_log.as_ref().map(|log| log.recordings().take(id, Instant::now())).unwrap_or_default()
     }
 
     /// The connections that are open now, so many of the oldest.

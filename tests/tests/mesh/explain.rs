@@ -217,3 +217,50 @@ fn open_connections_are_listed_and_explained() -> Result<()> {
     held.end()?;
     eventually("what has ended is listed no more", SOON, || Ok(of_hold(&world.a.get_json("/connections")?).is_empty()))
 }
+
+#[test]
+fn recorded_traffic_tells_whom_a_new_policy_would_refuse() -> Result<()> {
+    let mut web = Web::new("simulate")?;
+    let node = web.world.far.node().clone();
+    let (flows, new) = (node.directory().join("flows.jsonl"), node.directory().join("new-policy.yaml"));
+    let path = binary("heddle")?.to_string_lossy().into_owned();
+    let mut recording = node
+        .command(&path)?
+        .words("record --for 4s --socket")
+        .arg(node.directory().join("admin.sock"))
+        .arg("--to")
+        .arg(&flows)
+        .start()?;
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    for target in ["/open?secret=1", "/open", "/admin"] {
+        assert_eq!(web.client.ask(web.get(target))?.status, 200);
+    }
+    let finished = recording.wait(SOON)?;
+    assert!(finished.status.success(), "{}", finished.describe());
+    let recorded = std::fs::read_to_string(&flows)?;
+    assert!(recorded.contains("\"path\":\"/open\"") && !recorded.contains("secret"), "{recorded}");
+    assert!(recorded.contains(&format!("\"identity\":\"{}\"", web.world.client.identity())), "{recorded}");
+    let simulated = |rules: &str| -> Result<(Value, Option<i32>)> {
+        std::fs::write(&new, policy("new", "DENY", rules))?;
+        let objects = web.world.bed.objects().directory().to_owned();
+        let simulate = node.command(&path)?.words("simulate -o json --policy").arg(&new).arg("--flows").arg(&flows);
+        let finished = simulate.arg("--objects").arg(objects).finish(SOON)?;
+        Ok((serde_json::from_str(&finished.stdout.join("\n"))?, finished.status.code()))
+    };
+    let (forecast, code) = simulated("[{to: [{operation: {paths: [/admin]}}]}]")?;
+    assert_eq!(code, Some(1), "{forecast:#}");
+    let denied = forecast["newlyDenied"].as_array().context("no list")?;
+    assert_eq!(
+        (denied.len(), &denied[0]["path"], &denied[0]["count"]),
+        (1, &"/admin".into(), &1.into()),
+        "{forecast:#}"
+    );
+    assert_eq!(denied[0]["why"], "AuthorizationPolicy default/new");
+    assert_eq!(forecast["unchanged"], 2, "{forecast:#}");
+    let (forecast, code) = simulated("[{when: [{key: \"request.headers[x-user]\", values: [eve]}]}]")?;
+    assert_eq!((code, forecast["cannotBeJudged"].as_array().map(Vec::len)), (Some(0), Some(2)), "{forecast:#}");
+    // What was foretold is what happens.
+    web.in_force(&policy("new", "DENY", "[{to: [{operation: {paths: [/admin]}}]}]"))?;
+    assert_eq!((web.client.ask(web.get("/admin"))?.status, web.client.ask(web.get("/open"))?.status), (403, 200));
+    Ok(())
+}

@@ -5,16 +5,13 @@ use std::fmt;
 
 use http::{Method, StatusCode};
 
-use crate::observe::{EndedRequest, RequestProtocol};
+use crate::observe::{CUT, EndedRequest, FlowRequest, RequestProtocol};
 
 /// Bytes of a path that are logged. Longer ones are rare, and their beginning tells what was asked.
 const PATH: usize = 512;
 
 /// Bytes of any other text that a client sent. A DNS name has at most 253.
 const TEXT: usize = 256;
-
-/// What stands for the rest of a text that was cut.
-const CUT: &str = "...";
 
 /// The part of a story that only requests have.
 #[derive(Debug)]
@@ -58,6 +55,10 @@ impl RequestStory {
     pub(in crate::observe) fn set_trace(&mut self, trace_id: Option<&str>, request_id: Option<&str>) {
         self.trace_id = trace_id.map(|id| cut(id, TEXT));
         self.request_id = request_id.map(|id| cut(id, TEXT));
+    }
+
+    pub(in crate::observe) fn as_flow(&self) -> FlowRequest {
+        FlowRequest { method: self.method.clone(), path: self.path.clone(), host: self.host.clone() }
     }
 
     pub(super) fn as_ended(&self) -> EndedRequest {

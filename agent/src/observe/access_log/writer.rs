@@ -11,7 +11,7 @@ use std::{
 use prometheus::IntCounter;
 
 use super::{AccessLogOutput, LogFormat, Story};
-use crate::observe::recent::Recent;
+use crate::observe::{recent::Recent, recordings::Recordings};
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
 /// 5 MB, and 15 MB where clients send the longest texts that are kept.
@@ -33,6 +33,7 @@ pub(in crate::observe) struct AccessLog {
     queue: SyncSender<Message>,
     dropped: IntCounter,
     recent: Recent,
+    recordings: Recordings,
 }
 
 #[derive(Debug)]
@@ -49,17 +50,23 @@ impl AccessLog {
 
     pub(in crate::observe) fn with_queue(to: AccessLogOutput, dropped: IntCounter, size: usize) -> io::Result<Self> {
         let (queue, stories) = sync_channel(size);
-        let recent = Recent::new(to.remembered);
+        let (recent, recordings) = (Recent::new(to.remembered), Recordings::default());
         let writer = Writer {
             format: to.format,
             output: to.output,
             dropped: dropped.clone(),
             reported: None,
             recent: recent.clone(),
+            recordings: recordings.clone(),
             written: Vec::with_capacity(BATCH),
         };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&stories))?;
-        Ok(Self { queue, dropped, recent })
+        Ok(Self { queue, dropped, recent, recordings })
+    }
+
+    /// What is recorded.
+    pub(in crate::observe) fn recordings(&self) -> &Recordings {
+        &self.recordings
     }
 
     /// The last ends.
@@ -96,6 +103,7 @@ struct Writer {
     dropped: IntCounter,
     reported: Option<Instant>,
     recent: Recent,
+    recordings: Recordings,
     /// The stories of the batch that is being written.
     written: Vec<Story>,
 }
@@ -128,6 +136,7 @@ impl Writer {
             }
         }
         self.write(lines, count);
+        self.recordings.add(&self.written, Instant::now());
         self.recent.keep(&mut self.written);
         // One whose patience is over does not wait any more.
         for done in waiting {
