@@ -33,10 +33,14 @@ use crate::{
         Reporter,
     },
     request,
-    route::protocol::{self, SpokenAt},
+    route::{
+        self,
+        protocol::{self, SpokenAt},
+    },
 };
 use open::Ready;
-use speech::{Expected, ServerEnd, Spoken, Words, server_speaks};
+pub(crate) use speech::{Expectation, Expected, ExpectedBy, Spoken};
+use speech::{ServerEnd, Words, server_speaks};
 
 /// How long a connection waits for an agent that is not there. An agent that is started anew takes a tenth of it.
 pub(crate) const ABSENT_AGENT: Duration = Duration::from_secs(1);
@@ -80,7 +84,8 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
     let identity = Some(source.identity.clone());
     let client = with_address_of(&source, client, original_dst);
     let party = Party { address: client, workload: Some(Arc::clone(&source)), identity };
-    let start = ConnectionStart { reporter: Reporter::Source, client: party, original_dst };
+    let start =
+        ConnectionStart { reporter: Reporter::Source, client: party, original_dst, generation: snapshot.generation };
     let mut record = node.observer.connection(start);
     record.set_telemetry(&snapshot.telemetry_of(&source));
     let connection = Outbound { client, original_dst, source, snapshot, pod, thread };
@@ -88,6 +93,11 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
     let mut words = Words::new(Wire::Tcp(stream));
     let result = match Box::pin(connection.begin(&mut words, &mut record)).await {
         Ok(Carries::Requests(version)) => {
+            if let Ok(Some(service)) =
+                route::route(&connection.snapshot, original_dst).map(|route| route.service().cloned())
+            {
+                record.set_service(service);
+            }
             let _open = record.is_http();
             return connection.requests(words.into_wire(), version).await;
         }
@@ -131,14 +141,11 @@ impl Outbound<'_> {
     async fn begin(&self, words: &mut Words, record: &mut ConnectionRecord) -> Result<Carries, Failed> {
         let node = &self.thread.node;
         let began = Instant::now();
-        let (expected, key) = Expected::of(&self.snapshot, &self.source, self.original_dst, &node.learned);
+        let Expectation { expected, remember: key, .. } =
+            Expectation::of(&self.snapshot, &self.source, self.original_dst, &node.learned);
         let (spoken, how) = match expected {
             Expected::Bytes => (Spoken::Bytes, DetectedBy::Declared),
-            // Whatever is no TLS has no server name, HTTP too.
-            Expected::ServerName => match words.heard().await.map_err(silent)? {
-                Spoken::Http(_) => (Spoken::Bytes, DetectedBy::Declared),
-                spoken => (spoken, DetectedBy::Declared),
-            },
+            Expected::ServerName => (expected.takes(words.heard().await.map_err(silent)?), DetectedBy::Declared),
             Expected::Http => (words.heard_as_http().await.map_err(silent)?, DetectedBy::Declared),
             Expected::HttpAsBefore => {
                 let spoken = words.heard_or_silence(node.http.detection_timeout).await.map_err(silent)?;

@@ -5,6 +5,8 @@
 //! node's own administrators: loopback, or a socket of mode 0600.
 
 pub mod events;
+mod explain;
+mod flows;
 mod host;
 mod lasting;
 mod listener;
@@ -30,6 +32,7 @@ use std::{
 use axum::{Router, middleware};
 use tokio::{sync::watch, task::JoinSet};
 
+pub use explain::{ExplainError, Questions};
 pub use plain::{MetricsText, PlainEndpoints, serve_plain};
 pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};

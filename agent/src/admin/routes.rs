@@ -11,7 +11,15 @@ use axum::{
     routing::{MethodRouter, get},
 };
 
-use super::{Readiness, events::events, logging, page, profile, status::Status, streams};
+use super::{
+    Readiness,
+    events::events,
+    explain::{self, CONNECTIONS, EXPLAIN, Questions},
+    flows::{FLOWS, flows},
+    logging, page, profile,
+    status::Status,
+    streams,
+};
 use crate::observe::{EventFeed, LogControl, Observer, TEXT_FORMAT};
 
 /// What `/config` shows: the agent's configuration and the snapshot in force.
@@ -35,6 +43,8 @@ pub struct Sources {
     pub log: LogControl,
     /// The lines of `/events`.
     pub events: EventFeed,
+    /// The answers of `/explain` and `/connections`. Asked on the control runtime.
+    pub questions: Arc<dyn Questions>,
 }
 
 pub(super) type Page = (&'static str, &'static str);
@@ -85,10 +95,13 @@ fn administration(sources: &Sources, logging: MethodRouter<Sources>) -> Router {
         .route("/", get(front))
         .route(STATUS.0, get(status))
         .route(CONFIG.0, get(config))
-        .route(LOGGING.0, logging)
-        .route(EVENTS.0, get(events))
+        .route(EXPLAIN.0, get(explain::explain))
+        .route(CONNECTIONS.0, get(explain::connections))
         .route(TAP.0, get(streams::tap))
         .route(TRAFFIC.0, get(streams::traffic))
+        .route(EVENTS.0, get(events))
+        .route(FLOWS.0, get(flows))
+        .route(LOGGING.0, logging)
         .route(CPU.0, get(profile::cpu))
         .route(HEAP.0, get(profile::heap))
         .route(METRICS.0, get(render_metrics))
@@ -98,7 +111,8 @@ fn administration(sources: &Sources, logging: MethodRouter<Sources>) -> Router {
         .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 11] = [STATUS, CONFIG, LOGGING, EVENTS, TAP, TRAFFIC, CPU, HEAP, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 14] =
+    [STATUS, CONFIG, EXPLAIN, CONNECTIONS, TAP, TRAFFIC, EVENTS, FLOWS, LOGGING, CPU, HEAP, METRICS, READY, LIVE];
 
 /// The page for browsers; for others the list of endpoints.
 async fn front(headers: HeaderMap) -> Response {

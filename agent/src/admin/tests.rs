@@ -25,6 +25,20 @@ fn status_of_nothing() -> status::Status {
     status::Status { node: "node-a".into(), generation: 7, ..Default::default() }
 }
 
+/// An agent that knows nothing yet.
+struct NoQuestions;
+
+impl Questions for NoQuestions {
+    fn explain(&self, query: &str) -> Result<crate::explain::Report, ExplainError> {
+        crate::explain::Written::from_query(query)?.0.understood()?;
+        Err(ExplainError::NotYet)
+    }
+
+    fn connections(&self, most: usize) -> crate::observe::OpenView {
+        crate::observe::OpenView { open: most, connections: Vec::new() }
+    }
+}
+
 struct Bed {
     endpoints: Endpoints,
     readiness: Readiness,
@@ -51,6 +65,7 @@ impl Bed {
             status,
             log: log.clone(),
             events: events.clone(),
+            questions: Arc::new(NoQuestions),
         };
         let socket = Some(directory.path().join("run/admin.sock"));
         let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
@@ -356,4 +371,24 @@ async fn who_listens_and_never_reads_is_cut_and_more_than_the_most_are_refused()
         tokio::task::yield_now().await;
     }
     timeout(Duration::from_secs(10), count.wait_for(|count| *count == 0)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn questions_are_answered_or_refused_with_a_status_that_tells_why() {
+    let bed = Bed::start(BOUNDS).await;
+    for (path, status, says) in [
+        ("/explain", 400, "is neither NAMESPACE/POD nor an address"),
+        ("/explain?from=%ff", 400, "percent-encoded"),
+        ("/explain?from=shop/web&to=a", 400, "is not HOST:PORT"),
+        ("/explain?from=shop/web&to=a:80", 503, "no snapshot of the mesh yet"),
+        ("/connections", 200, "\"open\":1000"),
+        ("/connections?most=7", 200, "\"open\":7"),
+        ("/connections?most=x", 400, "the only parameter is most"),
+        ("/flows", 400, "at most 30 seconds"),
+        ("/flows?recording=1&wait=31", 400, "at most 30 seconds"),
+        ("/flows?recording=1&wait=0", 200, "\"overflow\":0"),
+    ] {
+        let answer = get(bed.admin(), path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(says), "{path}: {answer}");
+    }
 }

@@ -15,8 +15,8 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, signals::Signals,
-    status::StatusSources,
+    data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, questions::Questions,
+    signals::Signals, status::StatusSources,
 };
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
@@ -83,8 +83,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(file) = revocations.1 {
         tokio::spawn(file.follow(certificates.clone(), observer.clone()));
     }
+    let questions = Questions::new(observer.clone(), Arc::clone(&config.node));
     // Before the objects: whoever waits for an API server that does not answer can be asked why.
-    let endpoints = serve_admin(&config, (&observer, &log, &feed), status, stopped).await?;
+    let endpoints = serve_admin(&config, (&observer, &log, &feed), (status, questions.clone()), stopped).await?;
     let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
     else {
         info!("told to end before the objects of the mesh were known");
@@ -142,6 +143,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         http: config.http,
         draining,
     });
+    questions.answer_from(&node);
     tokio::spawn(forget_gone(Arc::downgrade(&node)));
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     metrics::register_threads(&observer, &node, &threads);
@@ -171,11 +173,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sessions are read by every node of the mesh, so the key follows from what all nodes have. It keeps addresses out of sight
-/// and tokens from being made up by accident; where a session may lead is decided by the endpoints in use.
 fn session_key(config: &Config) -> anyhow::Result<SessionKey> {
-    let secret = format!("{} {}", config.trust_domain, config.root_namespace);
-    SessionKey::new(secret.as_bytes()).map_err(|_| anyhow::anyhow!("the cryptographic library refused a session key"))
+    let key = SessionKey::of_mesh(&config.trust_domain, &config.root_namespace);
+    key.map_err(|_| anyhow::anyhow!("the cryptographic library refused a session key"))
 }
 
 /// Looks every half minute for what is gone.
@@ -190,8 +190,9 @@ async fn forget_gone(node: Weak<Node>) {
 fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::Result<(Observer, LogControl)> {
     let format = log_format(config.log.format);
     let log = observe::init_log(&config.log.level, format)?;
-    let LogConfig { access: on, long_connections, access_rate: rate, .. } = config.log;
-    let access_log = AccessLogOutput::stdout(format, AccessLogSettings { on, long_connections, rate });
+    let LogConfig { access: on, long_connections, access_rate: rate, remembered, .. } = config.log;
+    let settings = AccessLogSettings { on, long_connections, rate, remembered };
+    let access_log = AccessLogOutput::stdout(format, settings);
     let spans = config.tracing.otlp.clone().map(|otlp| SpanOutput {
         otlp,
         share: config.tracing.sampling_percentage,
@@ -264,7 +265,7 @@ fn certificates(
 async fn serve_admin(
     config: &Config,
     (observer, log, feed): (&Observer, &LogControl, &EventFeed),
-    status: StatusSources,
+    (status, questions): (StatusSources, Questions),
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<admin::Endpoints> {
     let addresses = Addresses {
@@ -285,8 +286,8 @@ async fn serve_admin(
         view
     };
     let (observer, config) = (observer.clone(), Arc::new(view));
-    let (log, events) = (log.clone(), feed.clone());
-    let sources = Sources { observer, readiness, config, status: Arc::new(move || status.status()), log, events };
+    let (log, events, status) = (log.clone(), feed.clone(), Arc::new(move || status.status()));
+    let sources = Sources { observer, readiness, config, status, log, events, questions: Arc::new(questions) };
     Ok(admin::serve(addresses, sources, stopped).await?)
 }
 

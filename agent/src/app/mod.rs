@@ -9,6 +9,7 @@ mod kernel_events;
 mod kernel_log;
 mod metrics;
 mod pods;
+mod questions;
 mod signals;
 mod status;
 

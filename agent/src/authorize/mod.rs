@@ -13,6 +13,7 @@ pub mod limits;
 mod mode;
 pub mod policy;
 mod remark;
+mod supposed;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -22,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use admissions::{Admission, Admissions, Withdrawn, follow};
 pub use mode::{DecidedMode, ModeSource, mode, takes_plaintext_only};
 pub use remark::Remark;
+pub use supposed::{Judgement, Stage, Supposed, judge, judge_policies, mode_refuses};
 
 use self::policy::Ruling;
 use crate::{
@@ -105,10 +107,8 @@ pub fn approach(
     workload: &Workload,
     facts: Facts<'_>,
 ) -> Result<Approach, Denied> {
-    let mode = taken(snapshot, settings, workload, facts)?;
-    let known = policy::Facts { requests_follow: true, ..known(&facts) };
-    let policies = snapshot.policies_of(workload);
-    permission(policy::decide(&policies, &settings.domains, &known).ruling)?;
+    let mode = taken(snapshot, settings, workload, facts.into())?.mode;
+    permission(ruled(snapshot, settings, workload, facts.into(), Stage::Approach).ruling)?;
     Ok(Approach { mode })
 }
 
@@ -119,7 +119,7 @@ pub fn inbound(
     workload: &Workload,
     facts: Facts<'_>,
 ) -> Answer<Permitted> {
-    decide(snapshot, settings, workload, facts, None, Permitted(()))
+    decide(snapshot, settings, workload, facts, Stage::Bytes, Permitted(()))
 }
 
 /// Decides over one request of a connection.
@@ -130,7 +130,7 @@ pub fn request(
     facts: Facts<'_>,
     request: &policy::RequestFacts<'_>,
 ) -> Answer<PermittedRequest> {
-    decide(snapshot, settings, workload, facts, Some(request), PermittedRequest(()))
+    decide(snapshot, settings, workload, facts, Stage::Request(request), PermittedRequest(()))
 }
 
 fn decide<T>(
@@ -138,42 +138,40 @@ fn decide<T>(
     settings: &AccessSettings,
     workload: &Workload,
     facts: Facts<'_>,
-    request: Option<&policy::RequestFacts<'_>>,
+    stage: Stage<'_>,
     leave: T,
 ) -> Answer<T> {
     // Again for each request: the mode may have changed since the connection came.
-    if let Err(denied) = taken(snapshot, settings, workload, facts) {
+    if let Err(denied) = taken(snapshot, settings, workload, facts.into()) {
         return Answer { leave: Err(denied), remarks: Vec::new() };
     }
-    let policies = snapshot.policies_of(workload);
-    let decision = policy::decide(&policies, &settings.domains, &policy::Facts { request, ..known(&facts) });
+    let decision = ruled(snapshot, settings, workload, facts.into(), stage);
     Answer { leave: permission(decision.ruling).map(|()| leave), remarks: remark::remarks(&decision) }
 }
 
 /// The mode of the port, if it takes the connection.
-fn taken(
-    snapshot: &Snapshot,
+fn taken<'a>(
+    snapshot: &'a Snapshot,
     settings: &AccessSettings,
     workload: &Workload,
-    facts: Facts<'_>,
-) -> Result<Mode, Denied> {
-    let decided = mode(snapshot, settings.mtls, workload, facts.to.port());
-    match takes(decided.mode, facts.peer.is_some()) {
-        true => Ok(decided.mode),
+    supposed: Supposed<'_>,
+) -> Result<DecidedMode<'a>, Denied> {
+    let decided = mode(snapshot, settings.mtls, workload, supposed.to.port());
+    match takes(decided.mode, supposed.identity.is_some()) {
+        true => Ok(decided),
         false => Err(Denied::Plaintext(decided.source())),
     }
 }
 
-fn known<'a>(facts: &Facts<'a>) -> policy::Facts<'a> {
-    policy::Facts {
-        identity: facts.peer.map(VerifiedPeer::id),
-        source: facts.client,
-        remote: facts.client,
-        destination: facts.to,
-        sni: None,
-        request: None,
-        requests_follow: false,
-    }
+/// What the policies say.
+fn ruled<'a>(
+    snapshot: &'a Snapshot,
+    settings: &AccessSettings,
+    workload: &Workload,
+    supposed: Supposed<'_>,
+    stage: Stage<'_>,
+) -> policy::Decision<'a> {
+    policy::decide(&snapshot.policies_of(workload), &settings.domains, &supposed.at(stage))
 }
 
 fn permission(ruling: Ruling<'_>) -> Result<(), Denied> {

@@ -67,6 +67,19 @@ impl Breakers {
         Arc::clone(self.all.lock().entry((service.clone(), port)).or_default())
     }
 
+    /// What one more to a Service port would be refused for now, without counting it: for who explains.
+    pub fn full(
+        &self,
+        service: &ServiceName,
+        port: u16,
+        name: OverflowLimit,
+        settings: PoolSettings<'_>,
+    ) -> Option<Overflow> {
+        let bound = settings.limit(name)?;
+        let underway = self.all.lock().get(&(service.clone(), port)).map_or(0, |breaker| breaker.underway(name));
+        (underway >= bound).then_some(Overflow { limit: bound, name })
+    }
+
     /// Forgets those of Service ports that are not there. What is under way to them still gives back.
     pub fn retain(&self, there: impl Fn(&ServiceName, u16) -> bool) {
         self.all.lock().retain(|(service, port), _| there(service, *port));

@@ -46,6 +46,15 @@ impl EndpointState {
         self.health.may_use(now)
     }
 
+    /// The same, for who only looks.
+    pub(super) fn standing(&self, now: Instant) -> Use {
+        #[cfg(test)]
+        if let Some(forced) = *self.forced.lock() {
+            return forced;
+        }
+        self.health.standing(now)
+    }
+
     /// Requests under way. Only an advice: others may begin and end meanwhile.
     pub(super) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)

@@ -10,6 +10,7 @@ pub mod breaker;
 mod cookies;
 mod endpoint;
 pub mod ewma;
+mod forecast;
 mod group;
 pub mod hash_key;
 pub mod health;
@@ -43,7 +44,9 @@ use crate::{
 
 pub use answered::{Answered, TryResult};
 pub use balancer::{Ask, Balancer};
+pub use forecast::{Forecast, Foreseen};
 pub use lease::Lease;
+pub use pick::Bound;
 
 /// Endpoints that one connection tries: enough to get around a dead one and its neighbour, few enough that an outage
 /// does not multiply the load.
@@ -170,17 +173,7 @@ impl Chooser<'_> {
         let tls = settings.and_then(|settings| settings.tls).map(|tls| tls.mode);
         let mut excluded = wanted.excluded.to_vec();
         for _ in 0..PASSED_OVER {
-            let lease = self.balancer.pick(&Ask {
-                port,
-                load_balancer: settings.and_then(|settings| settings.load_balancer.as_ref()),
-                outliers: settings.and_then(|settings| settings.outlier_detection.as_ref()),
-                hash: wanted.hash,
-                client: self.client,
-                sticky: wanted.sticky,
-                excluded: &excluded,
-                has_fallback: wanted.has_fallback,
-                now: Instant::now(),
-            })?;
+            let lease = self.balancer.pick(&self.question(port, wanted, &excluded))?;
             let workload = self.snapshot.workload(lease.address().ip()).cloned();
             let candidate = candidate(self.snapshot, lease.address(), workload, self.source);
             if tls != Some(ClientTlsMode::IstioMutual) || candidate.way != Way::Plain(WhyPlain::OutsideMesh) {
@@ -189,6 +182,41 @@ impl Chooser<'_> {
             excluded.push(candidate.address);
         }
         Err(NoEndpoint { service: port.service.clone(), port: port.port })
+    }
+
+    /// What a choice among a Service port's endpoints would come to, with the way to each: for who explains.
+    pub fn forecast(&self, port: &Arc<ServicePort>, wanted: &Wanted<'_>) -> (Forecast, Vec<Candidate>) {
+        let way = |forecast: &Forecast| -> Vec<Candidate> {
+            let workload = |address: SocketAddr| self.snapshot.workload(address.ip()).cloned();
+            let all = forecast.endpoints.iter().map(|seen| seen.address);
+            all.map(|address| candidate(self.snapshot, address, workload(address), self.source)).collect()
+        };
+        let forecast = self.balancer.forecast(&self.question(port, wanted, wanted.excluded));
+        let candidates = way(&forecast);
+        let tls = wanted.settings.and_then(|settings| settings.tls).map(|tls| tls.mode);
+        if tls != Some(ClientTlsMode::IstioMutual) {
+            return (forecast, candidates);
+        }
+        let outside = candidates.iter().filter(|one| one.way == Way::Plain(WhyPlain::OutsideMesh));
+        let excluded: Vec<_> = outside.map(|one| one.address).chain(wanted.excluded.iter().copied()).collect();
+        let forecast = self.balancer.forecast(&self.question(port, wanted, &excluded));
+        let candidates = way(&forecast);
+        (forecast, candidates)
+    }
+
+    fn question<'q>(&self, port: &'q Arc<ServicePort>, wanted: &Wanted<'q>, excluded: &'q [SocketAddr]) -> Ask<'q> {
+        let settings = wanted.settings;
+        Ask {
+            port,
+            load_balancer: settings.and_then(|settings| settings.load_balancer.as_ref()),
+            outliers: settings.and_then(|settings| settings.outlier_detection.as_ref()),
+            hash: wanted.hash,
+            client: self.client,
+            sticky: wanted.sticky,
+            excluded,
+            has_fallback: wanted.has_fallback,
+            now: Instant::now(),
+        }
     }
 }
 

@@ -37,6 +37,20 @@ pub(super) struct Pick<'a> {
     group: &'a Arc<Group>,
     set: OnceCell<Arc<Set>>,
     prefers_zone: bool,
+    /// Nothing is to come of it: no probe is taken, and nothing noted.
+    only_looks: bool,
+}
+
+/// An endpoint, for who only looks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InSight {
+    pub(super) address: SocketAddr,
+    pub(super) locality: Locality,
+    pub(super) standing: Use,
+    pub(super) in_flight: u32,
+    pub(super) wait: f64,
+    /// What a new endpoint gets of its share.
+    pub(super) part: f64,
 }
 
 /// An endpoint that may be picked.
@@ -51,7 +65,12 @@ impl<'a> Pick<'a> {
     pub(super) fn new(ask: &'a Ask<'a>, group: &'a Arc<Group>) -> Self {
         let hints_decide = ask.port.ready.len_within(Reach::Near) == 0;
         let prefers_zone = !hints_decide && zone::is_preferred(ask.load_balancer, ask.outliers);
-        Self { ask, group, set: OnceCell::new(), prefers_zone }
+        Self { ask, group, set: OnceCell::new(), prefers_zone, only_looks: false }
+    }
+
+    /// One that picks nothing.
+    pub(super) fn looking(ask: &'a Ask<'a>, group: &'a Arc<Group>) -> Self {
+        Self { only_looks: true, ..Self::new(ask, group) }
     }
 
     pub(super) fn make(&self) -> Result<Lease, NoEndpoint> {
@@ -122,16 +141,59 @@ impl<'a> Pick<'a> {
 
     fn balanced_within(&self, reach: Reach) -> Option<Seen> {
         let now = self.ask.now;
-        match self.algorithm() {
-            Some(Algorithm::Simple(SimpleAlgorithm::RoundRobin)) => self.next(reach),
-            // Whoever calls for PASSTHROUGH knows where to go; asked all the same, any endpoint is as good.
-            Some(Algorithm::Simple(SimpleAlgorithm::Random | SimpleAlgorithm::Passthrough)) => self.draw(reach, None),
-            Some(Algorithm::Simple(SimpleAlgorithm::LeastRequest)) => {
-                self.better_of_two(reach, |state| f64::from(state.in_flight()))
-            }
-            // Of requests without the key that would be hashed, nothing is alike.
-            Some(Algorithm::ConsistentHash(_)) | None => self.better_of_two(reach, |state| state.peak_ewma_cost(now)),
+        match self.compared() {
+            Compared::InTurn => self.next(reach),
+            Compared::AtRandom => self.draw(reach, None),
+            Compared::ByLoad => self.better_of_two(reach, |state| f64::from(state.in_flight())),
+            Compared::ByWait => self.better_of_two(reach, |state| state.peak_ewma_cost(now)),
         }
+    }
+
+    pub(super) fn compared(&self) -> Compared {
+        match self.algorithm() {
+            Some(Algorithm::Simple(SimpleAlgorithm::RoundRobin)) => Compared::InTurn,
+            // Whoever calls for PASSTHROUGH knows where to go; asked all the same, any endpoint is as good.
+            Some(Algorithm::Simple(SimpleAlgorithm::Random | SimpleAlgorithm::Passthrough)) => Compared::AtRandom,
+            Some(Algorithm::Simple(SimpleAlgorithm::LeastRequest)) => Compared::ByLoad,
+            // Of requests without the key that would be hashed, nothing is alike.
+            Some(Algorithm::ConsistentHash(_)) | None => Compared::ByWait,
+        }
+    }
+
+    /// The endpoint to which the request is bound, and by what.
+    pub(super) fn bound(&self) -> Option<(SocketAddr, Bound)> {
+        let by = |seen: Seen, bound| (seen.address, bound);
+        let session = self.sticky().map(|seen| by(seen, Bound::Session));
+        let hashed = || self.hashed().map(|seen| by(seen, Bound::Hash));
+        session.or_else(hashed).or_else(|| self.of_client().map(|seen| by(seen, Bound::Client)))
+    }
+
+    /// Each of some endpoints within reach, with what it would cost; nothing of those that cannot be used.
+    pub(super) fn seen_within(&self, reach: Reach, most: usize) -> Vec<InSight> {
+        let endpoints = &self.ask.port.ready;
+        let all = (0..endpoints.len_within(reach).min(most)).filter_map(|index| endpoints.get_within(reach, index));
+        all.map(|(endpoint, locality)| self.in_sight(endpoint.address, locality)).collect()
+    }
+
+    fn in_sight(&self, address: SocketAddr, locality: Locality) -> InSight {
+        let (state, now) = (self.group.known(address), self.ask.now);
+        let standing = state.as_ref().map_or(Use::Yes, |state| state.standing(now));
+        // As it would be made, were the endpoint compared now.
+        let state = state.unwrap_or_else(|| Arc::new(EndpointState::new(address, now)));
+        let young = self.warmup().zip(self.set().young_since(address));
+        InSight {
+            address,
+            locality,
+            standing: if self.ask.excluded.contains(&address) { Use::No } else { standing },
+            in_flight: state.in_flight(),
+            wait: state.peak_ewma_cost(now),
+            part: young.map_or(1.0, |(warmup, since)| warmup::share(warmup, since, now)),
+        }
+    }
+
+    /// What of all picks is made in this node's zone, in parts of 2^32; `None` where zones do not count.
+    pub(super) fn near_share(&self) -> Option<u64> {
+        if self.prefers_zone { zone::near_share(&self.ask.port.ready, self.group.left_out.near()) } else { None }
     }
 
     /// The power of two choices: of two random ones the one that costs less.
@@ -232,8 +294,11 @@ impl<'a> Pick<'a> {
     /// The endpoint if it can be used. A probe has to be picked: nobody else gets one before its outcome is known.
     fn look_whether_tried_or_not(&self, address: SocketAddr, locality: Locality) -> Option<Seen> {
         let state = self.group.known(address);
-        let standing = state.as_ref().map_or(Use::Yes, |state| state.may_use(self.ask.now));
-        if self.prefers_zone {
+        let standing = state.as_ref().map_or(Use::Yes, |state| match self.only_looks {
+            true => state.standing(self.ask.now),
+            false => state.may_use(self.ask.now),
+        });
+        if self.prefers_zone && !self.only_looks {
             self.group.left_out.note(address, locality, standing != Use::No);
         }
         let is_probe = match standing {
@@ -272,6 +337,30 @@ impl<'a> Pick<'a> {
             self.group.sets.lock().of(self.ask.port, self.ask.now, young_for)
         })
     }
+}
+
+/// What binds a request to one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// Its session.
+    Session,
+    /// Its hash.
+    Hash,
+    /// Its client's address.
+    Client,
+}
+
+/// What an endpoint's requests are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// By nothing: one after the other.
+    InTurn,
+    /// By nothing: any.
+    AtRandom,
+    /// Two, by the requests under way.
+    ByLoad,
+    /// Two, by the wait that is expected.
+    ByWait,
 }
 
 /// Different hashes of one hash, the same on all nodes.

@@ -21,7 +21,10 @@ use foldhash::quality::FixedState;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::cookies;
-use crate::rules::gateway::{CookieLifetime, SessionPersistence, SessionToken};
+use crate::{
+    mesh::TrustDomain,
+    rules::gateway::{CookieLifetime, SessionPersistence, SessionToken},
+};
 
 /// What tokens are sealed with. Nonces are random, and AES-GCM-SIV (RFC 8452) bears it if two should be the same.
 #[derive(Debug)]
@@ -66,6 +69,15 @@ const LENGTH: usize = 1 + 16 + 2 + 8 + 8;
 const REFRESH: u64 = 10;
 
 impl SessionKey {
+    /// That of a mesh: sessions are read by every node of it, so the key follows from what all nodes have. It keeps addresses
+    /// out of sight and tokens from being made up by accident; where a session may lead is decided by the endpoints in use.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn of_mesh(trust_domain: &TrustDomain, root_namespace: &str) -> Result<Self, Unspecified> {
+        Self::new(format!("{trust_domain} {root_namespace}").as_bytes())
+    }
+
     /// The key that follows from a secret which all nodes have.
     ///
     /// # Errors

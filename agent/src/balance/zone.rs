@@ -21,14 +21,22 @@ pub(super) fn is_preferred(load_balancer: Option<&LoadBalancer>, outliers: Optio
 
 /// Where to pick, for a draw from the range of `u64`. Draws of one value go the same way as long as no endpoint changes.
 pub(super) fn choose(endpoints: &Endpoints, near_left_out: usize, draw: u64) -> Reach {
+    match near_share(endpoints, near_left_out) {
+        None => Reach::All,
+        Some(share) if draw >> 32 < share => Reach::Near,
+        Some(_) => Reach::Far,
+    }
+}
+
+/// What of all draws is near, in parts of 2^32, which is fine enough for a share; `None` where there is no choice.
+pub(super) fn near_share(endpoints: &Endpoints, near_left_out: usize) -> Option<u64> {
     let (near, far) = (endpoints.len_within(Reach::Near), endpoints.len_within(Reach::Far));
     if near == 0 || far == 0 {
-        return Reach::All;
+        return None;
     }
     let healthy = near.saturating_sub(near_left_out);
-    // In parts of 2^32, which is fine enough for a share.
     let share = (((healthy as u128 * OVERPROVISIONING as u128) << 32) / (near as u128 * 10)).min(1 << 32);
-    if u128::from(draw >> 32) < share { Reach::Near } else { Reach::Far }
+    u64::try_from(share).ok()
 }
 
 /// Where to pick when there is none within reach.

@@ -9,6 +9,7 @@
 mod accept;
 mod connection_events;
 mod enrolment;
+mod foretold;
 mod kernel;
 mod netlink;
 mod netns;
@@ -26,6 +27,7 @@ mod wire;
 pub use accept::{Accepted, Arrival, DataPath};
 pub use connection_events::{ConnectionEvents, LostEvents};
 pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
+pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
 pub use netns::NetworkNamespace;
 pub use pods_by_cookie::PodsByCookie;

@@ -6,14 +6,12 @@ use aya::{
     Ebpf, Pod as AyaPod,
     maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash, lpm_trie::Key},
 };
-use heddle_common::{
-    Address, KernelEvent, ListenerKey, ListenerKind, MAX_POD_ADDRESSES, NetworkKey, Pod, PortDirection, PortKey,
-};
+use heddle_common::{Address, KernelEvent, ListenerKey, ListenerKind, NetworkKey, Pod, PortDirection, PortKey};
 use ipnet::IpNet;
 
 use crate::mesh::CaptureRules;
 
-use super::{kernel::KernelError, pins::Pins};
+use super::{foretold::pod_entry, kernel::KernelError, pins::Pins};
 
 /// The maps, opened from their pins.
 pub(super) struct Tables {
@@ -79,14 +77,7 @@ impl Tables {
     ) -> Result<(), KernelError> {
         self.replace_ports(netns, PortDirection::Outbound, &rules.exclude_outbound_ports)?;
         self.replace_networks(netns, &rules.exclude_outbound_cidrs)?;
-        let mut pod = Pod {
-            excludes_ports: u32::from(!rules.exclude_outbound_ports.is_empty()),
-            excludes_networks: u32::from(!rules.exclude_outbound_cidrs.is_empty()),
-            ..Pod::default()
-        };
-        for (place, address) in pod.addresses.iter_mut().zip(addresses.iter().take(MAX_POD_ADDRESSES)) {
-            *place = *address;
-        }
+        let pod = pod_entry(addresses, rules);
         self.pods.insert(netns, pod, 0).map_err(at("PODS"))
     }
 

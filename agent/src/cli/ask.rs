@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use http::{
-    HeaderValue, Method, Request, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode,
     header::{CONTENT_TYPE, HOST},
 };
 use http_body_util::{BodyExt, Full};
@@ -29,15 +29,18 @@ const LONGEST_LINE: usize = 16 << 20;
 
 /// The body of the agent's answer to GET `path`.
 pub(super) fn ask(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
-    asked(socket, || Ok(Request::get(path).body(Full::default())?))
+    good(socket, path, ask_for(socket, path)?)
+}
+
+/// The agent's answer to GET `path`, whatever its status.
+pub(super) fn ask_for(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    answer(socket, Request::get(path).body(Full::default())?)
 }
 
 /// The body of the agent's answer to PUT `path` with some JSON.
 pub(super) fn put(socket: &Path, path: &str, json: String) -> anyhow::Result<Bytes> {
-    asked(socket, || {
-        let request = Request::builder().method(Method::PUT).uri(path).header(CONTENT_TYPE, "application/json");
-        Ok(request.body(json.into())?)
-    })
+    let request = Request::builder().method(Method::PUT).uri(path).header(CONTENT_TYPE, "application/json");
+    good(socket, path, answer(socket, request.body(json.into())?)?)
 }
 
 /// One server-sent event.
@@ -73,8 +76,12 @@ pub(super) async fn follow_lines<T>(
     path: &str,
     mut look: impl FnMut(&str) -> anyhow::Result<ControlFlow<T>>,
 ) -> anyhow::Result<Option<T>> {
-    let mut body =
-        timely(send(socket, Request::get(path).body(Full::default())?)).await.with_context(|| whom(socket))?;
+    let response = timely(socket, respond(socket, Request::get(path).body(Full::default())?)).await?;
+    let (status, mut body) = (response.status(), response.into_body());
+    if status != StatusCode::OK {
+        let said = timely(socket, async { Ok(body.collect().await?.to_bytes()) }).await?;
+        return good(socket, path, (status, said)).map(|_| None);
+    }
     let mut lines = Lines::default();
     let following = async {
         loop {
@@ -124,35 +131,39 @@ impl Lines {
     }
 }
 
-fn asked(socket: &Path, request: impl FnOnce() -> anyhow::Result<Request<Full<Bytes>>>) -> anyhow::Result<Bytes> {
+fn answer(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let answered = async { Ok(send(socket, request()?).await?.collect().await?.to_bytes()) };
-    runtime.block_on(timely(answered)).with_context(|| whom(socket))
-}
-
-async fn timely<T>(answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let answer = timeout(ANSWER_WITHIN, answer).await;
-    answer.with_context(|| format!("no answer within {ANSWER_WITHIN:?}"))?
-}
-
-fn whom(socket: &Path) -> String {
-    format!("ask the agent at {}: is it running here, and is that its admin.socket?", socket.display())
+    runtime.block_on(timely(socket, async {
+        let response = respond(socket, request).await?;
+        Ok((response.status(), response.into_body().collect().await?.to_bytes()))
+    }))
 }
 
 /// The body of a good answer; a bad one is an error that says what the agent says.
-async fn send(socket: &Path, mut request: Request<Full<Bytes>>) -> anyhow::Result<Incoming> {
+fn good(socket: &Path, path: &str, (status, body): (StatusCode, Bytes)) -> anyhow::Result<Bytes> {
+    if status != StatusCode::OK {
+        let said = String::from_utf8_lossy(&body);
+        bail!("the agent at {} answered {status} to {path}: {}", socket.display(), said.trim_end());
+    }
+    Ok(body)
+}
+
+async fn timely<T>(socket: &Path, answer: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let place = socket.display();
+    timeout(ANSWER_WITHIN, answer)
+        .await
+        .with_context(|| format!("no answer within {ANSWER_WITHIN:?}"))
+        .and_then(|answer| answer)
+        .with_context(|| format!("ask the agent at {place}: is it running here, and is that its admin.socket?"))
+}
+
+async fn respond(socket: &Path, mut request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket).await?;
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the body, or with the runtime at the latest.
     tokio::spawn(connection);
     request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
-    let response = requests.send_request(request).await?;
-    let status = response.status();
-    if status != StatusCode::OK {
-        let body = response.into_body().collect().await?.to_bytes();
-        bail!("it answered {status}: {}", String::from_utf8_lossy(&body).trim_end());
-    }
-    Ok(response.into_body())
+    Ok(requests.send_request(request).await?)
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@ mod agent;
 mod ask;
 mod ca;
 mod check;
+mod connections;
 mod events;
+mod explain;
 mod log_level;
+mod record;
+mod simulate;
 mod status;
 mod table;
 mod tap;
@@ -30,8 +34,12 @@ enum Command {
     Agent(agent::Agent),
     Ca(ca::Ca),
     Check(check::Check),
+    Connections(connections::Connections),
     Events(events::Events),
+    Explain(Box<explain::Explain>),
     LogLevel(log_level::LogLevel),
+    Record(record::Record),
+    Simulate(simulate::Simulate),
     Status(status::ShowStatus),
     Tap(tap::Tap),
     Top(top::Top),
@@ -46,8 +54,12 @@ impl Cli {
             Command::Agent(command) => command.run(),
             Command::Ca(command) => command.run(),
             Command::Check(command) => command.run(),
+            Command::Connections(command) => command.run(),
             Command::Events(command) => command.run(),
+            Command::Explain(command) => command.run(),
             Command::LogLevel(command) => command.run(),
+            Command::Record(command) => command.run(),
+            Command::Simulate(command) => command.run(),
             Command::Status(command) => command.run(),
             Command::Tap(command) => command.run(),
             Command::Top(command) => command.run(),

@@ -75,6 +75,12 @@ pub(super) const ACCESS_RATE: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
 /// A million lines a second are more than can be written.
 pub(super) const ACCESS_RATE_RANGE: RangeInclusive<u32> = 0..=1_000_000;
 
+/// Some seconds of a busy node, and hours of a quiet one, in about 4 MB.
+pub(super) const REMEMBERED: usize = 4096;
+
+/// A node that keeps more spends its memory on questions that the log's own store answers.
+pub(super) const REMEMBERED_RANGE: RangeInclusive<usize> = 0..=65_536;
+
 /// Three lost SYNs (1 s, 2 s and part of the third wait) before another endpoint is tried.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -227,6 +227,8 @@ fn log(root: &MapReader<'_>) -> Option<LogConfig> {
         defaults::ACCESS_RATE_RANGE.contains(n)
     });
     let events = log.boolean("events").map(|on| if on { EventLog::On } else { EventLog::Off });
+    let allowed = "a whole number from 0 to 65536";
+    let remembered = log.integer("remembered", allowed, |n| defaults::REMEMBERED_RANGE.contains(n));
     log.finish();
     Some(LogConfig {
         level: level.unwrap_or(defaults::LOG_LEVEL).to_owned(),
@@ -235,6 +237,7 @@ fn log(root: &MapReader<'_>) -> Option<LogConfig> {
         long_connections: long_connections.unwrap_or(Some(defaults::LONG_CONNECTIONS)),
         access_rate: rate.map_or(Some(defaults::ACCESS_RATE), NonZeroU32::new),
         events: events.unwrap_or(defaults::EVENT_LOG),
+        remembered: remembered.unwrap_or(defaults::REMEMBERED),
     })
 }
 

@@ -207,6 +207,8 @@ pub struct LogConfig {
     /// Lines of the access log that a second may have; `None` for any number, and 0 in the file.
     #[serde(serialize_with = "as_number_or_zero")]
     pub access_rate: Option<NonZeroU32>,
+    /// How many of the last such ends are kept in memory, for `heddle explain --trace`; 0 for none.
+    pub remembered: usize,
     /// Whether the kernel's events of connections are in the log.
     #[serde(serialize_with = "as_boolean")]
     pub events: EventLog,

@@ -61,6 +61,7 @@ fn defaults_fill_a_minimal_file() {
         access: true,
         long_connections: Some(Duration::from_secs(60)),
         access_rate: NonZeroU32::new(10_000),
+        remembered: 4096,
         events: EventLog::Off,
     };
     assert_eq!(config.log, log);
@@ -103,7 +104,8 @@ jwks: {roots: /etc/issuers.pem}
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
-log: {level: "warn,heddle::capture=debug", format: json, access: false, longConnections: 0s, accessRate: 500, events: true}
+log:
+  {level: "warn,heddle::capture=debug", format: json, access: false, longConnections: 0s, accessRate: 500, remembered: 7, events: true}
 limits:
   dataThreads: 3
   connectTimeout: 250ms
@@ -150,7 +152,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "health": {"address": "127.0.0.1:9091"},
         "log": {
             "level": "warn,heddle::capture=debug", "format": "json", "access": false,
-            "longConnections": "0s", "accessRate": 500, "events": true,
+            "longConnections": "0s", "accessRate": 500, "remembered": 7, "events": true,
         },
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
                    "drainTimeout": "1m", "streamsPerTunnel": 7},

@@ -54,7 +54,8 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
     // Its address is all that is known of the client: a name for the reader, no proof for a decision.
     let workload = snapshot.workload(client.ip()).cloned();
     let party = Party { address: client, workload, identity: None };
-    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst };
+    let generation = snapshot.generation;
+    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst, generation };
     let mut record = node.observer.connection(start);
     let workload = node.workload_of(&snapshot, pod);
     record.set_telemetry(&snapshot.telemetry_of(&workload));
@@ -300,7 +301,8 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
     let workload = snapshot.workload(facts.client.ip()).filter(|workload| workload.identity == *facts.peer.id());
     let identity = Some(facts.peer.id().clone());
     let party = Party { address: facts.client, workload: workload.cloned(), identity };
-    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst: to };
+    let generation = snapshot.generation;
+    let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst: to, generation };
     let mut record = node.observer.connection(start);
     let server_workload = node.workload_of(&snapshot, pod);
     record.set_telemetry(&snapshot.telemetry_of(&server_workload));

@@ -20,7 +20,7 @@ use crate::{
 
 /// What a connection to an address is expected to carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
+pub(crate) enum Expected {
     /// No HTTP.
     Bytes,
     /// TLS, whose server name decides where it goes.
@@ -33,50 +33,103 @@ pub(super) enum Expected {
     Unknown,
 }
 
-impl Expected {
-    /// What a pod's connection to an address is expected to carry, and where to remember what it does.
-    pub(super) fn of(
-        snapshot: &Snapshot,
-        source: &Workload,
-        dialled: SocketAddr,
-        learned: &Learned,
-    ) -> (Self, Option<SpokenAt>) {
+/// Why that is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExpectedBy {
+    /// The routes of the port are of this kind.
+    Routes(RouteKind),
+    /// The pods that serve say that their port is never to be read.
+    OpaquePort,
+    /// The Service port declares it.
+    Port(Declared),
+    /// It was seen there before, or never.
+    Memory,
+    /// Nothing in the mesh serves there.
+    Outside,
+}
+
+/// What is expected of a connection, why, and where to remember what it turns out to carry.
+#[derive(Clone, Debug)]
+pub(crate) struct Expectation {
+    pub(crate) expected: Expected,
+    pub(crate) by: ExpectedBy,
+    pub(super) remember: Option<SpokenAt>,
+}
+
+impl Expectation {
+    /// Of a pod's connection to an address.
+    pub(crate) fn of(snapshot: &Snapshot, source: &Workload, dialled: SocketAddr, learned: &Learned) -> Self {
         match snapshot.destination(dialled) {
             Destination::Service(port) => {
                 let table = snapshot.routes().table(&port.service, port.port, &source.namespace);
-                match table.map(|table| table.kind()) {
-                    Some(RouteKind::Http | RouteKind::Grpc) => return (Self::Http, None),
-                    Some(RouteKind::Tls) => return (Self::ServerName, None),
-                    Some(RouteKind::Tcp) => return (Self::Bytes, None),
-                    None => {}
+                if let Some(kind) = table.map(|table| table.kind()) {
+                    return Self::known(Expected::of_routes(kind), ExpectedBy::Routes(kind));
                 }
                 // Whoever serves says whether it may be read.
                 let serving = Resolved::of(snapshot, &port).port;
                 if serving.ready.get(0).is_some_and(|endpoint| is_opaque(snapshot, endpoint.address)) {
-                    return (Self::Bytes, None);
+                    return Self::known(Expected::Bytes, ExpectedBy::OpaquePort);
                 }
-                match Declared::of(&port) {
-                    Declared::Http1 | Declared::Http2 | Declared::Http | Declared::Grpc => (Self::Http, None),
-                    Declared::Tls | Declared::Tcp | Declared::ServerFirst => (Self::Bytes, None),
-                    Declared::Unknown => {
-                        Self::as_before(learned, SpokenAt { service: port.service.clone(), port: port.port })
-                    }
+                let declared = Declared::of(&port);
+                match Expected::of_declaration(declared) {
+                    Some(expected) => Self::known(expected, ExpectedBy::Port(declared)),
+                    None => Self::as_before(learned, SpokenAt { service: port.service.clone(), port: port.port }),
                 }
             }
-            Destination::Workload(workload) if workload.is_opaque(dialled.port()) => (Self::Bytes, None),
+            Destination::Workload(workload) if workload.is_opaque(dialled.port()) => {
+                Self::known(Expected::Bytes, ExpectedBy::OpaquePort)
+            }
             Destination::Workload(workload) => {
                 // Pods of one owner speak alike.
                 let service = ServiceName { namespace: workload.namespace.clone(), name: workload.owner.clone() };
                 Self::as_before(learned, SpokenAt { service, port: dialled.port() })
             }
-            Destination::UnknownServicePort(_) | Destination::Named(_) | Destination::External => (Self::Bytes, None),
+            Destination::UnknownServicePort(_) | Destination::Named(_) | Destination::External => {
+                Self::known(Expected::Bytes, ExpectedBy::Outside)
+            }
         }
     }
 
-    fn as_before(learned: &Learned, at: SpokenAt) -> (Self, Option<SpokenAt>) {
+    fn known(expected: Expected, by: ExpectedBy) -> Self {
+        Self { expected, by, remember: None }
+    }
+
+    fn as_before(learned: &Learned, at: SpokenAt) -> Self {
         // Of anything else a server that speaks first is found out without any wait.
         let is_http = matches!(learned.get(&at), Some(Learnt::Http1 | Learnt::Http2));
-        (if is_http { Self::HttpAsBefore } else { Self::Unknown }, Some(at))
+        let expected = if is_http { Expected::HttpAsBefore } else { Expected::Unknown };
+        Self { expected, by: ExpectedBy::Memory, remember: Some(at) }
+    }
+}
+
+impl Expected {
+    fn of_routes(kind: RouteKind) -> Self {
+        match kind {
+            RouteKind::Http | RouteKind::Grpc => Self::Http,
+            RouteKind::Tls => Self::ServerName,
+            RouteKind::Tcp => Self::Bytes,
+        }
+    }
+
+    fn of_declaration(declared: Declared) -> Option<Self> {
+        match declared {
+            Declared::Http1 | Declared::Http2 | Declared::Http | Declared::Grpc => Some(Self::Http),
+            Declared::Tls | Declared::Tcp | Declared::ServerFirst => Some(Self::Bytes),
+            Declared::Unknown => None,
+        }
+    }
+
+    /// What a client's first words are taken for where this is expected.
+    pub(crate) fn takes(self, spoken: Spoken) -> Spoken {
+        match (self, spoken) {
+            // Nobody looks.
+            (Self::Bytes, _) => Spoken::Bytes,
+            // Whatever is no TLS has no server name, HTTP too.
+            (Self::ServerName, Spoken::Http(_)) => Spoken::Bytes,
+            // What looks like nothing that is known is judged as HTTP, and answered as such.
+            (Self::Http, Spoken::Bytes) => Spoken::Http(HttpVersion::Http1),
+            (_, spoken) => spoken,
+        }
     }
 }
 
@@ -87,7 +140,7 @@ fn is_opaque(snapshot: &Snapshot, endpoint: SocketAddr) -> bool {
 
 /// What the first words of a client are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(crate) enum Spoken {
     /// HTTP.
     Http(HttpVersion),
     /// TLS of its own, and the server name that it asks for.
@@ -144,10 +197,8 @@ impl Words {
 
     /// Waits for them where HTTP is declared: what looks like nothing that is known is judged as HTTP, and answered as such.
     pub(super) async fn heard_as_http(&mut self) -> io::Result<Spoken> {
-        Ok(match self.heard().await? {
-            Spoken::Bytes if !self.seen.is_empty() => Spoken::Http(HttpVersion::Http1),
-            spoken => spoken,
-        })
+        let spoken = self.heard().await?;
+        Ok(if self.seen.is_empty() { spoken } else { Expected::Http.takes(spoken) })
     }
 
     /// Waits for them, but silence for so long is an answer too.

@@ -8,12 +8,15 @@ mod access_log;
 mod event_feed;
 mod facts;
 mod flag;
+mod flow;
 mod live;
 mod metrics;
 mod open;
 mod outcome;
 mod process_log;
+mod recent;
 mod record;
+mod recordings;
 mod request;
 mod root_name;
 mod socket;
@@ -36,6 +39,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 pub use access_log::{AccessLogOutput, AccessLogSettings, FIELDS, Field, LogFormat, timestamp};
 pub use event_feed::{EventFeed, Heard, Listener, MOST_LISTENERS, QUEUE};
 pub use flag::{NO_FLAG, ResponseFlag};
+pub use flow::{BadFlows, CUT, Flow, FlowClient, FlowRequest, Flows, FlowsEnd, FlowsHead, VERSION};
 pub use live::{BadFilter, FlowWatch, Second, TapEvent, TapFilter, TapWatch, TooManyWatchers};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
@@ -48,9 +52,12 @@ pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
     MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
 };
+pub use open::{ConnectionView, OpenView};
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, ShownEnds, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogControl, LogError, init_audited_log, init_log};
-pub use record::ConnectionRecord;
+pub use recent::{Ended, EndedRequest};
+pub use record::{ConnectionRecord, HttpConnection};
+pub use recordings::TakenFlows;
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 pub use socket::{ReadFacts, Shown, SocketEnd, SocketFacts, SocketView};
@@ -72,6 +79,9 @@ const LOOKS: u32 = 12;
 /// The shortest time between two of them: each goes through all open connections.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 
+/// Ends of one trace that are told: a request has one on each side, and one for each try by its application.
+const MOST_FOUND: usize = 16;
+
 /// Where every step reports. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Observer {
@@ -87,6 +97,7 @@ struct Inner {
     open: open::OpenConnections,
     access_log: Option<access_log::AccessLog>,
     live: Arc<live::Live>,
+    recordings: recordings::Recordings,
     spans: Option<spans::Spans>,
     before_scrape: Mutex<Vec<ScrapeHook>>,
 }
@@ -137,6 +148,7 @@ impl Observer {
             open: open::OpenConnections::default(),
             access_log,
             live: Arc::default(),
+            recordings: recordings::Recordings::default(),
             spans,
             before_scrape: Mutex::default(),
         };
@@ -264,6 +276,36 @@ impl Observer {
         }
     }
 
+    /// The requests that ended lately and have this trace id or request id, the newest first.
+    pub fn ended(&self, id: &str) -> Vec<Ended> {
+        self.inner.access_log.as_ref().map(|log| log.recent().find(id, MOST_FOUND)).unwrap_or_default()
+    }
+
+    /// How many ends are kept at most; 0 where none is.
+    pub fn remembered(&self) -> usize {
+        self.inner.access_log.as_ref().map_or(0, |log| log.recent().most())
+    }
+
+    /// Records flows from now on, for a recording of this id; whether that can be. One that nobody takes from ends by itself.
+    pub fn record_flows(&self, id: u64) -> bool {
+        self.inner.recordings.begin(id, Instant::now())
+    }
+
+    /// What was recorded since the last time.
+    pub fn take_flows(&self, id: u64) -> TakenFlows {
+        self.inner.recordings.take(id, Instant::now())
+    }
+
+    /// The connections that are open now, so many of the oldest.
+    pub fn open_connections(&self, most: usize) -> OpenView {
+        self.inner.open.view(most)
+    }
+
+    /// The open connection of this id.
+    pub fn open_connection(&self, id: u64) -> Option<ConnectionView> {
+        self.inner.open.find(id)
+    }
+
     fn tick(&self, now: Instant) {
         self.inner.open.count_bytes();
         self.inner.traffic.expire(&self.inner.metrics, now);
@@ -274,16 +316,21 @@ impl Observer {
 }
 
 impl Inner {
+    /// Whether somebody watches what happens, or records it.
+    fn is_watched(&self) -> bool {
+        self.live.is_watched() || self.recordings.is_any()
+    }
+
     /// Tells those who want to know how something ended: the access log, if it is to have a line, the collector of spans, if it
     /// is part of a trace, and who watches now.
     fn tell(&self, is_logged: bool, span: Option<Box<SpanIds>>, story: impl FnOnce() -> access_log::Story) {
-        let is_watched = self.live.is_watched();
-        if !is_logged && !is_watched && span.is_none() {
+        if !is_logged && !self.is_watched() && span.is_none() {
             return;
         }
         let story = Arc::new(story());
-        if is_watched {
+        if self.is_watched() {
             self.live.ended(&story);
+            self.recordings.add(&story, Instant::now());
         }
         if let Some(log) = self.access_log.as_ref().filter(|_| is_logged) {
             log.push(Arc::clone(&story));

@@ -1,10 +1,12 @@
-//! The connections that are joined and not yet ended, so that their bytes reach the counters while they run,
-//! and the long ones of them can be told in the access log.
+//! The connections that are joined and not yet ended: so that their bytes reach the counters while they run, so that the long
+//! ones of them can be told in the access log, and so that they can be listed.
 //!
-//! Data threads touch one of several shards, twice per connection; the control task walks them.
+//! Data threads touch one of several shards, twice per connection; the control task walks them. Descriptors bound how many
+//! there are.
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,8 +15,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
-use super::{ByteCounts, facts::Facts, metrics::Series};
+use super::{ByteCounts, Party, access_log::timestamp, facts::Facts, metrics::Series};
+use crate::mesh::ServiceName;
 
 /// A power of two well above the number of data threads: two of them seldom meet.
 const SHARDS: usize = 64;
@@ -31,12 +35,73 @@ pub(super) struct OpenConnections {
 pub(super) struct OpenConnection {
     id: u64,
     pub(super) counts: Arc<ByteCounts>,
-    pub(super) series: Arc<Series>,
+    /// `None` for one with requests, whose bytes are those of the requests.
+    pub(super) series: Option<Arc<Series>>,
     pub(super) facts: Arc<Facts>,
     /// How old it was when it was told last, in milliseconds.
     told_at: AtomicU64,
     counted_sent: AtomicU64,
     counted_received: AtomicU64,
+}
+
+/// Open connections, as `/connections` shows them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenView {
+    /// How many there are.
+    pub open: usize,
+    /// The oldest of them.
+    pub connections: Vec<ConnectionView>,
+}
+
+/// One open connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionView {
+    /// What tells it from others while this agent runs.
+    pub id: u64,
+    /// `outbound` or `inbound`, seen from the pod of this node.
+    pub direction: String,
+    /// `tcp` or `http`.
+    pub protocol: String,
+    /// When it was accepted.
+    pub since: String,
+    /// How long ago that is.
+    pub age_seconds: u64,
+    /// The client.
+    pub source: EndView,
+    /// The address that the client dialled.
+    pub destination: SocketAddr,
+    /// The Service that serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The server; of a connection whose requests go to several, `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndView>,
+    /// `mutual_tls` where it is in a tunnel, else `none`.
+    pub security: String,
+    /// Bytes from client to server; of a connection with requests these are counted with each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
+    /// Bytes from server to client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_bytes: Option<u64>,
+    /// Generation of the snapshot that decided first.
+    pub generation: u64,
+}
+
+/// One end of an open connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndView {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The pod, as `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// Its identity, where it is proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 impl Default for OpenConnections {
@@ -46,12 +111,23 @@ impl Default for OpenConnections {
 }
 
 impl OpenConnections {
-    /// `is_logged`: its line will tell about its sockets.
+    /// One whose bytes are relayed. `is_logged`: its line will tell about its sockets.
     pub(super) fn add(&self, series: Arc<Series>, facts: Arc<Facts>, is_logged: bool) -> Arc<OpenConnection> {
-        let id = self.next.fetch_add(1, Relaxed);
+        let counts = if is_logged { ByteCounts::with_ends() } else { ByteCounts::default() };
+        self.insert(Some(series), facts, counts)
+    }
+
+    /// One with requests.
+    pub(super) fn add_http(&self, facts: Arc<Facts>) -> Arc<OpenConnection> {
+        self.insert(None, facts, ByteCounts::default())
+    }
+
+    fn insert(&self, series: Option<Arc<Series>>, facts: Arc<Facts>, counts: ByteCounts) -> Arc<OpenConnection> {
+        // From 1 on: 0 is no id.
+        let id = self.next.fetch_add(1, Relaxed) + 1;
         let connection = Arc::new(OpenConnection {
             id,
-            counts: Arc::new(if is_logged { ByteCounts::with_ends() } else { ByteCounts::default() }),
+            counts: Arc::new(counts),
             series,
             facts,
             told_at: AtomicU64::new(0),
@@ -85,6 +161,21 @@ impl OpenConnections {
         due
     }
 
+    /// So many of the oldest.
+    pub(super) fn view(&self, most: usize) -> OpenView {
+        let mut all: Vec<Arc<OpenConnection>> = Vec::new();
+        for shard in &self.shards {
+            all.extend(shard.lock().values().cloned());
+        }
+        all.sort_by_key(|connection| connection.id);
+        OpenView { open: all.len(), connections: all.iter().take(most).map(|connection| connection.view()).collect() }
+    }
+
+    pub(super) fn find(&self, id: u64) -> Option<ConnectionView> {
+        let found = self.shard(id).lock().get(&id).cloned();
+        found.map(|connection| connection.view())
+    }
+
     fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Arc<OpenConnection>>> {
         &self.shards[usize::try_from(id % SHARDS as u64).unwrap_or(0)]
     }
@@ -92,6 +183,10 @@ impl OpenConnections {
 
 impl OpenConnection {
     fn is_due(&self, now: Instant, every: Duration) -> bool {
+        // Of requests each has a line.
+        if self.series.is_none() {
+            return false;
+        }
         let age = now.saturating_duration_since(self.facts.accepted).as_millis() as u64;
         let is_due = age >= self.told_at.load(Relaxed) + every.as_millis() as u64;
         if is_due {
@@ -101,9 +196,38 @@ impl OpenConnection {
     }
 
     fn count_bytes(&self) {
+        let Some(series) = &self.series else { return };
         let (sent, received) = self.counts.read();
-        self.series.sent.inc_by(grown(&self.counted_sent, sent));
-        self.series.received.inc_by(grown(&self.counted_received, received));
+        series.sent.inc_by(grown(&self.counted_sent, sent));
+        series.received.inc_by(grown(&self.counted_received, received));
+    }
+
+    fn view(&self) -> ConnectionView {
+        let Facts { accepted, started, start, service, server, transport, .. } = &*self.facts;
+        let bytes = self.series.as_ref().map(|_| self.counts.read());
+        ConnectionView {
+            id: self.id,
+            direction: start.reporter.direction().to_owned(),
+            protocol: if bytes.is_some() { "tcp" } else { "http" }.to_owned(),
+            since: timestamp(*started),
+            age_seconds: accepted.elapsed().as_secs(),
+            source: end(&start.client),
+            destination: start.original_dst,
+            service: service.as_ref().map(ServiceName::host),
+            endpoint: server.as_ref().map(end),
+            security: transport.security_policy().to_owned(),
+            sent_bytes: bytes.map(|(sent, _)| sent),
+            received_bytes: bytes.map(|(_, received)| received),
+            generation: start.generation,
+        }
+    }
+}
+
+fn end(party: &Party) -> EndView {
+    EndView {
+        address: party.address,
+        pod: party.workload.as_ref().map(|workload| format!("{}/{}", workload.namespace, workload.name)),
+        identity: party.identity.as_ref().map(ToString::to_string),
     }
 }
 

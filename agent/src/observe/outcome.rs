@@ -91,6 +91,8 @@ pub struct ConnectionStart {
     pub client: Party,
     /// What the client dialled, before any choice of an endpoint.
     pub original_dst: SocketAddr,
+    /// Generation of the snapshot that is read first.
+    pub generation: u64,
 }
 
 /// Why a connection or request did not end well.

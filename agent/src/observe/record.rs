@@ -81,16 +81,18 @@ impl ConnectionRecord {
     }
 
     /// The connection carries HTTP: its requests are recorded one by one, and the connection itself is neither counted as TCP
-    /// nor logged. It stays in `heddle_open_connections` while the returned guard lives.
-    pub fn is_http(mut self) -> GaugeGuard {
-        let open = GaugeGuard::raise(&self.observer.inner.metrics.open_connections);
+    /// nor logged. It stays in `heddle_open_connections`, and among the open ones, while the returned guard lives.
+    pub fn is_http(mut self) -> HttpConnection {
+        let inner = Arc::clone(&self.observer.inner);
+        let gauge = GaugeGuard::raise(&inner.metrics.open_connections);
+        let open = self.story.as_ref().map(|story| inner.open.add_http(Arc::clone(&story.facts)));
         // What was joined is counted already, and has to be counted to its end.
         if self.story.as_ref().is_some_and(|story| story.open.is_some()) {
             self.conclude(None);
         } else if self.story.take().is_some() {
-            self.observer.inner.metrics.open_connections.dec();
+            inner.metrics.open_connections.dec();
         }
-        open
+        HttpConnection { observer: self.observer.clone(), open, _gauge: gauge }
     }
 
     /// The connection ended.
@@ -111,7 +113,9 @@ impl ConnectionRecord {
         let progress = match open {
             Some(open) => {
                 inner.open.remove(&open);
-                open.series.closed(&inner.metrics, flag);
+                if let Some(series) = &open.series {
+                    series.closed(&inner.metrics, flag);
+                }
                 Progress::of(&open.counts)
             }
             None => {
@@ -133,6 +137,23 @@ impl Drop for ConnectionRecord {
                 false => (ResponseFlag::Aborted, "the agent gave the connection up before it had an outcome"),
             };
             self.conclude(Some(Failure { flag, error: error.to_owned(), denied_by: None }));
+        }
+    }
+}
+
+/// A connection with requests, among the open ones while this lives.
+#[derive(Debug)]
+#[must_use = "the connection counts as open while this lives"]
+pub struct HttpConnection {
+    observer: Observer,
+    open: Option<Arc<OpenConnection>>,
+    _gauge: GaugeGuard,
+}
+
+impl Drop for HttpConnection {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            self.observer.inner.open.remove(open);
         }
     }
 }

@@ -45,6 +45,7 @@ fn start() -> ConnectionStart {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", Some(workload("client", ""))),
         original_dst: "10.96.0.10:80".parse().unwrap(),
+        generation: 1,
     }
 }
 

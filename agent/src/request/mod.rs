@@ -15,6 +15,7 @@ pub use body::{AnswerBody, AnswerError, BodyEnd};
 pub use failed::RequestFailed;
 pub use inbound::{Inbound, InboundFacts};
 pub use outbound::Outbound;
+pub(crate) use outbound::Stay;
 
 use std::net::SocketAddr;
 

@@ -37,16 +37,20 @@ impl Draw {
 
 /// What a FaultInjection means for a request with these headers.
 pub fn plan(fault: &FaultInjection, headers: &HeaderMap, draw: Draw) -> Planned {
-    let concerned = fault
-        .headers
-        .iter()
-        .all(|wanted| headers.get_all(&wanted.name).iter().any(|line| line.as_bytes() == wanted.value.as_bytes()));
-    if !concerned {
+    if !concerns(fault, headers) {
         return Planned::default();
     }
     let delay = fault.delay.filter(|delay| draw.delay < delay.percentage.parts_per_million());
     let abort = fault.abort.filter(|abort| draw.abort < abort.percentage.parts_per_million());
     Planned { delay: delay.map(|delay| delay.fixed_delay), abort: abort.map(|abort| abort.status) }
+}
+
+/// Whether it is about requests with these headers.
+pub fn concerns(fault: &FaultInjection, headers: &HeaderMap) -> bool {
+    fault
+        .headers
+        .iter()
+        .all(|wanted| headers.get_all(&wanted.name).iter().any(|line| line.as_bytes() == wanted.value.as_bytes()))
 }
 
 #[cfg(test)]

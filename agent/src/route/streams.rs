@@ -9,7 +9,11 @@ use std::sync::Arc;
 use super::backend::{Draw, Resolved, Unresolved, resolve};
 use crate::{
     mesh::{RouteKind, RouteTable, ServicePort, Snapshot},
-    rules::{Rule, RuleKey, Spec, gateway::StreamRule, tls_route::ServerName},
+    rules::{
+        Rule, RuleKey, Spec,
+        gateway::{BackendRef, StreamRule},
+        tls_route::ServerName,
+    },
 };
 
 /// Which rule decides over a connection.
@@ -114,7 +118,38 @@ fn only_rule(route: &Arc<Rule>) -> Option<StreamMatch<'_>> {
     rules.first().map(|rule| StreamMatch { route: &route.key, rule })
 }
 
+/// Each route of a table that does not decide over a connection, and why: the name that it is for is another, less close or
+/// as close as that of an older route.
+pub fn passed_over<'t>(table: &'t RouteTable, server_name: Option<&str>) -> Vec<(&'t RuleKey, String)> {
+    let decided = match decide(Some(table), server_name) {
+        StreamDecision::Rule(one) => Some(one.route()),
+        _ => None,
+    };
+    let others = table.routes().iter().filter(|route| Some(&route.key) != decided);
+    let name = server_name.map(str::to_ascii_lowercase);
+    others.map(|route| (&route.key, why_not(route, name.as_deref()))).collect()
+}
+
+fn why_not(route: &Rule, name: Option<&str>) -> String {
+    let Spec::TlsRoute(spec) = &route.spec else {
+        return "an older route takes every connection of the port".to_owned();
+    };
+    let wanted: Vec<String> = spec.hostnames.iter().map(ToString::to_string).collect();
+    match name {
+        None => format!("it is for the server name {}, and the client gives none", wanted.join(" or ")),
+        Some(name) if spec.hostnames.iter().all(|own| closeness(own, name).is_none()) => {
+            format!("it is for the server name {}, not {name}", wanted.join(" or "))
+        }
+        Some(_) => "another route has a closer name, or is older".to_owned(),
+    }
+}
+
 impl<'t> StreamMatch<'t> {
+    /// The Services that connections are sent to, with their weights.
+    pub fn backends(&self) -> &'t [BackendRef] {
+        &self.rule.backend_refs
+    }
+
     /// The route, by kind and name.
     pub fn route(&self) -> &'t RuleKey {
         self.route

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use super::http::Request;
 use crate::rules::http_route::Timeouts;
 
 /// The limits of one request. `None` for no limit.
@@ -29,6 +30,15 @@ impl Limits {
         let request = set(route.and_then(|timeouts| timeouts.request));
         let request = request.into_iter().chain(grpc_timeout).min();
         Self { request, backend_request: set(route.and_then(|timeouts| timeouts.backend_request)) }
+    }
+
+    /// The same for a request, whose `grpc-timeout` counts where it is a call.
+    ///
+    /// # Errors
+    /// The header cannot be read.
+    pub fn of_request(route: Option<&Timeouts>, request: &Request<'_>) -> Result<Self, BadGrpcTimeout> {
+        let asked = request.headers.get("grpc-timeout").filter(|_| request.is_grpc());
+        Ok(Self::of(route, asked.map(grpc_timeout).transpose()?))
     }
 
     /// How long the next try may take, so long after the request began.

@@ -17,6 +17,7 @@ mod enrolment;
 mod entries;
 mod events;
 mod exclusions;
+mod explain;
 mod fail_closed;
 mod http;
 mod identity;

@@ -82,26 +82,23 @@ impl RateLimiter {
         let state = self.document(document);
         let mut state = state.lock();
         state.follow(limits);
-        let ids = state.ids.clone();
-        let keys: Vec<Key> =
-            limits.iter().zip(ids).map(|(limit, id)| (id, self.digest(limit.per.as_ref(), source, headers))).collect();
-        let mut next = Vec::with_capacity(limits.len());
-        for (number, (limit, key)) in limits.iter().zip(&keys).enumerate() {
-            let full = state.store.get(key).map_or(now, |full| full.max(now)) + cost(limit);
-            let wait = full.saturating_duration_since(now).saturating_sub(most(limit));
-            if !wait.is_zero() {
-                return Err(Limited {
-                    document: document.clone(),
-                    limit: number,
-                    requests: limit.requests,
-                    interval: limit.interval,
-                    retry_after: wait,
-                });
-            }
-            next.push(full);
-        }
+        let keys = self.keys(&state, source, headers);
+        let next = state.would_pass(document, &keys, now)?;
         keys.into_iter().zip(next).for_each(|(key, full)| state.store.set(key, full));
         Ok(())
+    }
+
+    /// Whether a request would pass now, without charging it: for who explains.
+    pub fn look(
+        &self,
+        document: &ObjectName,
+        source: LimitSource<'_>,
+        headers: &HeaderMap,
+        now: Instant,
+    ) -> Result<(), Limited> {
+        let Some(state) = self.documents.read().get(document).cloned() else { return Ok(()) };
+        let state = state.lock();
+        state.would_pass(document, &self.keys(&state, source, headers), now).map(drop)
     }
 
     /// Drops what is known of documents that are gone.
@@ -114,6 +111,11 @@ impl RateLimiter {
             return Arc::clone(document);
         }
         Arc::clone(self.documents.write().entry(name.clone()).or_default())
+    }
+
+    fn keys(&self, state: &Document, source: LimitSource<'_>, headers: &HeaderMap) -> Vec<Key> {
+        let of_limit = |(limit, id): (&Limit, &u64)| (*id, self.digest(limit.per.as_ref(), source, headers));
+        state.limits.iter().zip(&state.ids).map(of_limit).collect()
     }
 
     /// Whose request it is, in a fixed number of bytes however long a header is.
@@ -168,6 +170,26 @@ impl Document {
             self.ids.push(id);
         }
         self.store.retain(|id| self.ids.contains(&id));
+    }
+
+    /// The times that the limits would have with one more request of these keys.
+    fn would_pass(&self, document: &ObjectName, keys: &[Key], now: Instant) -> Result<Vec<Instant>, Limited> {
+        let mut next = Vec::with_capacity(keys.len());
+        for (number, (limit, key)) in self.limits.iter().zip(keys).enumerate() {
+            let full = self.store.get(key).map_or(now, |full| full.max(now)) + cost(limit);
+            let wait = full.saturating_duration_since(now).saturating_sub(most(limit));
+            if !wait.is_zero() {
+                return Err(Limited {
+                    document: document.clone(),
+                    limit: number,
+                    requests: limit.requests,
+                    interval: limit.interval,
+                    retry_after: wait,
+                });
+            }
+            next.push(full);
+        }
+        Ok(next)
     }
 
     fn new_id(&mut self) -> u64 {

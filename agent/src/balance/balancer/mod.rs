@@ -15,7 +15,12 @@ use std::{
 
 use parking_lot::RwLock;
 
-use super::{Lease, NoEndpoint, group::Group, pick::Pick};
+use super::{
+    Lease, NoEndpoint,
+    forecast::{Forecast, forecast},
+    group::Group,
+    pick::Pick,
+};
 use crate::{
     mesh::{AddressFamily, EntryTarget, ServiceName, ServicePort, Snapshot},
     rules::destination_rule::{LoadBalancer, OutlierDetection},
@@ -66,6 +71,13 @@ impl Balancer {
             group.health.set_size(ask.port.ready.len());
         }
         Pick::new(ask, &group).make()
+    }
+
+    /// What a pick would come to, without making it: for who explains.
+    pub fn forecast(&self, ask: &Ask<'_>) -> Forecast {
+        let key = Key { service: ask.port.service.clone(), port: ask.port.port, family: ask.port.family };
+        let known = self.groups.read().get(&key).cloned();
+        forecast(&Pick::looking(ask, &known.unwrap_or_default()), ask)
     }
 
     /// Forgets Service ports and endpoints that are gone.

@@ -565,3 +565,32 @@ fn a_pick_costs_the_same_among_ten_and_a_hundred_thousand() {
     }
     assert!(most.values().any(|cost| *cost > 0), "something was counted");
 }
+
+#[test]
+fn a_forecast_is_what_picks_come_to_and_takes_nothing() {
+    const PICKS: u32 = 20_000;
+    let (port, now) = (port(0..5), Instant::now());
+    for (load_balancer, hash) in every_algorithm() {
+        let balancer = Balancer::default();
+        let ask = Ask { load_balancer: load_balancer.as_ref(), hash, ..ask(&port, now) };
+        for number in 0..5 {
+            let lease = balancer.group(&port).endpoint(address(number), now);
+            lease.observe(
+                &Answered { latency: Duration::from_millis(u64::from(number / 2 + 1)), result: TryResult::Reset },
+                now,
+            );
+        }
+        force(&balancer, &port, [3], Some(Use::No));
+        let forecast = balancer.forecast(&ask);
+        let picked = shares(&balancer, &ask, PICKS);
+        assert_eq!((forecast.count, forecast.endpoints.len()), (5, 5));
+        for seen in &forecast.endpoints {
+            let share = f64::from(picked.get(&seen.address).copied().unwrap_or_default()) / f64::from(PICKS);
+            assert!((share - seen.share).abs() < 0.02, "{load_balancer:?} {hash:?}: {share} of {seen:?}");
+        }
+        assert!((forecast.endpoints.iter().map(|seen| seen.share).sum::<f64>() - 1.0).abs() < 1e-9);
+    }
+    let balancer = Balancer::default();
+    balancer.forecast(&ask(&port, now));
+    assert_eq!(balancer.size(), (0, 0), "nothing is kept of a look");
+}

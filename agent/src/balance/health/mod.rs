@@ -93,17 +93,16 @@ impl EndpointHealth {
     /// given back, or [`PROBE_LOST`] has passed.
     pub fn may_use(&self, now: Instant) -> Use {
         let mut state = self.state.lock();
-        if state.left_alone_until.is_some_and(|until| now < until) {
-            return Use::No;
+        let standing = state.standing(now);
+        if let (Use::Probe, Some(ejection)) = (standing, &mut state.ejection) {
+            ejection.probe_since = Some(now);
         }
-        match &mut state.ejection {
-            None => Use::Yes,
-            // Probes go on while the group is too ill to leave any out: it could not recover otherwise.
-            Some(ejection) => match ejection.may_probe(now) {
-                Use::No if ejection.place.group_too_ill() => Use::Yes,
-                standing => standing,
-            },
-        }
+        standing
+    }
+
+    /// The same, without taking the probe: for who only looks.
+    pub fn standing(&self, now: Instant) -> Use {
+        self.state.lock().standing(now)
     }
 
     /// Takes back a [`Use::Probe`] that was not made use of.
@@ -138,13 +137,9 @@ impl EndpointHealth {
 }
 
 impl Ejection {
-    fn may_probe(&mut self, now: Instant) -> Use {
+    fn may_probe(&self, now: Instant) -> Use {
         let probed = self.probe_since.is_some_and(|since| now.saturating_duration_since(since) < PROBE_LOST);
-        if now < self.until || probed {
-            return Use::No;
-        }
-        self.probe_since = Some(now);
-        Use::Probe
+        if now < self.until || probed { Use::No } else { Use::Probe }
     }
 
     /// Only a request sent since the probe was given says anything: older ones may still be coming in.
@@ -155,6 +150,20 @@ impl Ejection {
 }
 
 impl State {
+    fn standing(&self, now: Instant) -> Use {
+        if self.left_alone_until.is_some_and(|until| now < until) {
+            return Use::No;
+        }
+        match &self.ejection {
+            None => Use::Yes,
+            // Probes go on while the group is too ill to leave any out: it could not recover otherwise.
+            Some(ejection) => match ejection.may_probe(now) {
+                Use::No if ejection.place.group_too_ill() => Use::Yes,
+                standing => standing,
+            },
+        }
+    }
+
     fn leave_alone(&mut self, result: TryResult, now: Instant) -> bool {
         let TryResult::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(wait)) = result
         else {

@@ -8,7 +8,7 @@ use std::{
 use super::{LogFormat, RequestStory};
 use crate::{
     mesh::ServiceName,
-    observe::{ConnectionStart, Failure, NO_FLAG, Party, SocketFacts, Transport},
+    observe::{ConnectionStart, Ended, Failure, NO_FLAG, Party, SocketFacts, Transport},
 };
 
 /// What the access log tells about one connection, or one request in it.
@@ -189,6 +189,42 @@ impl Story {
     }
 }
 
+impl Story {
+    /// Whether it is of a request with this trace id or request id.
+    pub(in crate::observe) fn has_id(&self, id: &str) -> bool {
+        let ids = self.request.as_deref().map(|request| [request.trace_id.as_deref(), request.request_id.as_deref()]);
+        !id.is_empty() && ids.is_some_and(|ids| ids.contains(&Some(id)))
+    }
+
+    /// What became of it, for who asks.
+    pub(in crate::observe) fn ended(&self) -> Ended {
+        let mut scratch = String::new();
+        let mut fields = serde_json::Map::new();
+        for field in FIELDS {
+            let value: serde_json::Value = match (field.value)(self) {
+                Value::None => continue,
+                Value::Word(word) => word.into(),
+                Value::Text(text) => text.into(),
+                Value::Made(text) => text.into(),
+                Value::Number(number) => number.into(),
+                Value::Time(at) => time(at, &mut scratch).into(),
+                Value::Shown(value) => shown(value, &mut scratch).into(),
+            };
+            fields.insert(field.name.to_owned(), value);
+        }
+        Ended {
+            fields: fields.into(),
+            generation: self.start.generation,
+            reporter: self.start.reporter,
+            client: self.start.client.clone(),
+            original_dst: self.start.original_dst,
+            server: self.server.clone(),
+            failure: self.failure.clone(),
+            request: self.request.as_deref().map(RequestStory::as_ended),
+        }
+    }
+}
+
 impl LogFormat {
     fn name(self, line: &mut Vec<u8>, first: bool, name: &str) {
         let (before, after): (&[u8], &[u8]) = match (self, first) {
@@ -281,7 +317,7 @@ pub fn timestamp(at: SystemTime) -> String {
 }
 
 /// `2026-07-30T10:00:00.250Z`. Digit by digit: it is written twice a line, and formatting costs several times as much.
-fn time(at: SystemTime, to: &mut String) -> &str {
+pub(in crate::observe) fn time(at: SystemTime, to: &mut String) -> &str {
     to.clear();
     let at = time::OffsetDateTime::from(at);
     let (hour, minute, second, ms) = at.to_hms_milli();

@@ -62,12 +62,14 @@ pub struct AccessLogSettings {
     pub long_connections: Option<Duration>,
     /// How many a second, at most; `None` for any number.
     pub rate: Option<NonZeroU32>,
+    /// How many of the last ends are kept in memory too, for who asks about one.
+    pub remembered: usize,
 }
 
 impl Default for AccessLogSettings {
     /// A line of everything, at its end.
     fn default() -> Self {
-        Self { on: true, long_connections: None, rate: None }
+        Self { on: true, long_connections: None, rate: None, remembered: 0 }
     }
 }
 

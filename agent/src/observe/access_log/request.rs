@@ -5,16 +5,13 @@ use std::fmt;
 
 use http::{StatusCode, Version};
 
-use crate::observe::{RequestIds, RequestProtocol, RequestStart};
+use crate::observe::{CUT, EndedRequest, FlowRequest, RequestIds, RequestProtocol, RequestStart};
 
 /// Bytes of a path that are logged. Longer ones are rare, and their beginning tells what was asked.
 const PATH: usize = 512;
 
 /// Bytes of any other text that a client sent. A DNS name has at most 253.
 const TEXT: usize = 256;
-
-/// What stands for the rest of a text that was cut.
-const CUT: &str = "...";
 
 /// The part of a story that only requests have.
 #[derive(Clone, Debug)]
@@ -56,6 +53,20 @@ impl RequestStory {
 
     pub(in crate::observe) fn set_route(&mut self, route: &dyn fmt::Display) {
         self.route = Some(route.to_string());
+    }
+
+    pub(in crate::observe) fn as_flow(&self) -> FlowRequest {
+        FlowRequest { method: self.method.clone(), path: self.path.clone(), host: self.host.clone() }
+    }
+
+    pub(super) fn as_ended(&self) -> EndedRequest {
+        EndedRequest {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            host: self.host.clone(),
+            is_grpc: self.protocol == RequestProtocol::Grpc,
+            status: self.status.map(|status| status.as_u16()),
+        }
     }
 
     pub(in crate::observe) fn ended(self, status: Option<StatusCode>, grpc_status: Option<u32>) -> Self {

@@ -14,7 +14,8 @@ use std::{
 
 use prometheus::IntCounter;
 
-use super::{AccessLogDefault, AccessLogOutput, AccessLogSettings, LogFormat, Story, rate::Rate};
+use super::{AccessLogDefault, AccessLogOutput, AccessLogSettings, LineEvent, LogFormat, Story, rate::Rate};
+use crate::observe::recent::Recent;
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
 /// 5 MB, and 15 MB where clients send the longest texts that are kept.
@@ -38,6 +39,7 @@ pub(in crate::observe) struct AccessLog {
     on: AtomicBool,
     /// What it was started with.
     pub(in crate::observe) settings: AccessLogSettings,
+    recent: Recent,
 }
 
 /// Where lines that are not written are counted.
@@ -64,11 +66,12 @@ impl AccessLog {
     pub(in crate::observe) fn with_queue(to: AccessLogOutput, unwritten: Unwritten, size: usize) -> io::Result<Self> {
         let (queue, stories) = sync_channel(size);
         let AccessLogOutput { format, output, settings } = to;
-        let dropped = unwritten.dropped.clone();
+        let (dropped, recent) = (unwritten.dropped.clone(), Recent::new(settings.remembered));
         let rate = settings.rate.map(|rate| Rate::new(rate, Instant::now()));
-        let writer = Writer { format, output, unwritten, rate, reported: None };
+        let (reported, ended) = (None, Vec::with_capacity(BATCH));
+        let writer = Writer { format, output, unwritten, rate, reported, recent: recent.clone(), ended };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&stories))?;
-        Ok(Self { queue, dropped, on: AtomicBool::new(settings.on), settings })
+        Ok(Self { queue, dropped, on: AtomicBool::new(settings.on), settings, recent })
     }
 
     /// Whether lines are written.
@@ -84,6 +87,11 @@ impl AccessLog {
     /// From now on lines are written, or are not.
     pub(in crate::observe) fn turn(&self, on: bool) {
         self.on.store(on, Relaxed);
+    }
+
+    /// The last ends.
+    pub(in crate::observe) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// Hands a story over. Never waits: with a full queue the line is lost and counted.
@@ -115,6 +123,9 @@ struct Writer {
     unwritten: Unwritten,
     rate: Option<Rate>,
     reported: Option<Instant>,
+    recent: Recent,
+    /// The ends that the batch tells which is being written.
+    ended: Vec<Arc<Story>>,
 }
 
 impl Writer {
@@ -166,15 +177,20 @@ impl Writer {
         let now = Instant::now();
         for message in messages {
             match message {
-                Message::Story(story) if !self.is_admitted(&story, now) => {}
                 Message::Story(story) => {
-                    story.write(self.format, lines, scratch);
-                    count += 1;
+                    if self.is_admitted(&story, now) {
+                        story.write(self.format, lines, scratch);
+                        count += 1;
+                    }
+                    if story.event == LineEvent::End {
+                        self.ended.push(story);
+                    }
                 }
                 Message::Flush(done) => waiting.push(done),
             }
         }
         self.write(lines, count);
+        self.recent.keep(&mut self.ended);
         // One whose patience is over does not wait any more.
         for done in waiting {
             let _ = done.try_send(());

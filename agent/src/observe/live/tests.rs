@@ -4,30 +4,20 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode, Version};
+use http::StatusCode;
 
 use super::*;
 use crate::{
-    mesh::{ServiceName, WorkloadTelemetry},
+    mesh::ServiceName,
     observe::{
-        Failure, Observer, Reporter, RequestIds, RequestProtocol, RequestStart, ResponseFlag,
+        Failure, Observer, Reporter, RequestProtocol, RequestStart, ResponseFlag,
+        request::tests::start,
         tests::{party, silent, workload},
     },
 };
 
 fn request(observer: &Observer, path: &str, status: u16, flag: Option<ResponseFlag>) {
-    let mut record = observer.request(RequestStart {
-        reporter: Reporter::Source,
-        client: party("10.1.0.1:40000", Some(workload("client", ""))),
-        original_dst: "10.96.0.10:80".parse().unwrap(),
-        protocol: RequestProtocol::Http1,
-        method: Method::GET,
-        version: Version::HTTP_11,
-        path,
-        host: "web",
-        ids: RequestIds { trace_id: None, request_id: "an-id".into(), span: None },
-        telemetry: WorkloadTelemetry::default(),
-    });
+    let mut record = observer.request(RequestStart { path, ..start(RequestProtocol::Http1) });
     record.set_service(ServiceName { namespace: "shop".into(), name: "web".into() });
     record.set_server(party("10.2.0.2:8080", Some(workload("web", ""))));
     record.set_route("HTTPRoute shop/web rules[0]");
@@ -93,6 +83,7 @@ fn beyond_the_bound_flows_are_only_counted() {
             reporter: Reporter::Destination,
             client,
             original_dst: "10.1.0.1:80".parse().unwrap(),
+            generation: 1,
         };
         observer.connection(start).finish(Ok(()));
     }

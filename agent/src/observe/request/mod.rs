@@ -61,7 +61,7 @@ impl RequestRecord {
     pub(super) fn new(observer: Observer, start: RequestStart<'_>) -> Self {
         observer.inner.metrics.http_requests_open.inc();
         let logging = observer.logging(start.telemetry.access_log);
-        let is_told = logging.may_log() || start.ids.span.is_some() || observer.inner.live.is_watched();
+        let is_told = logging.may_log() || start.ids.span.is_some() || observer.inner.is_watched();
         let words = is_told.then(|| RequestStory::new(&start));
         let RequestIds { span, .. } = start.ids;
         let unfinished = Unfinished {
@@ -70,6 +70,7 @@ impl RequestRecord {
                 reporter: start.reporter,
                 client: start.client,
                 original_dst: start.original_dst,
+                generation: start.generation,
             },
             protocol: start.protocol,
             service: None,

@@ -58,4 +58,6 @@ pub struct RequestStart<'a> {
     pub ids: RequestIds,
     /// What documents say of the requests of the pod of this node.
     pub telemetry: WorkloadTelemetry,
+    /// Generation of the snapshot that decides.
+    pub generation: u64,
 }

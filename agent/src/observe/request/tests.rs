@@ -38,6 +38,7 @@ pub(in crate::observe) fn start(protocol: RequestProtocol) -> RequestStart<'stat
         host: "web.shop",
         ids: RequestIds { trace_id: None, request_id: "7".into(), span: None },
         telemetry: WorkloadTelemetry::default(),
+        generation: 1,
     }
 }
 
@@ -251,6 +252,7 @@ fn a_connection_of_requests_is_neither_counted_as_tcp_nor_logged_but_open() {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", None),
         original_dst: "10.96.0.10:80".parse().unwrap(),
+        generation: 1,
     };
     let open = observer.connection(connection.clone()).is_http();
     assert_eq!(value(&observer, "heddle_open_connections", &[]), Some(1.0));
@@ -398,6 +400,7 @@ fn connections_are_sampled_too() {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", None),
         original_dst: "10.96.0.10:80".parse().unwrap(),
+        generation: 1,
     };
     for share in [0, 100] {
         for result in [Ok(()), failure(ResponseFlag::ConnectFailure, "refused")] {

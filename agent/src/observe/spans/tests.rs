@@ -62,7 +62,7 @@ fn story(reporter: Reporter, protocol: RequestProtocol, end: (Option<u16>, Optio
         sockets: [None; 2],
         started: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         duration: Duration::from_millis(250),
-        start: ConnectionStart { reporter, client: start.client, original_dst: start.original_dst },
+        start: ConnectionStart { reporter, client: start.client, original_dst: start.original_dst, generation: 1 },
         service: Some(ServiceName { namespace: "shop".into(), name: "web".into() }),
         server: Some(party("10.2.0.2:8080", Some(workload("web", "v2")))),
         transport: Transport::Hbone { tls_version: "TLSv1_3", group: "X25519MLKEM768", root: RootName::of(b"a root") },

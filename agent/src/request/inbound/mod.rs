@@ -152,6 +152,7 @@ impl Inbound {
             host: host(parts),
             ids,
             telemetry,
+            generation: snapshot.generation,
         });
         let identity = Some(workload.identity.clone());
         record.set_server(Party { address: *to, workload: Some(Arc::clone(workload)), identity });

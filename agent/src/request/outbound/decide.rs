@@ -94,7 +94,8 @@ impl Outbound {
             Decision::OfConnections | Decision::NoRule => return Err(Failure::NoRule.into()),
             Decision::Rule(matched) => Some(matched),
         };
-        let limits = self.time(matched.as_ref(), &request)?;
+        let of_route = matched.as_ref().and_then(Matched::timeouts);
+        let limits = timeouts::Limits::of_request(of_route.as_ref(), &request).map_err(RequestFailed::GrpcTimeout)?;
         let key = &self.thread.node.session_key;
         let stays = Stay::possible(key, snapshot, &port.service, matched.as_ref(), request.headers);
         let mut plan = match &matched {
@@ -126,12 +127,6 @@ impl Outbound {
             self.destination(snapshot, source, &request, backend);
         }
         Ok(Planned::Forward(Box::new(plan)))
-    }
-
-    fn time(&self, matched: Option<&Matched<'_>>, request: &Request<'_>) -> Result<timeouts::Limits, RequestFailed> {
-        let asked = request.headers.get("grpc-timeout").filter(|_| request.is_grpc());
-        let asked = asked.map(timeouts::grpc_timeout).transpose().map_err(RequestFailed::GrpcTimeout)?;
-        Ok(timeouts::Limits::of(matched.and_then(Matched::timeouts).as_ref(), asked))
     }
 
     /// What the documents about who gets this request say of it.

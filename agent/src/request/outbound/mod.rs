@@ -32,6 +32,7 @@ use crate::{
 };
 use decide::{Planned, Unplanned};
 use forward::Forwarding;
+pub(crate) use stay::Stay;
 
 /// What all requests of one connection have in common.
 pub struct Outbound {
@@ -66,7 +67,7 @@ impl Outbound {
         let (version, is_grpc) = (parts.version, is_grpc(&parts.headers));
         let telemetry = snapshot.telemetry_of(&source);
         let ids = node.observer.identify(&mut parts.headers, &telemetry);
-        let mut record = self.record(&source, &parts, is_grpc, (ids, telemetry));
+        let mut record = self.record(snapshot.generation, &source, &parts, is_grpc, (ids, telemetry));
         with_host(&mut parts, self.original_dst);
         let authority = match head::normalize_request(&mut parts) {
             Ok(authority) => authority,
@@ -98,6 +99,7 @@ impl Outbound {
 
     fn record(
         &self,
+        generation: u64,
         source: &Arc<Workload>,
         parts: &http::request::Parts,
         is_grpc: bool,
@@ -115,6 +117,7 @@ impl Outbound {
             host: host(parts),
             ids,
             telemetry,
+            generation,
         });
         if let Some(agent) = parts.headers.get(http::header::USER_AGENT).map(HeaderValue::to_str).and_then(Result::ok) {
             record.set_user_agent(agent);

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The sessions of a rule or of a Service, and the one that a request came with.
-pub(super) struct Stay<'s> {
+pub(crate) struct Stay<'s> {
     /// Whose they are; those of a rule are for all its backends.
     service: Option<ServiceName>,
     sessions: Sessions<'s>,
@@ -28,7 +28,7 @@ pub(super) struct Stay<'s> {
 
 impl<'s> Stay<'s> {
     /// All that may count for a request.
-    pub(super) fn possible(
+    pub(crate) fn possible(
         key: &'s SessionKey,
         snapshot: &'s Snapshot,
         dialled: &ServiceName,
@@ -66,12 +66,12 @@ impl<'s> Stay<'s> {
     }
 
     /// The endpoint that the request's session asks for.
-    pub(super) fn endpoint(&self) -> Option<SocketAddr> {
+    pub(crate) fn endpoint(&self) -> Option<SocketAddr> {
         self.came_with.as_ref().map(Session::endpoint)
     }
 
     /// Those that count once it is known which Service gets the request.
-    pub(super) fn of(possible: Vec<Self>, service: &ServiceName) -> Option<Self> {
+    pub(crate) fn of(possible: Vec<Self>, service: &ServiceName) -> Option<Self> {
         possible.into_iter().find(|stay| stay.service.as_ref().is_none_or(|own| own == service))
     }
 

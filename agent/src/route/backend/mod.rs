@@ -147,6 +147,17 @@ impl Draw {
         })
     }
 
+    /// The number by which [`Self::weighted`] chooses this one; `None` where none does, since it has no weight.
+    pub fn of_turn(weights: &[u32], turn: usize) -> Option<Self> {
+        let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
+        if *weights.get(turn)? == 0 {
+            return None;
+        }
+        let before: u128 = weights.iter().take(turn).map(|weight| u128::from(*weight)).sum();
+        // The first number that is not below what comes before.
+        u64::try_from((before << 64).div_ceil(total)).ok().map(Self)
+    }
+
     /// Whether this is one of a share.
     pub fn is_in(self, share: Fraction) -> bool {
         self.below(share.denominator.get().into()) < share.numerator.into()

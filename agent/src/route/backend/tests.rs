@@ -140,4 +140,16 @@ proptest! {
         }
         prop_assert_eq!(got, weights.iter().map(|weight| weight * 10).collect::<Vec<_>>());
     }
+
+    #[test]
+    fn each_turn_has_a_number_that_chooses_it(weights in prop::collection::vec(prop_oneof![0..6u32, any::<u32>()], 1..9)) {
+        for turn in 0..weights.len() {
+            let draw = Draw::of_turn(&weights, turn);
+            prop_assert_eq!(draw.is_none(), weights[turn] == 0);
+            if let Some(draw) = draw {
+                prop_assert_eq!(draw.weighted(weights.iter().copied()), Some(turn));
+            }
+        }
+        prop_assert_eq!(Draw::of_turn(&weights, weights.len()), None);
+    }
 }

@@ -63,6 +63,17 @@ impl<'t> Matched<'t> {
         })
     }
 
+    /// Its filters as they are written, for who explains.
+    pub fn written_filters(&self) -> Vec<serde_json::Value> {
+        // What was read can be written.
+        let http = |filter: &HttpFilter| serde_json::to_value(filter).unwrap_or_default();
+        let grpc = |filter: &GrpcFilter| serde_json::to_value(filter).unwrap_or_default();
+        match self.0.condition {
+            Condition::Http(_, rule, _) => rule.filters.iter().map(http).collect(),
+            Condition::Grpc(_, rule) => rule.filters.iter().map(grpc).collect(),
+        }
+    }
+
     /// The Services that requests are sent to.
     pub fn backends(&self) -> &'t [FilteredBackendRef] {
         match self.0.condition {

@@ -18,7 +18,7 @@ mod outcome;
 mod redirect;
 mod request;
 #[cfg(test)]
-mod suite;
+pub(crate) mod suite;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 /// The Services of `tests/routes/README.md`: `namespace/name`, its ports, and how many endpoints it has.
-pub(super) const SERVICES: [(&str, &[u16], usize); 12] = [
+pub(crate) const SERVICES: [(&str, &[u16], usize); 12] = [
     ("shop/web", &[80, 443, 8080], 2),
     ("shop/v1", &[80, 8080], 1),
     ("shop/v2", &[80], 1),
@@ -23,132 +23,132 @@ pub(super) const SERVICES: [(&str, &[u16], usize); 12] = [
 /// Routes, and what has to become of requests to them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Group {
+pub(crate) struct Group {
     /// What the group shows.
-    pub(super) promise: String,
+    pub(crate) promise: String,
     #[serde(default)]
-    pub(super) routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
     /// Parents for which routes do nothing, as `heddle status` tells them.
     #[serde(default)]
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
     #[serde(default)]
-    pub(super) cases: Vec<Case>,
+    pub(crate) cases: Vec<Case>,
 }
 
 /// A route; it is put into a ConfigMap of its own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Route {
+pub(crate) struct Route {
     #[serde(default = "http_route")]
-    pub(super) kind: String,
+    pub(crate) kind: String,
     #[serde(default = "web")]
-    pub(super) name: String,
+    pub(crate) name: String,
     #[serde(default = "shop")]
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// The age of its ConfigMap: the day on which it was made.
     #[serde(default)]
-    pub(super) day: Option<u64>,
+    pub(crate) day: Option<u64>,
     /// Without `parentRefs` it is for port 80 of Service web in its namespace.
-    pub(super) spec: serde_json::Map<String, serde_json::Value>,
+    pub(crate) spec: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One request or connection.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Case {
+pub(crate) struct Case {
     #[serde(default)]
-    pub(super) request: Option<Sent>,
+    pub(crate) request: Option<Sent>,
     #[serde(default)]
-    pub(super) connection: Option<Connection>,
-    pub(super) expect: Expected,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) expect: Expected,
 }
 
 /// A request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// Service and port that is dialled.
     #[serde(default = "web_80")]
-    pub(super) to: String,
+    pub(crate) to: String,
     /// The client's namespace.
     #[serde(default = "clients")]
-    pub(super) from: String,
+    pub(crate) from: String,
     #[serde(default)]
-    pub(super) method: Option<String>,
+    pub(crate) method: Option<String>,
     #[serde(default = "root")]
-    pub(super) path: String,
+    pub(crate) path: String,
     #[serde(default = "web")]
-    pub(super) host: String,
+    pub(crate) host: String,
     #[serde(default)]
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// A gRPC call: a POST with its content type.
     #[serde(default)]
-    pub(super) grpc: bool,
+    pub(crate) grpc: bool,
     /// Which random number is drawn, as a share of all there are.
     #[serde(default)]
-    pub(super) draw: f64,
+    pub(crate) draw: f64,
     /// Headers of the backend's response.
     #[serde(default)]
-    pub(super) answered: Vec<(String, String)>,
+    pub(crate) answered: Vec<(String, String)>,
 }
 
 /// A connection that is no HTTP.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     #[serde(default = "web_80")]
-    pub(super) to: String,
+    pub(crate) to: String,
     #[serde(default = "clients")]
-    pub(super) from: String,
+    pub(crate) from: String,
     #[serde(default)]
-    pub(super) sni: Option<String>,
+    pub(crate) sni: Option<String>,
     #[serde(default)]
-    pub(super) draw: f64,
+    pub(crate) draw: f64,
 }
 
 /// What has to come of it; what is not said is not looked at.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(super) struct Expected {
+pub(crate) struct Expected {
     /// `true`: no route decides, the Service's endpoints serve.
     #[serde(default)]
-    pub(super) implicit: bool,
+    pub(crate) implicit: bool,
     /// `name#rule` of the route, or `name#rule.match`.
-    pub(super) rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// Service and port that gets it.
-    pub(super) backend: Option<String>,
+    pub(crate) backend: Option<String>,
     /// What the backend sees.
-    pub(super) path: Option<String>,
-    pub(super) host: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) host: Option<String>,
     /// Headers that the backend sees; all values of a name with ` | ` between, and nothing where there must be none.
     #[serde(default)]
-    pub(super) headers: BTreeMap<String, Option<String>>,
+    pub(crate) headers: BTreeMap<String, Option<String>>,
     /// Headers that the client sees.
     #[serde(default)]
-    pub(super) response: BTreeMap<String, Option<String>>,
+    pub(crate) response: BTreeMap<String, Option<String>>,
     /// The mesh answers.
-    pub(super) status: Option<u16>,
-    pub(super) grpc_status: Option<String>,
-    pub(super) location: Option<String>,
+    pub(crate) status: Option<u16>,
+    pub(crate) grpc_status: Option<String>,
+    pub(crate) location: Option<String>,
     /// Who gets a copy; a copy that is dropped is `dropped`.
-    pub(super) mirrors: Option<Vec<String>>,
+    pub(crate) mirrors: Option<Vec<String>>,
     /// What a thousand requests get, of numbers drawn evenly: by backend, or by status.
-    pub(super) share: Option<BTreeMap<String, usize>>,
+    pub(crate) share: Option<BTreeMap<String, usize>>,
     /// Of a thousand requests, how many have a copy; within 5 %.
-    pub(super) mirrored: Option<usize>,
+    pub(crate) mirrored: Option<usize>,
     /// `kind/name` of the filters that are referred to.
-    pub(super) extensions: Option<Vec<String>>,
+    pub(crate) extensions: Option<Vec<String>>,
     /// `request backendRequest`, each a duration or `-`.
-    pub(super) timeouts: Option<String>,
+    pub(crate) timeouts: Option<String>,
     /// `codes attempts backoff`, each or `-`.
-    pub(super) retry: Option<String>,
+    pub(crate) retry: Option<String>,
     /// The name of the session's cookie or header.
-    pub(super) session: Option<String>,
+    pub(crate) session: Option<String>,
     /// Of a connection: it is refused.
     #[serde(default)]
-    pub(super) refused: bool,
+    pub(crate) refused: bool,
     /// The explanation: `field: wanted, found` of each match before the one that decides.
-    pub(super) because: Option<Vec<String>>,
+    pub(crate) because: Option<Vec<String>>,
 }
 
 fn http_route() -> String {

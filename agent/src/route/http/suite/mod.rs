@@ -5,9 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-mod case;
+pub(crate) mod case;
 mod outcome;
-mod world;
+pub(crate) mod world;
 
 use std::{fs, path::Path};
 
@@ -18,34 +18,40 @@ use super::{Decision, Outcome, Request, Scene, decide};
 use crate::{mesh::Reach, route::backend::Draw, rules::http_route::Scheme, target::RequestTarget};
 
 /// Fewer would mean that a file is not read.
-const AT_LEAST: usize = 310;
+pub(crate) const AT_LEAST: usize = 310;
 
 #[test]
 fn every_case_of_the_routing_suite_holds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/routes");
-    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
     let (mut count, mut failures) = (0, Vec::new());
-    for file in files {
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&file).unwrap();
-        let groups: Vec<Group> = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        for group in groups {
-            let place = format!("{name}: {}", group.promise);
-            let world = World::new(&place, &group.routes);
-            if world.problems() != group.problems {
-                failures.push(format!("{place}: problems {:#?}, expected {:#?}", world.problems(), group.problems));
-            }
-            for (index, case) in group.cases.iter().enumerate() {
-                count += 1;
-                let told = world.differences(case);
-                failures.extend(told.into_iter().map(|told| format!("{place}: case {index}: {told}\n  {case:?}")));
-            }
+    for (place, group) in groups() {
+        let world = World::new(&place, &group.routes);
+        if world.problems() != group.problems {
+            failures.push(format!("{place}: problems {:#?}, expected {:#?}", world.problems(), group.problems));
+        }
+        for (index, case) in group.cases.iter().enumerate() {
+            count += 1;
+            let told = world.differences(case);
+            failures.extend(told.into_iter().map(|told| format!("{place}: case {index}: {told}\n  {case:?}")));
         }
     }
     assert!(failures.is_empty(), "{} of {count} fail:\n{}", failures.len(), failures.join("\n"));
     assert!(count >= AT_LEAST, "only {count} cases");
+}
+
+/// Every group of the suite, by its file and promise.
+pub(crate) fn groups() -> Vec<(String, Group)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/routes");
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    let mut all = Vec::new();
+    for file in files {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let groups: Vec<Group> = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        all.extend(groups.into_iter().map(|group| (format!("{name}: {}", group.promise), group)));
+    }
+    all
 }
 
 #[test]

@@ -13,22 +13,28 @@ use super::case::{Route, SERVICES};
 use crate::{
     mesh::{Compiled, DocumentState, MeshSettings, RouteTable, ServiceName, ServicePort, Snapshot, compile_enforcing},
     objects::{
-        AddressType, ConfigMap, EndpointSlice, Object, ObjectName, ObjectSet, Protocol, Service, ServiceKind,
+        AddressType, ConfigMap, EndpointSlice, Object, ObjectName, ObjectSet, Pod, Protocol, Service, ServiceKind,
         ServicePort as Port, SliceEndpoint, SlicePort,
     },
     rules::Enforced,
 };
 
+/// The namespaces of clients; each has an enrolled pod `client`.
+const NAMESPACES: [&str; 3] = ["clients", "shop", "other"];
+
 /// A compiled mesh.
-pub(super) struct World {
-    pub(super) snapshot: Snapshot,
+pub(crate) struct World {
+    pub(crate) snapshot: Snapshot,
 }
 
 impl World {
-    pub(super) fn new(place: &str, routes: &[Route]) -> Self {
+    pub(crate) fn new(place: &str, routes: &[Route]) -> Self {
         let mut objects = ObjectSet::default();
         for (number, (name, ports, endpoints)) in (1..).zip(SERVICES) {
             add_service(&mut objects, number, name, ports, endpoints);
+        }
+        for (number, namespace) in (1..).zip(NAMESPACES) {
+            add_client(&mut objects, number, namespace);
         }
         for route in routes {
             objects.insert(Object::ConfigMap(Arc::new(config_map(route))));
@@ -45,12 +51,12 @@ impl World {
         Self { snapshot }
     }
 
-    pub(super) fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         self.snapshot.route_problems().iter().map(ToString::to_string).collect()
     }
 
     /// The Service port `namespace/name:port`, and what decides over it for clients of a namespace.
-    pub(super) fn dialled(&self, to: &str, from: &str) -> (&Arc<ServicePort>, Option<&RouteTable>) {
+    pub(crate) fn dialled(&self, to: &str, from: &str) -> (&Arc<ServicePort>, Option<&RouteTable>) {
         let (service, number) = to.split_once(':').unwrap();
         let (namespace, name) = service.split_once('/').unwrap();
         let name = ServiceName { namespace: namespace.into(), name: name.into() };
@@ -80,6 +86,17 @@ fn config_map(route: &Route) -> ConfigMap {
         created: route.day.map(|day| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400)),
         data: BTreeMap::from([("route".to_owned(), document.to_string().into())]),
     }
+}
+
+fn add_client(objects: &mut ObjectSet, number: u8, namespace: &str) {
+    let labels = BTreeMap::from([("heddle.io/mesh".to_owned(), "enabled".to_owned())]);
+    objects.insert(Object::Pod(Arc::new(Pod {
+        name: ObjectName::new(namespace, "client"),
+        labels: Arc::new(labels),
+        node: Some("node-a".into()),
+        addresses: [IpAddr::V4(Ipv4Addr::new(10, 1, number, 1))].into(),
+        ..Pod::default()
+    })));
 }
 
 fn add_service(objects: &mut ObjectSet, number: u8, service: &str, ports: &[u16], endpoints: usize) {
