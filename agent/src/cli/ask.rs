@@ -15,9 +15,6 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, runtime::Builder, time::timeout};
 
-/// Where the agent listens, if agent.yaml does not say otherwise.
-pub(super) const SOCKET: &str = "/run/heddle/admin.sock";
-
 /// An agent that takes longer to answer is not well.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::runtime::Builder;
 
-use super::table::Table;
+use super::{arguments::Output, table::Table};
 use crate::{
     check::{Report, Severity, check},
     cli,
@@ -53,12 +53,6 @@ pub(super) struct Check {
     /// The domain of all identities, as in agent.yaml.
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     trust_domain: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 impl Check {

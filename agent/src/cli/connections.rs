@@ -1,11 +1,15 @@
 //! `heddle connections`.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{ask::ask, table::Table};
+use super::{
+    arguments::{AskedAgent, Output},
+    ask::ask,
+    table::Table,
+};
 use crate::{
     cli,
     observe::{ConnectionView, OpenView},
@@ -23,23 +27,16 @@ pub(super) struct Connections {
     /// List so many, the oldest first.
     #[arg(long, value_name = "NUMBER", default_value = "1000")]
     most: usize,
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = "/run/heddle/admin.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
     /// For people, or as the agent gave it.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
 impl Connections {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let body = match ask(&self.socket, &format!("/connections?most={}", self.most)) {
+        let body = match ask(&self.agent.socket, &format!("/connections?most={}", self.most)) {
             Ok(body) => body,
             Err(error) => return cli::failed(2, &error),
         };

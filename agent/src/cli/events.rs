@@ -3,14 +3,16 @@
 use std::{
     io::{self, Write},
     ops::ControlFlow,
-    path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tokio::runtime::Builder;
 
-use super::ask::{SOCKET, follow_lines};
+use super::{
+    arguments::{AskedAgent, Output},
+    ask::follow_lines,
+};
 use crate::{admin::events::Event, cli};
 
 /// Tell what this node's kernel sees of the connections of enrolled pods, as it happens.
@@ -25,18 +27,11 @@ use crate::{admin::events::Event, cli};
 /// Exit codes: 0 ended, 2 the agent does not answer or wrong usage.
 #[derive(Debug, Args)]
 pub(super) struct Events {
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
     /// For people, or a line of JSON for each event.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 impl Events {
@@ -45,7 +40,7 @@ impl Events {
             cli::print(&row(&HEADING))?;
         }
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let followed = runtime.block_on(follow_lines(&self.socket, "/events", |line| {
+        let followed = runtime.block_on(follow_lines(&self.agent.socket, "/events", |line| {
             self.print(line)?;
             Ok(ControlFlow::<()>::Continue(()))
         }));

@@ -3,11 +3,14 @@
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::ask::ask_for;
+use super::{
+    arguments::{AskedAgent, Mode, Output},
+    ask::ask_for,
+};
 use crate::{
     cli,
     config::MtlsMode,
@@ -69,9 +72,8 @@ pub(super) struct Explain {
     /// For --objects: the domain of all identities, as in agent.yaml.
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", requires = "objects")]
     trust_domain: String,
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = "/run/heddle/admin.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
     /// For people, or JSON for programs.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -101,18 +103,6 @@ Examples:
 
 /// How long opening a connection may take where no agent.yaml says: its default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    Strict,
-    Permissive,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
 
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
@@ -164,7 +154,7 @@ impl Explain {
     }
 
     fn ask(&self, query: &str) -> anyhow::Result<Report> {
-        let (status, body) = ask_for(&self.socket, &format!("/explain?{query}"))?;
+        let (status, body) = ask_for(&self.agent.socket, &format!("/explain?{query}"))?;
         if status != StatusCode::OK {
             anyhow::bail!("{}", String::from_utf8_lossy(&body).trim_end());
         }

@@ -1,11 +1,12 @@
 //! `heddle log-level`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
 use super::{
+    arguments::AskedAgent,
     ask::{ask, put},
     table::Table,
 };
@@ -31,9 +32,8 @@ pub(super) struct LogLevel {
     /// Write the access log, or do not.
     #[arg(long, value_enum, value_name = "WHETHER")]
     access: Option<Access>,
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = "/run/heddle/admin.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,13 +57,13 @@ impl LogLevel {
 
     fn logging(self) -> anyhow::Result<Logging> {
         let level = match self.reset {
-            true => Some(understood(&ask(&self.socket, LOGGING)?)?.configured),
+            true => Some(understood(&ask(&self.agent.socket, LOGGING)?)?.configured),
             false => self.level,
         };
         let change = Change { level, access: self.access.map(|access| access == Access::On) };
         let body = match change == Change::default() {
-            true => ask(&self.socket, LOGGING)?,
-            false => put(&self.socket, LOGGING, serde_json::to_string(&change)?)?,
+            true => ask(&self.agent.socket, LOGGING)?,
+            false => put(&self.agent.socket, LOGGING, serde_json::to_string(&change)?)?,
         };
         understood(&body)
     }

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Each returns its exit code, or an error that `main` prints.
 
 mod agent;
+mod arguments;
 mod ask;
 mod ca;
 mod check;

@@ -12,7 +12,7 @@ use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use anyhow::Context;
 use clap::Args;
 
-use super::ask::ask;
+use super::{arguments::AskedAgent, ask::ask};
 use crate::{
     admin::status::Status,
     cli,
@@ -34,9 +34,8 @@ pub(super) struct Record {
     /// The file to write. It is there once the recording is whole.
     #[arg(long, value_name = "FILE")]
     to: PathBuf,
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = "/run/heddle/admin.sock")]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
 }
 
 /// How often what was recorded is taken. Shorter than the agent's answers may take.
@@ -70,15 +69,15 @@ impl Record {
     }
 
     fn recorded(&self) -> anyhow::Result<String> {
-        let status: Status =
-            serde_json::from_slice(&ask(&self.socket, "/status")?).context("the agent's answer is not understood")?;
+        let status: Status = serde_json::from_slice(&ask(&self.agent.socket, "/status")?)
+            .context("the agent's answer is not understood")?;
         let (id, started, end) = (fastrand::u64(..), now(), Instant::now() + self.time);
         let (mut counts, mut overflow) = (HashMap::<Flow, u64>::new(), 0);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             // Up to the next second: the last look is after the end.
             let wait = left.min(STEP).as_millis().div_ceil(1000);
-            let body = ask(&self.socket, &format!("/flows?recording={id}&wait={wait}"))?;
+            let body = ask(&self.agent.socket, &format!("/flows?recording={id}&wait={wait}"))?;
             let taken: TakenFlows = serde_json::from_slice(&body).context("the agent's answer is not understood")?;
             overflow += taken.overflow;
             for flow in taken.flows {

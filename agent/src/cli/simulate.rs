@@ -3,9 +3,12 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::table::Table;
+use super::{
+    arguments::{Mode, Output},
+    table::Table,
+};
 use crate::{
     authorize::AccessSettings,
     cli,
@@ -48,18 +51,6 @@ pub(super) struct Simulate {
     /// For people, or JSON for programs.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    Strict,
-    Permissive,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
 }
 
 impl Simulate {

@@ -1,12 +1,13 @@
 //! `heddle status`.
 
-use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
-    ask::{SOCKET, ask},
+    arguments::{AskedAgent, Output},
+    ask::ask,
     table::Table,
 };
 use crate::{admin::status::Status, cli};
@@ -19,23 +20,16 @@ use crate::{admin::status::Status, cli};
 /// wrong usage.
 #[derive(Debug, Args)]
 pub(super) struct ShowStatus {
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
     /// For people, or as the agent gave it.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
 impl ShowStatus {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let body = match ask(&self.socket, "/status") {
+        let body = match ask(&self.agent.socket, "/status") {
             Ok(body) => body,
             Err(error) => return cli::failed(2, &error),
         };

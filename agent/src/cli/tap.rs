@@ -3,17 +3,19 @@
 use std::{
     io::{IsTerminal, Write},
     ops::ControlFlow,
-    path::PathBuf,
     process::ExitCode,
 };
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::runtime::Builder;
 
-use super::ask::{Event, SOCKET, follow};
+use super::{
+    arguments::{AskedAgent, Output},
+    ask::{Event, follow},
+};
 use crate::cli;
 
 /// Show the requests and connections of this node as they end, one line each.
@@ -64,15 +66,8 @@ pub(super) struct Tap {
     /// For people, or the access log's fields as JSON, one object a line.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
-    socket: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
+    #[command(flatten)]
+    agent: AskedAgent,
 }
 
 impl Tap {
@@ -80,7 +75,7 @@ impl Tap {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let mut shown = 0;
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let ended = runtime.block_on(follow(&self.socket, &self.query(), |event| {
+        let ended = runtime.block_on(follow(&self.agent.socket, &self.query(), |event| {
             self.show(event, colours)?;
             shown += 1;
             Ok(if self.count == Some(shown) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

@@ -22,14 +22,15 @@ const TREND: u16 = 20;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-const KEYS: &str = "1 2 3 view  ↑↓ row  ←→ sort  ⏎ inside  / filter  p pause  ? help  q quit";
+const KEYS: &str = "1-4 view  ↑↓ row  ←→ sort  ⏎ inside  / filter  p pause  ? help  q quit";
 
 const HELP: &str = "\
 What pods of this node ask and are asked, from the agent's view.
 
-1, 2, 3, Tab   workloads, routes, flows between two
+1 to 4, Tab    workloads, routes, flows between two, connections
 ↑ ↓ PgUp PgDn  choose a row
-Enter          the flows of the workload under the cursor
+Enter          the flows of the workload under the cursor, and from
+               there its open connections
 Esc            back; first it clears the filter
 ← → s          sort by the next column
 r              the other way round
@@ -87,6 +88,7 @@ fn footing(state: &State) -> Line<'_> {
 fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
     if rows.is_empty() {
         let text = match (state.is_empty(), state.filter.is_empty()) {
+            _ if state.view == View::Connections && state.filter.is_empty() => "No connection is open.",
             (true, _) => "Waiting for the first second.",
             (false, true) => "Nothing has ended in the last minute.",
             (false, false) => "No row has this in its names.",
@@ -97,7 +99,8 @@ fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
     let (names, numbers) = (state.view.names(), state.view.numbers());
     let shown = usize::from((area.width / 2).max(area.width.saturating_sub(24 * columns(names.len()))) / NUMBER)
         .min(numbers.len());
-    let with_trend = shown == numbers.len() && area.width >= 60 + columns(shown) * NUMBER + TREND;
+    let with_trend =
+        state.view != View::Connections && shown == numbers.len() && area.width >= 60 + columns(shown) * NUMBER + TREND;
     let titles = names.iter().chain(numbers[..shown].iter().map(|column| &column.title)).enumerate();
     let mark = if state.ascending { "▲" } else { "▼" };
     let mut head: Vec<Cell<'_>> = titles
@@ -150,7 +153,7 @@ fn trend(counts: &[u64]) -> String {
 
 fn help(frame: &mut Frame<'_>) {
     let area = frame.area();
-    let (width, height) = (area.width.min(76), area.height.min(20));
+    let (width, height) = (area.width.min(76), area.height.min(21));
     let middle = Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height);
     frame.render_widget(Clear, middle);
     frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" help, esc closes ")), middle);

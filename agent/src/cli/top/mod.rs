@@ -1,5 +1,6 @@
 //! `heddle top`.
 
+mod connections;
 mod draw;
 mod state;
 mod sums;
@@ -13,6 +14,10 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -25,10 +30,14 @@ use ratatui::{
 };
 use tokio::{runtime::Builder, sync::mpsc};
 
-use super::ask::{SOCKET, follow};
-use crate::cli;
+use super::{
+    arguments::AskedAgent,
+    ask::{ask, follow},
+};
+use crate::{cli, observe::OpenView};
 use state::{Next, State};
 use traffic::Second;
+use view::View;
 
 /// Show who speaks with whom on this node, how much, how fast, and what fails; anew each second.
 ///
@@ -41,9 +50,8 @@ pub(super) struct Top {
     /// On the terminal, or the agent's sums of each second as JSON, one object a line.
     #[arg(long, short, value_enum, default_value = "screen")]
     output: Output,
-    /// The agent's admin.socket.
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
-    socket: PathBuf,
+    #[command(flatten)]
+    agent: AskedAgent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,10 +63,14 @@ enum Output {
 /// What happens meanwhile.
 enum Event {
     Second(Second),
+    Connections(OpenView),
     /// Of a terminal that changes its size nothing is told: the next drawing sees it.
     Input(event::Event),
     Trouble(String),
 }
+
+/// How soon they are seen once somebody turns to them, and how often they are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The agent may come back: it is asked again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -67,7 +79,7 @@ impl Top {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         if self.output == Output::Json {
-            let ended = runtime.block_on(follow(&self.socket, "/traffic", |event| {
+            let ended = runtime.block_on(follow(&self.agent.socket, "/traffic", |event| {
                 match event.kind {
                     "second" => cli::print(event.data)?,
                     _ => tracing::debug!(lost = event.data, "seconds came too fast"),
@@ -83,7 +95,7 @@ impl Top {
             bail!("top needs a terminal; `heddle top -o json` and `heddle tap` do not");
         }
         // Whoever cannot ask the agent should know before the screen is taken.
-        if let Err(error) = cli::ask::ask(&self.socket, "/healthz/live") {
+        if let Err(error) = ask(&self.agent.socket, "/healthz/live") {
             return cli::failed(2, &error);
         }
         let mut terminal = ratatui::try_init().context("take over the terminal")?;
@@ -95,14 +107,17 @@ impl Top {
     async fn show(&self, terminal: &mut DefaultTerminal) -> anyhow::Result<()> {
         let (events, mut received) = mpsc::channel(64);
         read_keys(events.clone());
-        let socket = self.socket.clone();
+        let (socket, are_shown) = (self.agent.socket.clone(), Arc::new(AtomicBool::new(false)));
+        tokio::spawn(watch_connections(socket.clone(), Arc::clone(&are_shown), events.clone()));
         tokio::spawn(async move { watch(&socket, &events).await });
-        let (mut state, place) = (State::new(), self.socket.display().to_string());
+        let (mut state, place) = (State::new(), self.agent.socket.display().to_string());
         loop {
             terminal.draw(|frame| draw::draw(frame, &state, &place)).context("draw on the terminal")?;
+            are_shown.store(state.view == View::Connections, Relaxed);
             match received.recv().await {
                 None => return Ok(()),
                 Some(Event::Second(second)) => state.add(second),
+                Some(Event::Connections(connections)) => state.set_connections(connections),
                 Some(Event::Trouble(trouble)) => state.trouble = Some(trouble),
                 Some(Event::Input(event::Event::Key(key))) if key.kind != KeyEventKind::Release => {
                     if state.key(key) == Next::Quit {
@@ -142,5 +157,24 @@ async fn watch(socket: &Path, events: &mpsc::Sender<Event>) {
             return;
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Asks for the open connections each second in which they are shown. That the agent is away is told elsewhere.
+async fn watch_connections(socket: PathBuf, are_shown: Arc<AtomicBool>, events: mpsc::Sender<Event>) {
+    let path = format!("/connections?most={}", connections::MOST);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if !are_shown.load(Relaxed) {
+            continue;
+        }
+        let (socket, path) = (socket.clone(), path.clone());
+        let asked = tokio::task::spawn_blocking(move || ask(&socket, &path)).await;
+        let open = asked.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body).ok());
+        if let Some(open) = open
+            && events.send(Event::Connections(open)).await.is_err()
+        {
+            return;
+        }
     }
 }

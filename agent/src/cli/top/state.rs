@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
+    connections,
     traffic::{Flow, Second},
     view::{Row, View},
 };
+use crate::observe::OpenView;
 
 /// Seconds that are kept, for trends.
 pub(super) const KEPT: usize = 60;
@@ -29,6 +31,8 @@ pub(super) struct State {
     /// The workload whose flows are shown.
     pub(super) inside: Option<String>,
     seconds: VecDeque<Second>,
+    /// Those that were open a moment ago, while they are shown.
+    connections: OpenView,
     /// What was too much, or came too fast, of the last second.
     pub(super) left_out: u64,
     /// Why nothing comes any more.
@@ -61,6 +65,13 @@ impl State {
         self.seconds.push_back(second);
     }
 
+    /// The connections that are open now.
+    pub(super) fn set_connections(&mut self, connections: OpenView) {
+        if !self.is_paused {
+            self.connections = connections;
+        }
+    }
+
     /// Whether anything was seen yet.
     pub(super) fn is_empty(&self) -> bool {
         self.seconds.is_empty()
@@ -73,7 +84,10 @@ impl State {
             None => true,
             Some(workload) => flow.source.to_string() == *workload || flow.to() == *workload,
         };
-        let mut rows = self.view.rows(&self.seconds, &of);
+        let mut rows = match self.view {
+            View::Connections => connections::rows(&self.connections, self.inside.as_deref()),
+            view => view.rows(&self.seconds, &of),
+        };
         rows.retain(|row| filter.is_empty() || row.names.iter().any(|name| name.to_lowercase().contains(&filter)));
         let names = self.view.names().len();
         rows.sort_by(|one, other| {
@@ -107,6 +121,7 @@ impl State {
             KeyCode::Char('1') => self.show(View::Workloads),
             KeyCode::Char('2') => self.show(View::Routes),
             KeyCode::Char('3') => self.show(View::Flows),
+            KeyCode::Char('4') => self.show(View::Connections),
             KeyCode::Tab => self.show(self.neighbour(1)),
             KeyCode::BackTab => self.show(self.neighbour(View::ALL.len() - 1)),
             KeyCode::Down | KeyCode::Char('j') => self.select(self.selected.saturating_add(1)),
@@ -137,18 +152,17 @@ impl State {
         self.select(self.selected);
     }
 
-    /// Into the flows of the workload under the cursor.
+    /// Into the flows of the workload under the cursor, or its open connections.
     fn enter(&mut self) {
         let Some(row) = self.rows().into_iter().nth(self.selected) else { return };
-        let name = match self.view {
-            View::Workloads => row.names.into_iter().next(),
-            View::Routes => row.names.into_iter().next_back(),
-            View::Flows => None,
+        let (view, name) = match self.view {
+            View::Workloads => (View::Flows, row.names.into_iter().next()),
+            View::Routes => (View::Flows, row.names.into_iter().next_back()),
+            View::Flows => (View::Connections, row.names.into_iter().next()),
+            View::Connections => return,
         };
-        if let Some(name) = name {
-            self.show(View::Flows);
-            (self.inside, self.filter) = (Some(name), String::new());
-        }
+        self.show(view);
+        (self.inside, self.filter) = (name, String::new());
     }
 
     fn back(&mut self) {

@@ -99,9 +99,32 @@ fn keys_sort_filter_and_lead_inside_and_back() {
     assert_eq!(names(&state), ["shop/a shop/slow http/1"]);
     press(&mut state, &[Esc]);
     assert_eq!((state.view, state.inside.as_deref()), (View::Workloads, None));
-    press(&mut state, &[Tab, Tab, Tab]);
+    press(&mut state, &[Tab, Tab, Tab, Tab]);
     assert_eq!(state.view, View::Workloads);
     assert_eq!(press(&mut state, &[Char('q')]), Next::Quit);
+}
+
+#[test]
+fn a_flow_leads_to_the_open_connections_of_its_client() {
+    use KeyCode::{Char, Enter, Esc};
+    let end = |pod: &str| json!({"address": "10.0.0.1:4000", "pod": pod});
+    let connection = |id: u64, from: &str, to: &str| {
+        json!({
+            "id": id, "direction": "outbound", "protocol": "tcp", "since": "2026-07-30T10:00:00.000Z", "ageSeconds": 90,
+            "source": end(from), "destination": "10.96.0.1:80", "endpoint": end(to), "security": "mutual_tls",
+            "sentBytes": 1_500, "receivedBytes": 7, "generation": 3,
+        })
+    };
+    let connections = [connection(1, "shop/cart-1", "shop/pay-1"), connection(2, "shop/other-1", "shop/pay-1")];
+    let mut state = state(&[flow("outbound", "cart", "pay", 5, 0)]);
+    press(&mut state, &[Char('3'), Enter]);
+    assert_eq!((state.view, state.inside.as_deref()), (View::Connections, Some("shop/cart")));
+    state.set_connections(serde_json::from_value(json!({"open": 2, "connections": connections})).unwrap());
+    assert_eq!(names(&state), ["1 shop/cart-1 shop/pay-1 tcp"]);
+    let screen = screen(&state, 80, 24);
+    assert!(screen.contains("90s") && screen.contains("1.5k") && screen.contains("of shop/cart"), "{screen}");
+    press(&mut state, &[Esc, Char('4')]);
+    assert_eq!(names(&state).len(), 2);
 }
 
 #[test]
@@ -138,7 +161,7 @@ fn the_screen_has_everything_at_80_by_24() {
 fn a_wide_screen_has_trends_and_a_tiny_one_does_not_fail() {
     let mut state = state(&[flow("inbound", "cart", "payments", 10, 0)]);
     assert!(screen(&state, 160, 24).contains('█'));
-    for view in ['1', '2', '3'] {
+    for view in ['1', '2', '3', '4'] {
         for size in [(1, 1), (10, 4), (40, 10), (79, 23)] {
             press(&mut state, &[KeyCode::Char(view)]);
             let _ = screen(&state, size.0, size.1);
@@ -152,13 +175,11 @@ fn a_wide_screen_has_trends_and_a_tiny_one_does_not_fail() {
 #[test]
 fn every_number_fits_its_column() {
     let numbers = [0.0, 0.04, 0.5, 9.99, 99.94, 100.0, 999.9, 1_000.0, 123_456.0, 9e9, 4e11];
-    for unit in [Unit::PerSecond, Unit::BytesPerSecond, Unit::Percent, Unit::Milliseconds] {
-        let most = if unit == Unit::Percent {
-            100.0
-        } else if unit == Unit::Milliseconds {
-            4e6
-        } else {
-            4e11
+    for unit in [Unit::PerSecond, Unit::BytesPerSecond, Unit::Bytes, Unit::Seconds, Unit::Percent, Unit::Milliseconds] {
+        let most = match unit {
+            Unit::Percent => 100.0,
+            Unit::Milliseconds | Unit::Seconds => 4e6,
+            _ => 4e11,
         };
         for number in numbers.into_iter().filter(|number| *number <= most) {
             let text = unit.text(number);

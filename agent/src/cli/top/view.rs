@@ -1,4 +1,5 @@
-//! The three tables: workloads of this node, routes, and flows between two. What is in their rows, from the last seconds.
+//! The tables: workloads of this node, routes, flows between two, open connections. What is in the rows of the first three, from
+//! the last seconds.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +18,7 @@ pub(super) enum View {
     Workloads,
     Routes,
     Flows,
+    Connections,
 }
 
 /// How a number is written.
@@ -26,6 +28,8 @@ pub(super) enum Unit {
     BytesPerSecond,
     Percent,
     Milliseconds,
+    Seconds,
+    Bytes,
 }
 
 /// A column of numbers.
@@ -59,16 +63,20 @@ const FAILED: Column = column("FAIL%", Unit::Percent);
 const MEDIAN: Column = column("P50", Unit::Milliseconds);
 const SLOWEST: Column = column("P99", Unit::Milliseconds);
 const BYTES: Column = column("BYTES/S", Unit::BytesPerSecond);
+const AGE: Column = column("AGE", Unit::Seconds);
+const SENT: Column = column("SENT", Unit::Bytes);
+const RECEIVED: Column = column("BACK", Unit::Bytes);
 const TLS: Column = column("MTLS%", Unit::Percent);
 
 impl View {
-    pub(super) const ALL: [Self; 3] = [Self::Workloads, Self::Routes, Self::Flows];
+    pub(super) const ALL: [Self; 4] = [Self::Workloads, Self::Routes, Self::Flows, Self::Connections];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Workloads => "Workloads",
             Self::Routes => "Routes",
             Self::Flows => "Flows",
+            Self::Connections => "Connections",
         }
     }
 
@@ -77,6 +85,7 @@ impl View {
             Self::Workloads => &["WORKLOAD"],
             Self::Routes => &["SERVICE", "RULE", "TO"],
             Self::Flows => &["FROM", "TO", "PROTOCOL"],
+            Self::Connections => &["ID", "FROM", "TO", "PROTOCOL"],
         }
     }
 
@@ -85,6 +94,7 @@ impl View {
             Self::Workloads => &[IN, OUT, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
             Self::Routes => &[RATE, SHARE, FAILED, MEDIAN, SLOWEST],
             Self::Flows => &[RATE, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
+            Self::Connections => &[AGE, SENT, RECEIVED],
         }
     }
 
@@ -128,6 +138,7 @@ impl View {
                 vec![(vec![service, flow.route.clone().unwrap_or_else(|| "-".to_owned()), flow.to()], Role::Own)]
             }
             (Self::Routes, Direction::Inbound) => Vec::new(),
+            (Self::Connections, _) => Vec::new(),
             (Self::Flows, _) => vec![(vec![flow.source.to_string(), flow.to(), flow.protocol.clone()], Role::Own)],
         }
     }
@@ -147,6 +158,7 @@ impl View {
                 vec![rate(own.count), Some(percent(own.count, of_service)), failed, median, slowest]
             }
             Self::Flows => vec![rate(own.count), failed, median, slowest, rate(own.bytes), tls],
+            Self::Connections => Vec::new(),
         }
     }
 }
@@ -179,6 +191,11 @@ impl Unit {
     pub(super) fn text(self, number: f64) -> String {
         match self {
             Self::PerSecond | Self::BytesPerSecond => scaled(number),
+            Self::Bytes if number < 1_000.0 => format!("{number:.0}"),
+            Self::Bytes => scaled(number),
+            Self::Seconds if number < 100.0 => format!("{number:.0}s"),
+            Self::Seconds if number < 6_000.0 => format!("{:.0}m", number / 60.0),
+            Self::Seconds => format!("{:.0}h", number / 3_600.0),
             Self::Percent if number > 0.0 && number < 0.1 => "<0.1".to_owned(),
             Self::Percent if number >= 99.95 => "100".to_owned(),
             Self::Percent => format!("{number:.1}"),
