@@ -35,8 +35,29 @@ pub(super) enum Path {
     Bytes,
     /// The mesh, which reads requests: through a Service with a route of one rule.
     Requests,
+    /// The same, while the agents are observed in a way; measured beside the same without.
+    Observed(Observer),
     /// Two proxies of another kind, with TLS between them and the same rule in each.
     Peer(Kind),
+}
+
+/// In what way agents are observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Observer {
+    /// By the lines of the access log, which are written by default.
+    AccessLog,
+    /// By a scrape of each agent every second.
+    Scrapes,
+}
+
+impl Observer {
+    /// What is without it.
+    pub(super) fn without(self) -> &'static str {
+        match self {
+            Self::AccessLog => "against no access log",
+            Self::Scrapes => "against no scrapes",
+        }
+    }
 }
 
 /// Another kind of proxy.
@@ -60,6 +81,11 @@ impl Kind {
 pub(super) const RATE_BESIDE_BYTES: f64 = 0.7;
 /// Most CPU for requests that are read, as a multiple of that for the same as bytes.
 pub(super) const CPU_BESIDE_BYTES: f64 = 1.6;
+
+/// Least ratio of requests that have lines in the access log to the same without.
+pub(super) const RATE_WITH_LOG: f64 = 0.95;
+/// Most p99 while agents are scraped, as a multiple of that without: what a median of a few rounds cannot tell from none.
+pub(super) const P99_WITH_SCRAPES: f64 = 1.05;
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -124,6 +150,8 @@ impl Case {
         match self.path {
             Path::Bytes => load,
             Path::Requests => format!("{load}, read and routed by both agents"),
+            Path::Observed(Observer::AccessLog) => format!("{load}, read and routed, with and without an access log"),
+            Path::Observed(Observer::Scrapes) => format!("{load}, read and routed, with and without a scrape a second"),
             Path::Peer(kind) => format!("{load}, through two proxies: {}", kind.program()),
         }
     }
@@ -165,7 +193,7 @@ const HAPROXY: Path = Path::Peer(Kind::Haproxy);
 
 /// All cases, in the order in which they run. Same-node traffic goes through the agent in this version: those rows are
 /// for orientation and have no target.
-pub(super) static ALL: [Case; 21] = [
+pub(super) static ALL: [Case; 23] = [
     Case::new("http-1", Load::http(1)).rate(0.60, "0.44").cpu(2.0, "3.0-3.6"),
     Case::new("http-16", Load::http(16)).rate(0.40, "0.21").cpu(2.0, "3.0-3.6"),
     Case::new("http-64", Load::http(64)).rate(0.45, "0.24").cpu(2.0, "3.0-3.6").not_in_quick(),
@@ -181,6 +209,8 @@ pub(super) static ALL: [Case; 21] = [
     Case::new("l7-http-1", Load::http(1)).by(Path::Requests).not_in_quick(),
     Case::new("l7-http-16", Load::http(16)).by(Path::Requests),
     Case::new("l7-http-64", Load::http(64)).by(Path::Requests).not_in_quick(),
+    Case::new("log-http-16", Load::http(16)).by(Path::Observed(Observer::AccessLog)).not_in_quick(),
+    Case::new("scrape-http-16", Load::http(16)).by(Path::Observed(Observer::Scrapes)).not_in_quick(),
     Case::new("peer-nginx-http-1", Load::http(1)).by(NGINX).not_in_quick(),
     Case::new("peer-nginx-http-16", Load::http(16)).by(NGINX),
     Case::new("peer-nginx-http-64", Load::http(64)).by(NGINX).not_in_quick(),

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::case::Kind;
+use super::case::{Kind, Observer};
 use super::noise::Noise;
 use super::peers::Peer;
+use super::scraper::Scraper;
 use super::{interrupt, nginx, wrk};
-use crate::bed::{Agent, Bed, Metrics, Node, Pod, Process, Service};
+use crate::bed::{Agent, Bed, Metrics, Node, Pod, Process, Service, binary};
 
 pub(super) const HTTP: u16 = 8080;
 pub(super) const IPERF: u16 = 5201;
@@ -29,6 +30,8 @@ const POD_SETTINGS: &[(&str, &str)] = &[("ipv4/tcp_tw_reuse", "1"), ("ipv4/ip_lo
 pub(super) const RULED: &str = "/bench";
 pub(super) const ASKED: &str = "/bench/ok";
 pub(super) const UNRULED: &str = "/elsewhere";
+/// What a Prometheus of a busy cluster keeps of one node.
+const SERIES: usize = 10_000;
 const SERVICE: &str = "l7";
 const SERVICE_PORT: u16 = 80;
 
@@ -77,6 +80,7 @@ pub(super) struct Pods {
 
 /// See the module. Fields are dropped in this order: programs first, the bed last.
 pub(super) struct Ground {
+    scraper: Option<Scraper>,
     peer: Option<Peer>,
     client_agent: Agent,
     server_agent: Agent,
@@ -111,9 +115,20 @@ impl Ground {
         }
         servers.extend(serve(&read, &bed)?);
         let noise = Noise::new(bed.cgroup());
-        let (peer, nodes) = (None, [a, b]);
-        let ground =
-            Self { peer, client_agent, server_agent, _servers: servers, direct, mesh, service, nodes, noise, bed };
+        let (scraper, peer, nodes) = (None, None, [a, b]);
+        let ground = Self {
+            scraper,
+            peer,
+            client_agent,
+            server_agent,
+            _servers: servers,
+            direct,
+            mesh,
+            service,
+            nodes,
+            noise,
+            bed,
+        };
         ground.wait_enrolled()?;
         Ok(ground)
     }
@@ -173,6 +188,41 @@ impl Ground {
         Ok(())
     }
 
+    /// Has the agents observed in a way from now on, or not.
+    pub(super) fn observe(&mut self, observer: Observer, on: bool) -> Result<()> {
+        match (observer, on) {
+            (Observer::AccessLog, _) => self.access_log(on),
+            (Observer::Scrapes, true) => {
+                self.scraper = Some(Scraper::start(self.nodes.clone()));
+                Ok(())
+            }
+            (Observer::Scrapes, false) => self.scraper.take().map_or(Ok(()), Scraper::end),
+        }
+    }
+
+    fn access_log(&self, on: bool) -> Result<()> {
+        let (heddle, access) = (binary("heddle")?.display().to_string(), if on { "on" } else { "off" });
+        for node in &self.nodes {
+            let socket = node.directory().join("admin.sock");
+            let line = format!("log-level --access {access} --socket");
+            node.command(&heddle)?.words(&line).arg(socket).output(READY_WITHIN)?;
+        }
+        Ok(())
+    }
+
+    /// Has both agents count requests in as many series as those of a busy node.
+    pub(super) fn make_series(&self) -> Result<()> {
+        self.prove_route()?;
+        let urls = nginx::STATUSES
+            .map(|[first, last]| format!("http://{}{RULED}/status/[{first}-{last}]", self.service.at(SERVICE_PORT)));
+        self.mesh.client.command("curl")?.words("--silent --max-time 30").args(urls).output(READY_WITHIN * 3)?;
+        for agent in [&self.client_agent, &self.server_agent] {
+            let series = agent.metrics()?.samples().len();
+            ensure!(series >= SERIES, "{series} series are less than {SERIES}");
+        }
+        Ok(())
+    }
+
     /// The agents of the client's node and of the server's.
     pub(super) fn agents(&mut self) -> [&mut Agent; 2] {
         [&mut self.client_agent, &mut self.server_agent]
@@ -214,8 +264,8 @@ impl Ground {
     }
 
     pub(super) fn close(self) -> Result<()> {
-        let Self { peer, client_agent, server_agent, _servers: servers, bed, .. } = self;
-        drop((peer, client_agent, server_agent, servers));
+        let Self { scraper, peer, client_agent, server_agent, _servers: servers, bed, .. } = self;
+        drop((scraper, peer, client_agent, server_agent, servers));
         bed.close()
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::case::{Case, Load, Path};
+use super::case::{Case, Load, Observer, Path};
 use super::ground::{Carried, Ground, IPERF, Side, pause};
 use super::record::{Round, Sample, Through};
 use super::{iperf, wrk};
@@ -30,15 +30,23 @@ pub(super) struct Work {
 
 pub(super) fn round(ground: &mut Ground, case: &Case, seconds: u64) -> Result<Round> {
     let direct = sample(ground, case, Side::Direct, seconds)?;
-    let (bytes, through) = match case.path {
+    let (beside, through) = match case.path {
         Path::Bytes => (None, Through::Mesh(sample(ground, case, Side::Bytes, seconds)?)),
         Path::Requests => {
             let bytes = sample(ground, case, Side::Bytes, seconds)?;
             (Some(bytes), Through::Mesh(sample(ground, case, Side::Requests, seconds)?))
         }
+        Path::Observed(observer) => {
+            ground.observe(observer, false)?;
+            let beside = sample(ground, case, Side::Requests, seconds)?;
+            ground.observe(observer, true)?;
+            let observed = sample(ground, case, Side::Requests, seconds)?;
+            ground.observe(Observer::Scrapes, false)?;
+            (Some(beside), Through::Mesh(observed))
+        }
         Path::Peer(_) => (None, Through::Peer(sample(ground, case, Side::Peer, seconds)?)),
     };
-    Ok(Round { direct, bytes, through })
+    Ok(Round { direct, beside, through })
 }
 
 fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<Sample> {

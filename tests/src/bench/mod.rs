@@ -17,6 +17,7 @@ mod noise;
 mod peers;
 mod record;
 mod rows;
+mod scraper;
 mod table;
 mod wrk;
 
@@ -131,6 +132,7 @@ fn measure_case(ground: &mut Ground, case: &'static Case, options: &Options) -> 
     match case.path {
         Path::Bytes => {}
         Path::Requests => ground.prove_route().context("looking whether agents route requests")?,
+        Path::Observed(_) => ground.make_series().context("having agents count in many series")?,
         Path::Peer(kind) => ground.use_peer(Some(kind)).with_context(|| format!("starting {}", kind.program()))?,
     }
     let mut rounds = Vec::new();

@@ -8,6 +8,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::bed::{Pod, Process};
 
+/// It answers with each of these where it is asked for `/bench/status/N`: each is a series of an agent's. Not with those that have a
+/// meaning of nginx's own.
+pub(super) const STATUSES: [[u16; 2]; 3] = [[400, 443], [445, 498], [500, 599]];
+
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// Starts it in the pod and waits until it answers there.
@@ -32,6 +36,11 @@ pub(super) fn start(pod: &Pod, directory: &Path, port: u16) -> Result<Process> {
 /// No master process: the one that is started is the one that serves, and is killed.
 fn config(directory: &Path, port: u16) -> String {
     let directory = directory.display();
+    let statuses: String = STATUSES
+        .iter()
+        .flat_map(|[first, last]| *first..=*last)
+        .map(|status| format!("    location = /bench/status/{status} {{ return {status}; }}\n"))
+        .collect();
     format!(
         "daemon off;\nmaster_process off;\nworker_processes 1;\npid {directory}/nginx.pid;\n\
          worker_rlimit_nofile 65536;\nevents {{ worker_connections 16384; }}\n\
@@ -39,7 +48,7 @@ fn config(directory: &Path, port: u16) -> String {
          client_body_temp_path {directory}/body;\n  proxy_temp_path {directory}/proxy;\n  \
          fastcgi_temp_path {directory}/fastcgi;\n  uwsgi_temp_path {directory}/uwsgi;\n  \
          scgi_temp_path {directory}/scgi;\n  \
-         server {{\n    listen {port} backlog=4096;\n    default_type text/plain;\n    \
+         server {{\n    listen {port} backlog=4096;\n    default_type text/plain;\n{statuses}    \
          location / {{ return 200 \"ok\\n\"; }}\n  }}\n}}\n"
     )
 }

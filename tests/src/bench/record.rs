@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::case::Case;
+use super::case::{Case, Path};
 use super::format::{number, ratio};
 use super::machine::Machine;
 use super::memory::Memory;
@@ -33,9 +33,10 @@ pub(super) struct Measured {
 #[derive(Serialize)]
 pub(super) struct Round {
     pub(super) direct: Sample,
-    /// The mesh carrying bytes, where what is measured is the mesh reading requests.
+    /// What the mesh is compared with besides: the mesh carrying bytes, where what is measured is the mesh reading requests, or
+    /// the mesh that is not observed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) bytes: Option<Sample>,
+    pub(super) beside: Option<Sample>,
     #[serde(flatten)]
     pub(super) through: Through,
 }
@@ -95,7 +96,7 @@ impl Round {
 
     /// All measurements.
     pub(super) fn samples(&self) -> impl Iterator<Item = &Sample> {
-        [&self.direct].into_iter().chain(&self.bytes).chain([self.through()])
+        [&self.direct].into_iter().chain(&self.beside).chain([self.through()])
     }
 
     /// One line of progress.
@@ -108,9 +109,17 @@ impl Round {
             Through::Mesh(_) => "mesh",
             Through::Peer(_) => "peer",
         };
-        let bytes = self.bytes.as_ref().map_or(String::new(), |bytes| format!(", mesh as bytes {}", shown(bytes)));
+        let beside = match case.path {
+            Path::Observed(_) => "mesh unobserved",
+            _ => "mesh as bytes",
+        };
+        let beside = self.beside.as_ref().map_or(String::new(), |sample| format!(", {beside} {}", shown(sample)));
         let ratio = ratio(self.through().rate() / self.direct.rate());
-        format!("direct {}{bytes}, {what} {} {unit}, ratio {ratio}{errors}", shown(&self.direct), shown(self.through()))
+        format!(
+            "direct {}{beside}, {what} {} {unit}, ratio {ratio}{errors}",
+            shown(&self.direct),
+            shown(self.through())
+        )
     }
 }
 

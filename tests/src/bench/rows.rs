@@ -3,7 +3,7 @@
 //! A ratio is the median of the rounds' ratios, because the two sides of a round were measured right after each other.
 //! It is therefore not exactly the quotient of the two medians beside it.
 
-use super::case::{Bar, CPU_BESIDE_BYTES, Path, RATE_BESIDE_BYTES};
+use super::case::{Bar, CPU_BESIDE_BYTES, Observer, P99_WITH_SCRAPES, Path, RATE_BESIDE_BYTES, RATE_WITH_LOG};
 use super::memory::{Memory, NAME};
 use super::record::{Measured, Record, Round, Sample};
 
@@ -55,14 +55,24 @@ fn of_case(measured: &Measured) -> Vec<Row> {
     let mut rows = vec![compare(rounds, unit, direct, rate)];
     rows[0].target = case.rate.map(|bar| Target::Ratio(bar.target));
     rows[0].ztunnel = case.rate.map_or("", |bar| bar.ztunnel);
-    if case.path == Path::Requests {
-        let row = compare(rounds, &format!("{unit}, {AGAINST_L4}"), bytes, rate);
-        rows.push(Row { target: Some(Target::Ratio(RATE_BESIDE_BYTES)), ..row });
+    if let Some(against) = against(case.path) {
+        let row = compare(rounds, &format!("{unit}, {against}"), beside, rate);
+        let least = match case.path {
+            Path::Requests => Some(RATE_BESIDE_BYTES),
+            Path::Observed(Observer::AccessLog) => Some(RATE_WITH_LOG),
+            _ => None,
+        };
+        rows.push(Row { target: least.map(Target::Ratio), ..row });
     }
     for (what, of) in [("p50 us", (|s| s.p50_us) as fn(&Sample) -> Option<f64>), ("p99 us", |s| s.p99_us)] {
         if rounds.iter().any(|round| of(round.through()).is_some()) {
             rows.push(compare(rounds, what, direct, of));
         }
+    }
+    if let Path::Observed(observer) = case.path {
+        let row = compare(rounds, &format!("p99 us, {}", observer.without()), beside, |sample| sample.p99_us);
+        let most = (observer == Observer::Scrapes).then_some(Target::Growth(P99_WITH_SCRAPES));
+        rows.push(Row { target: most, ..row });
     }
     rows.extend(cpu(measured));
     if rounds.iter().flat_map(Round::samples).any(|sample| sample.errors > 0) {
@@ -72,15 +82,21 @@ fn of_case(measured: &Measured) -> Vec<Row> {
     rows
 }
 
-/// In these rows the column `direct` has the mesh carrying the same as bytes.
-const AGAINST_L4: &str = "against L4";
+/// What the column `direct` has in the rows that compare with another way of the mesh: the same carried as bytes, or not observed.
+fn against(path: Path) -> Option<&'static str> {
+    match path {
+        Path::Requests => Some("against L4"),
+        Path::Observed(observer) => Some(observer.without()),
+        Path::Bytes | Path::Peer(_) => None,
+    }
+}
 
 fn direct(round: &Round) -> Option<&Sample> {
     Some(&round.direct)
 }
 
-fn bytes(round: &Round) -> Option<&Sample> {
-    round.bytes.as_ref()
+fn beside(round: &Round) -> Option<&Sample> {
+    round.beside.as_ref()
 }
 
 fn compare(
@@ -107,7 +123,7 @@ type Used = fn(&Sample) -> f64;
 fn cpu(measured: &Measured) -> Vec<Row> {
     let case = measured.case;
     let (client, server, both) = match case.path {
-        Path::Bytes | Path::Requests => ("client's agent", "server's agent", "both agents"),
+        Path::Bytes | Path::Requests | Path::Observed(_) => ("client's agent", "server's agent", "both agents"),
         Path::Peer(_) => ("client's proxy", "server's proxy", "both proxies"),
     };
     let client: (&str, Used) = (client, |sample| sample.client_agent_cpu_seconds);
@@ -115,7 +131,7 @@ fn cpu(measured: &Measured) -> Vec<Row> {
     let whose = match case.path {
         Path::Bytes if case.same_node => vec![("one agent", client.1)],
         Path::Bytes => vec![client, server],
-        Path::Requests | Path::Peer(_) => vec![client, server, (both, Sample::both_cpu_seconds)],
+        Path::Requests | Path::Observed(_) | Path::Peer(_) => vec![client, server, (both, Sample::both_cpu_seconds)],
     };
     whose.into_iter().map(|(whose, used)| one_cpu(measured, whose, used)).collect()
 }
@@ -123,9 +139,10 @@ fn cpu(measured: &Measured) -> Vec<Row> {
 fn one_cpu(measured: &Measured, whose: &str, used: Used) -> Row {
     let (unit, scale) = measured.case.load.cpu_unit();
     let each = |sample: &Sample| Some(used(sample) / sample.amount * scale);
-    if measured.case.path == Path::Requests {
-        let row = compare(&measured.rounds, &format!("{unit}, {whose}, {AGAINST_L4}"), bytes, each);
-        return Row { target: Some(Target::Growth(CPU_BESIDE_BYTES)), ..row };
+    if let Some(against) = against(measured.case.path) {
+        let row = compare(&measured.rounds, &format!("{unit}, {whose}, {against}"), beside, each);
+        let most = (measured.case.path == Path::Requests).then_some(Target::Growth(CPU_BESIDE_BYTES));
+        return Row { target: most, ..row };
     }
     let bar: Option<Bar> = measured.case.cpu;
     Row {
@@ -190,7 +207,7 @@ mod tests {
         let pairs = [(100_000.0, 60_000.0), (50_000.0, 31_000.0), (100_000.0, 20_000.0)];
         let rounds = pairs.map(|(direct, mesh)| Round {
             direct: sample(direct, 0.0),
-            bytes: None,
+            beside: None,
             through: Through::Mesh(sample(mesh, 0.9)),
         });
         let rows = of_case(&Measured { case: &ALL[0], rounds: rounds.into() });
@@ -210,7 +227,7 @@ mod tests {
     fn requests_are_judged_against_the_same_as_bytes() {
         let case = ALL.iter().find(|case| case.path == Path::Requests).unwrap_or(&ALL[0]);
         let through = Through::Mesh(sample(30_000.0, 0.6));
-        let round = Round { direct: sample(100_000.0, 0.0), bytes: Some(sample(50_000.0, 0.5)), through };
+        let round = Round { direct: sample(100_000.0, 0.0), beside: Some(sample(50_000.0, 0.5)), through };
         let rows = of_case(&Measured { case, rounds: vec![round] });
         let judged: Vec<_> = rows.iter().map(|row| (row.what.as_str(), row.direct, row.reached())).collect();
         let cpu = "CPU s per 100,000 requests";
@@ -229,10 +246,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_observed_is_judged_against_the_same_that_is_not() {
+        for (observer, expected) in
+            [(Observer::AccessLog, [Some(true), None]), (Observer::Scrapes, [None, Some(false)])]
+        {
+            let case = ALL.iter().find(|case| case.path == Path::Observed(observer)).unwrap_or(&ALL[0]);
+            let timed = |amount, p99| Sample { p99_us: Some(p99), ..sample(amount, 0.5) };
+            let (beside, through) = (Some(timed(50_000.0, 100.0)), Through::Mesh(timed(48_000.0, 106.0)));
+            let rows = of_case(&Measured { case, rounds: vec![Round { direct: timed(1e5, 9.0), beside, through }] });
+            let judged = |what: &str| rows.iter().find(|row| row.what == format!("{what}, {}", observer.without()));
+            let reached = ["requests/s", "p99 us"].map(|what| judged(what).and_then(Row::reached));
+            assert_eq!(reached, expected, "{rows:?}");
+        }
+    }
+
+    #[test]
     fn peers_have_no_target_and_tell_their_proxies_together_too() {
         let case = ALL.iter().find(|case| matches!(case.path, Path::Peer(_))).unwrap_or(&ALL[0]);
         let round =
-            Round { direct: sample(100_000.0, 0.0), bytes: None, through: Through::Peer(sample(50_000.0, 1.0)) };
+            Round { direct: sample(100_000.0, 0.0), beside: None, through: Through::Peer(sample(50_000.0, 1.0)) };
         let rows = of_case(&Measured { case, rounds: vec![round] });
         assert!(rows.iter().all(|row| row.reached().is_none()), "{rows:?}");
         let both = rows.last().map(|row| (row.what.as_str(), row.mesh));
