@@ -43,7 +43,8 @@ class Traces(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
-server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+# One at a time: lines of two threads would mix.
+server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
 trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Traces(), server)
 if server.add_insecure_port(sys.argv[1]) == 0:
     sys.exit(f"cannot listen at {sys.argv[1]}")

@@ -1,7 +1,8 @@
-//! The guard of the admin address against DNS rebinding.
+//! The guard of the admin address against pages that a browser on the node is lured to.
 //!
-//! A browser on the node that is lured to a page whose name resolves to 127.0.0.1 sends that name as `Host`: only the
-//! machine's own names are answered. The unix socket needs no guard, its file mode is one.
+//! A page whose name resolves to 127.0.0.1 has its browser send that name as `Host`: only the machine's own names are
+//! answered. Any other page cannot read what it has its browser ask for here, but asking costs, and ends where a browser says
+//! that another site asks. The unix socket needs no guard, its file mode is one.
 
 use std::net::IpAddr;
 
@@ -12,13 +13,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-/// Answers 403 unless the request was made to `localhost` or a loopback address.
+/// Answers 403 unless the request was made to `localhost` or a loopback address, and by no page of another site.
 pub(super) async fn require_local(request: Request, next: Next) -> Response {
-    if names_this_machine(request.headers()) {
+    let why = if !names_this_machine(request.headers()) {
+        "the Host header of a request to the admin address must be localhost or a loopback address\n"
+    } else if is_of_another_site(request.headers()) {
+        "a page of another site asks; open the admin address itself\n"
+    } else {
         return next.run(request).await;
-    }
-    let why = "the Host header of a request to the admin address must be localhost or a loopback address\n";
+    };
     (StatusCode::FORBIDDEN, why).into_response()
+}
+
+/// As browsers say it (Fetch Metadata): of a link that is followed, `navigate` is said, too, and that is somebody's wish.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &[u8]| headers.get(name).is_some_and(|found| found.as_bytes() == value);
+    let elsewhere = is("sec-fetch-site", b"cross-site") || is("sec-fetch-site", b"same-site");
+    elsewhere && !(is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document"))
 }
 
 fn names_this_machine(headers: &HeaderMap) -> bool {
@@ -66,6 +77,28 @@ mod tests {
             "[::2]",
         ] {
             assert!(!is_local(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused_and_links_are_not() {
+        let cases: [(&[(&str, &str)], bool); 6] = [
+            (&[], false),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], false),
+            (&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], false),
+            (&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], true),
+            (&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")], true),
+            (
+                &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+                false,
+            ),
+        ];
+        for (said, refused) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in said {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_of_another_site(&headers), refused, "{said:?}");
         }
     }
 

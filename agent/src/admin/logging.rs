@@ -22,7 +22,7 @@ pub struct Logging {
     pub level: String,
     /// Those of `log.level`, which are in force again after a restart.
     pub configured: String,
-    /// Whether the access log is written.
+    /// Whether the access log has lines of what no Telemetry document is about.
     pub access: bool,
 }
 

@@ -1,8 +1,9 @@
 //! The per-node endpoints: metrics, health, and the admin address and socket.
 //!
 //! In: plain addresses and the [`Sources`] of the answers. Out: answers over HTTP/1.1, within bounds that no client can move.
-//! Only reading: no endpoint changes anything but how talkative the logs are, and that only over the socket. Admin is for the
-//! node's own administrators: loopback, or a socket of mode 0600.
+//! Only reading: no endpoint changes anything but how talkative the logs are, and that only over the socket; what is begun by
+//! asking (a recording, a profile, events) ends by itself. Admin is for the node's own administrators: loopback, or a socket of
+//! mode 0600.
 
 pub mod events;
 mod explain;

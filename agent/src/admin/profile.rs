@@ -107,20 +107,37 @@ async fn take_cpu(query: Option<&str>) -> Result<Vec<u8>, ProfileError> {
 
 async fn take_heap(query: Option<&str>) -> Result<Vec<u8>, ProfileError> {
     let seconds = seconds(query)?;
-    let _taken = begin()?;
+    let taken = begin()?;
+    // By itself: who goes away in the middle leaves nothing switched on.
+    let profile = tokio::spawn(async move {
+        let profile = heap_of(seconds).await;
+        drop(taken);
+        profile
+    });
+    profile.await.unwrap_or_else(|error| Err(ProfileError::Heap(error.to_string())))
+}
+
+async fn heap_of(seconds: Duration) -> Result<Vec<u8>, ProfileError> {
     let control = PROF_CTL.as_ref().ok_or(ProfileError::NoHeapProfiles)?;
-    let failed = |error: &dyn std::fmt::Display| ProfileError::Heap(error.to_string());
     let was_active = control.lock().await.activated();
     if !was_active {
-        control.lock().await.activate().map_err(|error| failed(&error))?;
+        control.lock().await.activate().map_err(failed)?;
         sleep(seconds).await;
     }
-    let mut control = control.lock().await;
-    let profile = control.dump_pprof().map_err(|error| failed(&error));
-    if !was_active {
-        control.deactivate().map_err(|error| failed(&error))?;
-    }
-    profile
+    // It is written to a file, and read from there: not on the thread that everything else of the agent's own runs on.
+    let dumped = tokio::task::spawn_blocking(move || {
+        let mut control = control.blocking_lock();
+        let profile = control.dump_pprof().map_err(failed);
+        if !was_active {
+            control.deactivate().map_err(failed)?;
+        }
+        profile
+    });
+    dumped.await.map_err(failed)?
+}
+
+fn failed(error: impl std::fmt::Display) -> ProfileError {
+    ProfileError::Heap(error.to_string())
 }
 
 fn begin() -> Result<MutexGuard<'static, ()>, ProfileError> {

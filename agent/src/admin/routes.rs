@@ -150,7 +150,11 @@ async fn config(State(sources): State<Sources>) -> Response {
 }
 
 async fn status(State(sources): State<Sources>) -> Response {
-    Json((sources.status)()).into_response()
+    let status = (sources.status)();
+    let mut view = serde_json::json!(status);
+    // What `heddle status` says last, for those who cannot work it out.
+    view["concerns"] = status.concerns().into();
+    Json(view).into_response()
 }
 
 pub(super) async fn not_found(pages: &'static [Page]) -> Response {

@@ -62,8 +62,7 @@ pub(super) async fn traffic(State(sources): State<Sources>, Extension(lasting): 
                 return Some((Ok(second), (watch, None)));
             }
             let (second, missed) = watch.next().await?;
-            let text = serde_json::to_string(&*second).unwrap_or_default();
-            let second = Event::default().event("second").data(text);
+            let second = Event::default().event("second").data(second);
             Some(match missed {
                 0 => (Ok(second), (watch, None)),
                 missed => (Ok(lost(missed)), (watch, Some(second))),

@@ -54,17 +54,8 @@ pub(super) async fn follow<T>(
     path: &str,
     mut look: impl FnMut(Event<'_>) -> anyhow::Result<ControlFlow<T>>,
 ) -> anyhow::Result<Option<T>> {
-    let mut kind = String::new();
-    // The agent's events have one line of data each; what begins otherwise is a comment.
-    follow_lines(socket, path, |line| match line.split_once(':') {
-        Some(("event", value)) => {
-            value.trim_start().clone_into(&mut kind);
-            Ok(ControlFlow::Continue(()))
-        }
-        Some(("data", value)) => look(Event { kind: &kind, data: value.trim_start() }),
-        _ => Ok(ControlFlow::Continue(())),
-    })
-    .await
+    let mut events = Events::default();
+    follow_lines(socket, path, |line| events.take(line, &mut look)).await
 }
 
 /// The same with each line that is not empty.
@@ -95,6 +86,32 @@ pub(super) async fn follow_lines<T>(
     tokio::select! {
         ended = following => ended,
         interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| None)?),
+    }
+}
+
+/// Makes events of their lines.
+#[derive(Default)]
+struct Events {
+    /// What was said of the one whose data is to come.
+    kind: String,
+}
+
+impl Events {
+    /// The agent's events have one line of data each; what begins otherwise is a comment.
+    fn take<T>(
+        &mut self,
+        line: &str,
+        look: &mut impl FnMut(Event<'_>) -> anyhow::Result<ControlFlow<T>>,
+    ) -> anyhow::Result<ControlFlow<T>> {
+        match line.split_once(':') {
+            Some(("event", kind)) => kind.trim_start().clone_into(&mut self.kind),
+            Some(("data", data)) => {
+                let kind = std::mem::take(&mut self.kind);
+                return look(Event { kind: &kind, data: data.trim_start() });
+            }
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -182,6 +199,19 @@ mod tests {
             }
             assert_eq!(seen, ["one", "two", "three"], "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn events_are_read_and_comments_passed_over() {
+        let (mut events, mut seen) = (Events::default(), Vec::new());
+        for line in [":", "event: ended", "data: {\"a\": 1}", "retry: 5", "data: of no kind"] {
+            let mut look = |event: Event<'_>| {
+                seen.push(format!("{}|{}", event.kind, event.data));
+                Ok(ControlFlow::<()>::Continue(()))
+            };
+            assert!(events.take(line, &mut look).unwrap().is_continue());
+        }
+        assert_eq!(seen, ["ended|{\"a\": 1}", "|of no kind"]);
     }
 
     #[test]

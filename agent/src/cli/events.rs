@@ -47,7 +47,7 @@ impl Events {
         match followed {
             Ok(_) => Ok(ExitCode::SUCCESS),
             // Who reads this has enough, as `head` does.
-            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+            Err(error) if cli::is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
             Err(error) => cli::failed(2, &error),
         }
     }
@@ -62,10 +62,6 @@ impl Events {
         out.flush()?;
         Ok(())
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Columns with room for what is usual: those of a stream cannot wait for the widest.

@@ -76,6 +76,11 @@ fn print(text: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout(), "{text}")
 }
 
+/// Whether an error is that nobody reads any more, as of `... | head`: that is enough, and no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// Prints an error as `main` does, and ends with an exit code of its own.
 fn failed(code: u8, error: &anyhow::Error) -> anyhow::Result<ExitCode> {
     use std::io::Write;

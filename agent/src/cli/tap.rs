@@ -21,7 +21,7 @@ use crate::cli;
 /// Show the requests and connections of this node as they end, one line each.
 ///
 /// Asks the running agent by its admin socket, so it needs to run on the node, as the socket's owner. Filters that are given
-/// together must all be met. What began before is shown only if the access log is on. An agent that has more to tell
+/// together must all be met. Requests that began before are shown only if the access log is on. An agent that has more to tell
 /// than can be read says how much it left out.
 ///
 /// Examples:
@@ -61,7 +61,7 @@ pub(super) struct Tap {
     #[arg(long)]
     failed: bool,
     /// End after so many lines.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// For people, or the access log's fields as JSON, one object a line.
     #[arg(long, short, value_enum, default_value = "text")]
@@ -77,11 +77,12 @@ impl Tap {
         let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let ended = runtime.block_on(follow(&self.agent.socket, &self.query(), |event| {
             self.show(event, colours)?;
-            shown += 1;
+            shown += u64::from(event.kind == "ended");
             Ok(if self.count == Some(shown) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         }));
         match ended {
             Ok(_) => Ok(ExitCode::SUCCESS),
+            Err(error) if cli::is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
             Err(error) => cli::failed(2, &error),
         }
     }
@@ -139,7 +140,9 @@ fn text(line: &Value, colours: bool) -> String {
     let status = ["grpc_status", "status"].iter().find_map(|name| line[*name].as_u64());
     let flag = Some(word("flag")).filter(|flag| *flag != "-");
     let lock = if line["tls_version"].is_null() { "plain" } else { "mtls" };
-    let failed = flag.is_some() || line["status"].as_u64().is_some_and(|status| status >= 500);
+    // Of a call those are failures that a server is to blame for.
+    let of_call = line["grpc_status"].as_u64().is_some_and(|status| matches!(status, 2 | 4 | 12 | 13 | 14 | 15));
+    let failed = flag.is_some() || of_call || line["status"].as_u64().is_some_and(|status| status >= 500);
     let ended = [status.map(|status| status.to_string()), flag.map(str::to_owned)];
     let ended = ended.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let (ended, milliseconds) = (if ended.is_empty() { "ok" } else { &ended }, &line["duration_ms"]);

@@ -126,10 +126,13 @@ fn otlp(otlp: MapReader<'_>) -> Option<OtlpConfig> {
 
 fn headers(map: &MapReader<'_>) -> OtlpHeaders {
     let mut headers = HeaderMap::new();
-    for (name, value) in map.texts() {
+    for (name, value) in map.secret_texts() {
         let parsed = HeaderName::try_from(name).ok().filter(|name| !is_reserved(name));
         // The value stays out of the message: it may be a key.
         match (parsed, HeaderValue::from_str(value)) {
+            (Some(known), Ok(_)) if headers.contains_key(&known) => {
+                map.complain(name, "is there twice: names of headers have no upper and lower case");
+            }
             (Some(name), Ok(mut value)) => {
                 value.set_sensitive(true);
                 headers.insert(name, value);

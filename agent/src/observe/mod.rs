@@ -40,7 +40,7 @@ pub use access_log::{AccessLogOutput, AccessLogSettings, FIELDS, Field, LogForma
 pub use event_feed::{EventFeed, Heard, Listener, MOST_LISTENERS, QUEUE};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use flow::{BadFlows, CUT, Flow, FlowClient, FlowRequest, Flows, FlowsEnd, FlowsHead, VERSION};
-pub use live::{BadFilter, FlowWatch, Second, TapEvent, TapFilter, TapWatch, TooManyWatchers};
+pub use live::{BadFilter, FlowWatch, TapEvent, TapFilter, TapWatch, TooManyWatchers};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
@@ -52,7 +52,7 @@ pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
     MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
 };
-pub use open::{ConnectionView, OpenView};
+pub use open::{ConnectionView, EndView, OpenView};
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, ShownEnds, Transport};
 pub use process_log::{AUDIT, KERNEL_LOG, LogControl, LogError, init_audited_log, init_log};
 pub use recent::{Ended, EndedRequest};
@@ -75,6 +75,9 @@ const TICK: Duration = Duration::from_secs(15);
 
 /// Looks for long connections in the time after which they are told: a line is late by a twelfth of it.
 const LOOKS: u32 = 12;
+
+/// How many are told at one look: a fraction of what the log's queue has room for.
+const MOST_TOLD: usize = 1000;
 
 /// The shortest time between two of them: each goes through all open connections.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
@@ -256,7 +259,8 @@ impl Observer {
 
     fn tell_long_connections(&self, now: Instant) {
         let (Some(log), Some(every)) = (&self.inner.access_log, self.long_connections()) else { return };
-        for open in self.inner.open.due(now, every).into_iter().filter(|open| open.facts.logging.may_log()) {
+        let due = self.inner.open.due(now, every, MOST_TOLD);
+        for open in due.into_iter().filter(|open| open.facts.logging.tells_open(log.default())) {
             let progress = facts::Progress::of(&open.counts);
             log.push(Arc::clone(&open.facts).told(access_log::LineEvent::Open, progress, None));
         }

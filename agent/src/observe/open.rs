@@ -99,6 +99,9 @@ pub struct EndView {
     /// The pod, as `namespace/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
+    /// What owns the pod, as `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<String>,
     /// Its identity, where it is proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
@@ -151,13 +154,15 @@ impl OpenConnections {
         }
     }
 
-    /// Those that are to be told by now, each of them once in `every`.
-    pub(super) fn due(&self, now: Instant, every: Duration) -> Vec<Arc<OpenConnection>> {
-        let mut due = Vec::new();
+    /// Those that are to be told by now, each of them once in `every`, so many at most: the others are told at the next look.
+    pub(super) fn due(&self, now: Instant, every: Duration, most: usize) -> Vec<Arc<OpenConnection>> {
+        let mut due: Vec<Arc<OpenConnection>> = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            due.extend(shard.values().filter(|connection| connection.is_due(now, every)).cloned());
+            let room = most - due.len();
+            due.extend(shard.values().filter(|connection| connection.is_due(now, every)).take(room).cloned());
         }
+        due.iter().for_each(|connection| connection.is_told(now));
         due
     }
 
@@ -184,15 +189,16 @@ impl OpenConnections {
 impl OpenConnection {
     fn is_due(&self, now: Instant, every: Duration) -> bool {
         // Of requests each has a line.
-        if self.series.is_none() {
-            return false;
-        }
-        let age = now.saturating_duration_since(self.facts.accepted).as_millis() as u64;
-        let is_due = age >= self.told_at.load(Relaxed) + every.as_millis() as u64;
-        if is_due {
-            self.told_at.store(age, Relaxed);
-        }
-        is_due
+        self.series.is_some() && self.age(now) >= self.told_at.load(Relaxed) + every.as_millis() as u64
+    }
+
+    fn is_told(&self, now: Instant) {
+        self.told_at.store(self.age(now), Relaxed);
+    }
+
+    /// In milliseconds.
+    fn age(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.facts.accepted).as_millis() as u64
     }
 
     fn count_bytes(&self) {
@@ -227,6 +233,7 @@ fn end(party: &Party) -> EndView {
     EndView {
         address: party.address,
         pod: party.workload.as_ref().map(|workload| format!("{}/{}", workload.namespace, workload.name)),
+        workload: party.workload.as_ref().map(|workload| format!("{}/{}", workload.namespace, workload.owner)),
         identity: party.identity.as_ref().map(ToString::to_string),
     }
 }

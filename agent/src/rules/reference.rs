@@ -175,9 +175,10 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
   The request id decides, so that both nodes log the same requests. With `enabled: false` there are no lines, not of failures
   either. What is left out is counted in `heddle_access_log_left_out_total`.
 - `tracing.samplingPercentage` is of the requests that nobody has decided over. A decision that comes in `traceparent` or B3
-  counts, whatever the share: whoever began the trace has made it. Without one the request id decides, at both nodes alike; so a
-  recorded request has both spans, and a request that is not recorded stays as it came: a trace that is marked as not recorded
-  would keep the server's application from recording its own. Only B3 without a decision is told that it is not recorded.
+  counts, whatever the share: whoever began the trace has made it. Without one the request id decides, at both nodes alike: where
+  both pods have the same share, a recorded request has both spans. One that is not recorded stays as it came: a trace that is
+  marked as not recorded would keep the server's application from recording its own. Only B3 without a decision is told that it
+  is not recorded.
 - There are no spans without `tracing.otlp` in agent.yaml, and trace headers are passed on as they came.
 - The span of the client's node (kind CLIENT) is a child of the application's, that of the server's node (SERVER) a child of the
   client's node's, and what the server's application records a child of that: the parent's id in the trace header is rewritten in

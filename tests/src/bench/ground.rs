@@ -215,7 +215,7 @@ impl Ground {
         self.prove_route()?;
         let urls = nginx::STATUSES
             .map(|[first, last]| format!("http://{}{RULED}/status/[{first}-{last}]", self.service.at(SERVICE_PORT)));
-        self.mesh.client.command("curl")?.words("--silent --max-time 30").args(urls).output(READY_WITHIN * 3)?;
+        self.mesh.client.command("curl").words("--silent --max-time 30").args(urls).output(READY_WITHIN * 3)?;
         for agent in [&self.client_agent, &self.server_agent] {
             let series = agent.metrics()?.samples().len();
             ensure!(series >= SERIES, "{series} series are less than {SERIES}");

@@ -14,14 +14,6 @@ const item = (text, small, kind) => {
 
 const fill = (id, items, nothing) => document.getElementById(id).replaceChildren(...(items.length ? items : [item(nothing, "", "quiet")]));
 
-const concerns = (status) => [
-  ...status.missing.map(({ condition, reason }) => item(condition, reason, "bad")),
-  ...Object.entries(status.source.errors).map(([kind, error]) => item(`objects of kind ${kind}`, error, "bad")),
-  ...status.documents.filter((document) => document.message).map((document) => item(document.rule ?? document.place, document.message, "bad")),
-  ...status.problems.map((problem) => item(problem, "", "warn")),
-  ...status.certificates.filter(({ state }) => !["valid", "pending"].includes(state)).map((held) => item(held.identity, `${held.state}: ${held.lastError ?? ""}`, "bad")),
-];
-
 export function show(status) {
   document.getElementById("node").textContent = status.node;
   document.title = `Heddle ${status.node}`;
@@ -29,7 +21,7 @@ export function show(status) {
   ready.textContent = status.ready ? "ready" : "not ready";
   ready.className = `badge ${status.ready ? "good" : "bad"}`;
   document.getElementById("about").textContent = `${status.version}, generation ${status.generation}`;
-  fill("concerns", concerns(status), "Nothing.");
+  fill("concerns", status.concerns.map((concern) => item(concern, "", "bad")), "Nothing.");
   const kinds = { accepted: "", rejected: "bad", conflict: "warn" };
   fill("documents", status.documents.map((document) =>
     item(document.rule ?? "(not readable)", `${document.state}, ${document.place}, line ${document.line}`, kinds[document.state])), "None.");

@@ -5,7 +5,7 @@ const MOST = 200;
 export class Tap {
   constructor() {
     [this.form, this.list, this.note, this.button] = ["tap-form", "tap-lines", "tap-note", "tap-start"].map((id) => document.getElementById(id));
-    [this.waiting, this.lost] = [[], 0];
+    [this.waiting, this.lost, this.count] = [[], 0, 0];
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (this.stream) this.stop("Stopped.");
@@ -14,6 +14,16 @@ export class Tap {
   }
 
   async start() {
+    // One at a time, however often it is pressed.
+    this.button.disabled = true;
+    try {
+      await this.open();
+    } finally {
+      this.button.disabled = false;
+    }
+  }
+
+  async open() {
     const given = [...new FormData(this.form)].filter(([, value]) => value !== "");
     const address = `tap?${new URLSearchParams(given)}`;
     // A stream tells nothing of why it was refused, so it is asked for once by hand.
@@ -27,9 +37,14 @@ export class Tap {
       asked.abort();
     }
     this.list.replaceChildren();
-    [this.lost, this.count] = [0, 0];
+    [this.waiting, this.lost, this.count] = [[], 0, 0];
     this.stream = new EventSource(address);
-    this.stream.addEventListener("ended", (event) => this.waiting.push(JSON.parse(event.data)));
+    this.stream.addEventListener("ended", (event) => {
+      this.count += 1;
+      // A tab that is hidden draws seldom: no more wait than are shown.
+      this.waiting.push(event.data);
+      if (this.waiting.length > MOST) this.waiting.shift();
+    });
     this.stream.addEventListener("lost", (event) => (this.lost += Number(event.data)));
     this.stream.addEventListener("error", () => this.stop("The agent ended the tap."));
     this.drawing = setInterval(() => this.draw(), 250);
@@ -47,8 +62,7 @@ export class Tap {
 
   // A few times a second, however much comes.
   draw() {
-    this.count += this.waiting.length;
-    const lines = this.waiting.splice(0).slice(-MOST).reverse().map(line);
+    const lines = this.waiting.splice(0).reverse().map((text) => line(JSON.parse(text)));
     this.list.prepend(...lines);
     while (this.list.childElementCount > MOST) this.list.lastChild.remove();
     this.note.textContent = `${this.count} so far${this.lost ? `, ${this.lost} left out: they came too fast` : ""}.`;
@@ -64,6 +78,7 @@ function line(told) {
   const server = told.destination_workload ? who("destination") : told.service ?? told.destination_address;
   element.textContent = `${told.time.slice(11, 23)} ${who("source", "source_address")} ${told.direction === "inbound" ? "<-" : "->"} ${server} ` +
     `${told.tls_version ? "mtls" : "plain"} ${told.protocol}  ${what}  ${status} ${flag} ${told.duration_ms} ms  ${told.error ?? ""}`.trimEnd();
-  if (flag || told.status >= 500) element.className = "bad";
+  // Of a call those are failures that a server is to blame for.
+  if (flag || told.status >= 500 || [2, 4, 12, 13, 14, 15].includes(told.grpc_status)) element.className = "bad";
   return element;
 }

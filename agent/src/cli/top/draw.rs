@@ -72,6 +72,9 @@ fn heading<'a>(state: &'a State, place: &'a str, rows: usize) -> Vec<Line<'a>> {
     if state.is_paused {
         add("paused".to_owned(), Color::Yellow);
     }
+    if state.unseen() > 0 {
+        add(format!("{} younger ones are open and not looked at", state.unseen()), Color::Yellow);
+    }
     if state.left_out > 0 {
         add(format!("{} left out: too much to be told apart", state.left_out), Color::Yellow);
     }
@@ -87,9 +90,9 @@ fn footing(state: &State) -> Line<'_> {
 
 fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
     if rows.is_empty() {
-        let text = match (state.is_empty(), state.filter.is_empty()) {
-            _ if state.view == View::Connections && state.filter.is_empty() => "No connection is open.",
+        let text = match (state.is_waiting(), state.filter.is_empty()) {
             (true, _) => "Waiting for the first second.",
+            (false, true) if state.view == View::Connections => "No connection is open.",
             (false, true) => "Nothing has ended in the last minute.",
             (false, false) => "No row has this in its names.",
         };

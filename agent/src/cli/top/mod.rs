@@ -10,7 +10,7 @@ mod traffic;
 mod view;
 
 use std::{
-    io::IsTerminal,
+    io::{IsTerminal, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -82,12 +82,15 @@ impl Top {
             let ended = runtime.block_on(follow(&self.agent.socket, "/traffic", |event| {
                 match event.kind {
                     "second" => cli::print(event.data)?,
-                    _ => tracing::debug!(lost = event.data, "seconds came too fast"),
+                    _ => {
+                        writeln!(std::io::stderr(), "heddle: {} seconds were left out: they came too fast", event.data)?
+                    }
                 }
                 Ok(ControlFlow::<()>::Continue(()))
             }));
             return match ended {
                 Ok(_) => Ok(ExitCode::SUCCESS),
+                Err(error) if cli::is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
                 Err(error) => cli::failed(2, &error),
             };
         }
@@ -160,7 +163,7 @@ async fn watch(socket: &Path, events: &mpsc::Sender<Event>) {
     }
 }
 
-/// Asks for the open connections each second in which they are shown. That the agent is away is told elsewhere.
+/// Asks for the open connections as long as they are shown. That the agent is away is told elsewhere.
 async fn watch_connections(socket: PathBuf, are_shown: Arc<AtomicBool>, events: mpsc::Sender<Event>) {
     let path = format!("/connections?most={}", connections::MOST);
     loop {

@@ -32,8 +32,8 @@ pub(super) struct State {
     pub(super) inside: Option<String>,
     seconds: VecDeque<Second>,
     /// Those that were open a moment ago, while they are shown.
-    connections: OpenView,
-    /// What was too much, or came too fast, of the last second.
+    connections: Option<OpenView>,
+    /// What was too much to be told apart, of the last second.
     pub(super) left_out: u64,
     /// Why nothing comes any more.
     pub(super) trouble: Option<String>,
@@ -68,13 +68,22 @@ impl State {
     /// The connections that are open now.
     pub(super) fn set_connections(&mut self, connections: OpenView) {
         if !self.is_paused {
-            self.connections = connections;
+            self.connections = Some(connections);
         }
     }
 
-    /// Whether anything was seen yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.seconds.is_empty()
+    /// Whether nothing was seen yet of what is shown.
+    pub(super) fn is_waiting(&self) -> bool {
+        match self.view {
+            View::Connections => self.connections.is_none(),
+            View::Workloads | View::Routes | View::Flows => self.seconds.is_empty(),
+        }
+    }
+
+    /// How many connections are open beyond those that are looked at, where connections are shown.
+    pub(super) fn unseen(&self) -> usize {
+        let open = self.connections.as_ref().filter(|_| self.view == View::Connections);
+        open.map_or(0, |open| open.open - open.connections.len().min(open.open))
     }
 
     /// The rows of the view, in order.
@@ -85,7 +94,9 @@ impl State {
             Some(workload) => flow.source.to_string() == *workload || flow.to() == *workload,
         };
         let mut rows = match self.view {
-            View::Connections => connections::rows(&self.connections, self.inside.as_deref()),
+            View::Connections => {
+                self.connections.iter().flat_map(|open| connections::rows(open, self.inside.as_deref())).collect()
+            }
             view => view.rows(&self.seconds, &of),
         };
         rows.retain(|row| filter.is_empty() || row.names.iter().any(|name| name.to_lowercase().contains(&filter)));

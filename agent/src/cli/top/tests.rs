@@ -107,7 +107,8 @@ fn keys_sort_filter_and_lead_inside_and_back() {
 #[test]
 fn a_flow_leads_to_the_open_connections_of_its_client() {
     use KeyCode::{Char, Enter, Esc};
-    let end = |pod: &str| json!({"address": "10.0.0.1:4000", "pod": pod});
+    let end =
+        |workload: &str| json!({"address": "10.0.0.1:4000", "pod": format!("{workload}-1"), "workload": workload});
     let connection = |id: u64, from: &str, to: &str| {
         json!({
             "id": id, "direction": "outbound", "protocol": "tcp", "since": "2026-07-30T10:00:00.000Z", "ageSeconds": 90,
@@ -115,14 +116,16 @@ fn a_flow_leads_to_the_open_connections_of_its_client() {
             "sentBytes": 1_500, "receivedBytes": 7, "generation": 3,
         })
     };
-    let connections = [connection(1, "shop/cart-1", "shop/pay-1"), connection(2, "shop/other-1", "shop/pay-1")];
+    let connections = [connection(1, "shop/cart", "shop/pay"), connection(2, "shop/cart-admin", "shop/pay")];
     let mut state = state(&[flow("outbound", "cart", "pay", 5, 0)]);
     press(&mut state, &[Char('3'), Enter]);
     assert_eq!((state.view, state.inside.as_deref()), (View::Connections, Some("shop/cart")));
-    state.set_connections(serde_json::from_value(json!({"open": 2, "connections": connections})).unwrap());
+    state.set_connections(serde_json::from_value(json!({"open": 9, "connections": connections})).unwrap());
     assert_eq!(names(&state), ["1 shop/cart-1 shop/pay-1 tcp"]);
     let screen = screen(&state, 80, 24);
-    assert!(screen.contains("90s") && screen.contains("1.5k") && screen.contains("of shop/cart"), "{screen}");
+    for text in ["90s", "1.5k", "of shop/cart", "7 younger ones are open"] {
+        assert!(screen.contains(text), "{text} is not in\n{screen}");
+    }
     press(&mut state, &[Esc, Char('4')]);
     assert_eq!(names(&state).len(), 2);
 }

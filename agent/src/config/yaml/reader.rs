@@ -63,9 +63,17 @@ impl<'a> Report<'a> {
 
     fn refuse(&self, path: &str, node: &Node, allowed: &str) {
         let subject = if path.is_empty() { "document" } else { path };
-        self.add(node.position, format!("{subject}: found {}, allowed: {allowed}", node.value));
+        // An address may have a password in it.
+        match node.text() {
+            Some(text) if text.contains("://") && text.contains('@') => {
+                self.add(node.position, format!("{subject}: found an address with a user in it, allowed: {allowed}"));
+            }
+            _ => self.add(node.position, format!("{subject}: found {}, allowed: {allowed}", node.value)),
+        }
     }
 }
+
+const TEXT: &str = "text (quote numbers and booleans)";
 
 impl<'a> MapReader<'a> {
     /// Where this map begins.
@@ -224,6 +232,15 @@ impl<'a> MapReader<'a> {
 
     /// All entries of a map of texts, such as labels.
     pub(crate) fn texts(&self) -> Vec<(&'a str, &'a str)> {
+        self.texts_or(|path, node| self.report.refuse(path, node, TEXT))
+    }
+
+    /// The same where the texts may be secrets: no message shows one.
+    pub(crate) fn secret_texts(&self) -> Vec<(&'a str, &'a str)> {
+        self.texts_or(|path, node| self.report.add(node.position, format!("{path}: is no text; allowed: {TEXT}")))
+    }
+
+    fn texts_or(&self, refuse: impl Fn(&str, &Node)) -> Vec<(&'a str, &'a str)> {
         let mut texts = Vec::with_capacity(self.entries.len());
         for entry in self.entries {
             match (&entry.node.value, entry.node.text()) {
@@ -231,7 +248,7 @@ impl<'a> MapReader<'a> {
                 (Value::Null, None) => texts.push((entry.key.as_str(), "")),
                 (_, None) => {
                     let path = self.path_of(&entry.key);
-                    self.report.refuse(&path, &entry.node, "text (quote numbers and booleans)");
+                    refuse(&path, &entry.node);
                 }
             }
         }

@@ -93,8 +93,17 @@ pub(super) enum Logging {
     Off,
     /// It has none: a document turns them off.
     TurnedOff,
-    /// It has one if it fails, and else if it is among the share.
-    On(Draw),
+    /// It has one if it fails, and else if it is among the share; who says so.
+    On(Draw, SaidBy),
+}
+
+/// Who wants lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SaidBy {
+    /// agent.yaml, or whoever turned the log on.
+    Agent,
+    /// A Telemetry document.
+    Document,
 }
 
 impl Logging {
@@ -103,15 +112,24 @@ impl Logging {
         match (said, default) {
             (Some(AccessLogging { enabled: false, .. }), AccessLogDefault::On) => Self::TurnedOff,
             (Some(AccessLogging { enabled: false, .. }), AccessLogDefault::Off) => Self::Off,
-            (Some(said), _) => Self::On(Draw(said.sampling_percentage)),
-            (None, AccessLogDefault::On) => Self::On(Draw::ALL),
+            (Some(said), _) => Self::On(Draw(said.sampling_percentage), SaidBy::Document),
+            (None, AccessLogDefault::On) => Self::On(Draw::ALL, SaidBy::Agent),
             (None, AccessLogDefault::Off) => Self::Off,
         }
     }
 
     /// Whether a line may be wanted at the end.
     pub(super) fn may_log(self) -> bool {
-        matches!(self, Self::On(_))
+        matches!(self, Self::On(..))
+    }
+
+    /// Whether what is open still has a line, as the log is now.
+    pub(super) fn tells_open(self, now: AccessLogDefault) -> bool {
+        match self {
+            Self::Off | Self::TurnedOff => false,
+            Self::On(_, SaidBy::Document) => true,
+            Self::On(_, SaidBy::Agent) => now == AccessLogDefault::On,
+        }
     }
 
     /// Whether there is a line at the end, of what failed or not. What is left out is counted. `request_id` decides alike at
@@ -120,8 +138,8 @@ impl Logging {
         let reason = match (self, failed) {
             (Self::Off, _) => return false,
             (Self::TurnedOff, _) => LeftOutReason::Disabled,
-            (Self::On(_), Failed::Yes) => return true,
-            (Self::On(share), Failed::No) => {
+            (Self::On(..), Failed::Yes) => return true,
+            (Self::On(share, _), Failed::No) => {
                 match request_id.map_or_else(|| share.takes_at_random(), |id| share.takes(id)) {
                     true => return true,
                     false => LeftOutReason::Sampled,

@@ -84,7 +84,8 @@ impl AccessLog {
         if self.is_on() { AccessLogDefault::On } else { AccessLogDefault::Off }
     }
 
-    /// From now on lines are written, or are not.
+    /// What begins from now on has lines, or has none, where no document says otherwise. Of what is open nothing more is told until
+    /// its end.
     pub(in crate::observe) fn turn(&self, on: bool) {
         self.on.store(on, Relaxed);
     }

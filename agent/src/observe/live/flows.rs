@@ -29,54 +29,54 @@ const SHARDS: usize = 8;
 /// The sums of one second.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Second {
+pub(super) struct Second {
     /// When it ended, in milliseconds since 1970.
-    pub at: u64,
+    pub(super) at: u64,
     /// How long it was: a busy agent can be late.
-    pub milliseconds: u64,
+    pub(super) milliseconds: u64,
     /// What ended in it.
-    pub flows: Vec<Flow>,
+    pub(super) flows: Vec<Flow>,
     /// What ended beyond the bound of flows.
-    pub left_out: u64,
+    pub(super) left_out: u64,
 }
 
 /// What one workload and another had to do with each other.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Flow {
+pub(super) struct Flow {
     /// Between whom.
     #[serde(flatten)]
-    pub key: FlowKey,
+    pub(super) key: FlowKey,
     /// How it went.
     #[serde(flatten)]
-    pub ended: Ended,
+    pub(super) ended: Ended,
 }
 
 /// What makes two requests or connections alike.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FlowKey {
+pub(super) struct FlowKey {
     /// `outbound` or `inbound`, as this node sees it.
-    pub direction: &'static str,
+    pub(super) direction: &'static str,
     /// The client.
-    pub source: Peer,
+    pub(super) source: Peer,
     /// The server; nobody where none was chosen.
-    pub destination: Option<Peer>,
+    pub(super) destination: Option<Peer>,
     /// The Service that was dialled, by its host name.
     #[serde(serialize_with = "as_host")]
-    pub service: Option<ServiceName>,
+    pub(super) service: Option<ServiceName>,
     /// `tcp`, `http/1`, `http/2` or `grpc`.
-    pub protocol: &'static str,
+    pub(super) protocol: &'static str,
     /// The rule that matched, as in the access log.
-    pub route: Option<String>,
+    pub(super) route: Option<String>,
     /// Whether it travelled in mutual TLS; what went to nobody did not travel.
-    pub mutual_tls: bool,
+    pub(super) mutual_tls: bool,
 }
 
 /// One end: a workload, or an address that the mesh knows nothing of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
-pub enum Peer {
+pub(super) enum Peer {
     /// Pods of one owner.
     Workload {
         /// Their namespace.
@@ -93,27 +93,29 @@ pub enum Peer {
 
 /// How what is alike ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Ended {
+pub(super) struct Ended {
     /// Requests or connections.
-    pub count: u64,
+    pub(super) count: u64,
     /// Of them, those that failed: by a response flag, a status from 500 on, or a gRPC status that says so.
-    pub failed: u64,
+    pub(super) failed: u64,
     /// By status; of gRPC calls by their own. Nothing of connections, nor of what had no answer.
-    pub statuses: BTreeMap<u16, u64>,
+    pub(super) statuses: BTreeMap<u16, u64>,
     /// By response flag.
-    pub flags: BTreeMap<&'static str, u64>,
+    pub(super) flags: BTreeMap<&'static str, u64>,
     /// How long they took.
-    pub latencies: Latencies,
+    pub(super) latencies: Latencies,
     /// Bytes from clients to servers.
-    pub sent: u64,
+    pub(super) sent: u64,
     /// And back.
-    pub received: u64,
+    pub(super) received: u64,
 }
 
 /// What has ended since the last second did.
 #[derive(Debug)]
 pub(super) struct Flows {
     shards: [Mutex<Shard>; SHARDS],
+    /// Of all shards.
+    count: AtomicUsize,
     since: Mutex<Option<Instant>>,
 }
 
@@ -125,17 +127,19 @@ struct Shard {
 
 impl Default for Flows {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), since: Mutex::default() }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), count: AtomicUsize::new(0), since: Mutex::default() }
     }
 }
 
 impl Flows {
     pub(super) fn add(&self, story: &Story) {
+        let key = FlowKey::of(story);
         let mut shard = self.shards[shard()].lock();
-        let full = shard.flows.len() >= MOST_FLOWS / SHARDS;
-        match shard.flows.entry(FlowKey::of(story)) {
+        match shard.flows.entry(key) {
             Entry::Occupied(mut entry) => entry.get_mut().add(story),
-            Entry::Vacant(entry) if !full => entry.insert(Ended::default()).add(story),
+            Entry::Vacant(entry) if self.count.fetch_add(1, Relaxed) < MOST_FLOWS => {
+                entry.insert(Ended::default()).add(story);
+            }
             Entry::Vacant(_) => shard.left_out += 1,
         }
     }
@@ -144,6 +148,7 @@ impl Flows {
     pub(super) fn take(&self) -> Second {
         let mut flows = HashMap::new();
         let mut left_out = 0;
+        self.count.store(0, Relaxed);
         for shard in &self.shards {
             let Shard { flows: part, left_out: out } = mem::take(&mut *shard.lock());
             left_out += out;

@@ -10,7 +10,7 @@ const BITS: u32 = 3;
 
 /// Counts by duration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latencies {
+pub(super) struct Latencies {
     /// By step; as long as the longest duration needs.
     counts: Vec<u32>,
 }
@@ -36,7 +36,7 @@ impl Latencies {
     }
 
     /// The steps that were met: the longest duration of each in microseconds, and how often.
-    pub fn steps(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+    fn steps(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
         self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(step, count)| (end_of(step), *count))
     }
 }

@@ -24,7 +24,6 @@ use tokio::{
 };
 
 pub use filter::{BadFilter, TapFilter};
-pub use flows::Second;
 pub use tap::{TapEvent, TapWatch};
 
 use super::access_log::Story;
@@ -44,7 +43,8 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) struct Live {
     watchers: Watchers,
     flows: Flows,
-    seconds: broadcast::Sender<Arc<Second>>,
+    /// As JSON, which is made once for all.
+    seconds: broadcast::Sender<Arc<str>>,
     taps: Taps,
 }
 
@@ -64,7 +64,7 @@ pub struct TooManyWatchers;
 #[derive(Debug)]
 pub struct FlowWatch {
     live: Arc<Live>,
-    seconds: broadcast::Receiver<Arc<Second>>,
+    seconds: broadcast::Receiver<Arc<str>>,
 }
 
 impl Default for Live {
@@ -85,7 +85,7 @@ impl Live {
     }
 
     /// A connection or request has ended.
-    pub(super) fn ended(&self, story: &Story) {
+    pub(super) fn ended(&self, story: &Arc<Story>) {
         if self.watchers.of_flows.load(Relaxed) > 0 {
             self.flows.add(story);
         }
@@ -124,8 +124,9 @@ impl Live {
     fn end_second(&self) {
         let second = self.flows.take();
         if self.watchers.of_flows.load(Relaxed) > 0 {
-            // Who subscribes and goes within this second is no reason to fail.
-            let _ = self.seconds.send(Arc::new(second));
+            // A second has nothing that JSON could not say; who subscribes and goes within it is no reason to fail.
+            let text = serde_json::to_string(&second).unwrap_or_default();
+            let _ = self.seconds.send(text.into());
         }
     }
 
@@ -136,8 +137,8 @@ impl Live {
 }
 
 impl FlowWatch {
-    /// The next second, and how many were lost before it. `None` when the agent ends.
-    pub async fn next(&mut self) -> Option<(Arc<Second>, u64)> {
+    /// The next second as JSON, and how many were lost before it. `None` when the agent ends.
+    pub async fn next(&mut self) -> Option<(Arc<str>, u64)> {
         let mut lost = 0;
         loop {
             match self.seconds.recv().await {

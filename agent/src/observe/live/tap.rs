@@ -14,7 +14,7 @@ use super::{
     Live, TapFilter,
 };
 
-/// Lines that wait for a watcher: about a megabyte.
+/// Stories that wait for a watcher: about a megabyte.
 const QUEUE: usize = 1024;
 
 /// Everybody who taps.
@@ -28,7 +28,7 @@ pub(super) struct Taps {
 struct Tap {
     id: u64,
     filter: TapFilter,
-    lines: mpsc::Sender<Bytes>,
+    ended: mpsc::Sender<Arc<Story>>,
     lost: Arc<AtomicU64>,
 }
 
@@ -37,7 +37,7 @@ struct Tap {
 pub struct TapWatch {
     id: u64,
     live: Arc<Live>,
-    lines: mpsc::Receiver<Bytes>,
+    ended: mpsc::Receiver<Arc<Story>>,
     lost: Arc<AtomicU64>,
 }
 
@@ -53,20 +53,19 @@ pub enum TapEvent {
 impl Taps {
     pub(super) fn add(&self, live: Arc<Live>, filter: TapFilter) -> TapWatch {
         let id = self.next.fetch_add(1, Relaxed);
-        let ((lines, receiver), lost) = (mpsc::channel(QUEUE), Arc::new(AtomicU64::new(0)));
-        self.taps.write().push(Tap { id, filter, lines, lost: Arc::clone(&lost) });
-        TapWatch { id, live, lines: receiver, lost }
+        let ((ended, receiver), lost) = (mpsc::channel(QUEUE), Arc::new(AtomicU64::new(0)));
+        self.taps.write().push(Tap { id, filter, ended, lost: Arc::clone(&lost) });
+        TapWatch { id, live, ended: receiver, lost }
     }
 
     pub(super) fn remove(&self, id: u64) {
         self.taps.write().retain(|tap| tap.id != id);
     }
 
-    pub(super) fn tell(&self, story: &Story) {
-        let mut line = None;
+    /// Lines are made of it by who reads them.
+    pub(super) fn tell(&self, story: &Arc<Story>) {
         for tap in self.taps.read().iter().filter(|tap| tap.filter.passes(story)) {
-            let line = line.get_or_insert_with(|| text(story));
-            if tap.lines.try_send(line.clone()).is_err() {
+            if tap.ended.try_send(Arc::clone(story)).is_err() {
                 tap.lost.fetch_add(1, Relaxed);
             }
         }
@@ -77,7 +76,7 @@ impl TapWatch {
     /// What comes next.
     pub async fn next(&mut self) -> Option<TapEvent> {
         match self.lost.swap(0, Relaxed) {
-            0 => self.lines.recv().await.map(TapEvent::Line),
+            0 => self.ended.recv().await.map(|story| TapEvent::Line(text(&story))),
             lost => Some(TapEvent::Lost(lost)),
         }
     }

@@ -29,9 +29,13 @@ fn request(observer: &Observer, path: &str, status: u16, flag: Option<ResponseFl
     });
 }
 
-fn second(watch: &mut FlowWatch) -> Arc<Second> {
+fn second(watch: &mut FlowWatch) -> serde_json::Value {
     watch.live.end_second();
-    watch.seconds.try_recv().unwrap()
+    serde_json::from_str(&watch.seconds.try_recv().unwrap()).unwrap()
+}
+
+fn flows(watch: &mut FlowWatch) -> Vec<serde_json::Value> {
+    second(watch)["flows"].as_array().unwrap().clone()
 }
 
 #[test]
@@ -39,13 +43,17 @@ fn nothing_is_kept_while_nobody_watches() {
     let observer = silent();
     request(&observer, "/before", 200, None);
     let mut watch = observer.watch_flows().unwrap();
-    assert_eq!(second(&mut watch).flows.len(), 0);
+    assert_eq!(flows(&mut watch).len(), 0);
     request(&observer, "/now", 200, None);
     drop(watch);
     assert!(!observer.inner.live.is_watched());
     request(&observer, "/after", 200, None);
     let mut watch = observer.watch_flows().unwrap();
-    assert_eq!(second(&mut watch).flows.iter().map(|flow| flow.ended.count).sum::<u64>(), 1, "of the first watch");
+    assert_eq!(
+        flows(&mut watch).iter().map(|flow| flow["count"].as_u64().unwrap()).sum::<u64>(),
+        1,
+        "of the first watch"
+    );
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn what_is_alike_is_summed_up_and_what_is_not_is_told_apart() {
     {
         request(&observer, path, status, flag);
     }
-    let flows = serde_json::to_value(&*second(&mut watch)).unwrap()["flows"].take();
+    let flows = second(&mut watch)["flows"].take();
     let latencies = flows[0]["latencies"].clone();
     assert_eq!(latencies.as_array().unwrap().iter().map(|step| step[1].as_u64().unwrap()).sum::<u64>(), 4);
     assert_eq!(
@@ -70,7 +78,7 @@ fn what_is_alike_is_summed_up_and_what_is_not_is_told_apart() {
             "latencies": latencies, "sent": 40, "received": 0,
         }])
     );
-    assert_eq!(second(&mut watch).flows.len(), 0, "a second begins with nothing");
+    assert_eq!(second(&mut watch)["flows"], serde_json::json!([]), "a second begins with nothing");
 }
 
 #[test]
@@ -88,8 +96,7 @@ fn beyond_the_bound_flows_are_only_counted() {
         observer.connection(start).finish(Ok(()));
     }
     let second = second(&mut watch);
-    assert!(second.flows.len() <= 4096, "{}", second.flows.len());
-    assert_eq!(second.flows.len() as u64 + second.left_out, 5_000);
+    assert_eq!((second["flows"].as_array().unwrap().len(), &second["leftOut"]), (4_096, &904.into()));
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ declare_metrics! {
     pub(super) connection_events_lost: ByLabel<LostEventReason, IntCounter> = "heddle_connection_events_lost_total" ["events"] &["reason"],
         "Events of connections that kernel programs tell to those who listen, and that got lost on the way.";
     pub(super) connection_events_on: IntGauge = "heddle_connection_events_on" ["0 or 1"] &[],
-        "Whether the kernel programs tell about connections; 0 while nobody listens, and then it costs nothing.";
+        "Whether the kernel programs tell about connections; 0 while nobody listens, and then they read that and go on.";
     pub(super) event_listeners: IntGauge = "heddle_connection_event_listeners" ["listeners"] &[],
         "Clients of /events that listen to the kernel programs' events of connections.";
     pub(super) certificates: ByLabel<CertificateState, IntGauge> = "heddle_certificates" ["certificates"] &["state"],

@@ -144,7 +144,7 @@ impl RequestRecord {
         loop {
             tokio::time::sleep(every).await;
             let (Some(log), Some(story)) = (&self.observer.inner.access_log, &self.story) else { continue };
-            if story.logging.may_log() {
+            if story.logging.tells_open(log.default()) {
                 log.push((**story).clone().told(LineEvent::Open, self.measured(), None));
             }
         }

@@ -146,7 +146,8 @@ impl<C: Deliver> Exporter<C> {
                 }
                 Again::Now => Duration::ZERO,
                 Again::Later => jittered(pause),
-                Again::After(wait) => wait.max(jittered(pause)),
+                // A collector may ask for any time; beyond this one it is as good as never.
+                Again::After(wait) => wait.max(jittered(pause)).min(TRIED_FOR * 2),
             };
             self.report(&error, batch.len());
             if began.elapsed() + wait > TRIED_FOR {
