@@ -83,7 +83,11 @@ impl Top {
                 match event.kind {
                     "second" => cli::print(event.data)?,
                     _ => {
-                        writeln!(std::io::stderr(), "heddle: {} seconds were left out: they came too fast", event.data)?
+                        writeln!(
+                            std::io::stderr(),
+                            "heddle: {} seconds were left out: they came too fast",
+                            event.data
+                        )?;
                     }
                 }
                 Ok(ControlFlow::<()>::Continue(()))
