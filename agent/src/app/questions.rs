@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use crate::{
     admin::{self, ExplainError},
-    explain::{self, Report, Unanswerable, View, World, Written},
+    explain::{self, AccessLogState, Report, Unanswerable, View, World, Written},
     mesh::Workload,
     node::Node,
     observe::{Observer, OpenView},
@@ -61,7 +61,11 @@ impl Questions {
         }
         let ended = self.observer.ended(id);
         if ended.is_empty() {
-            return Err(Unanswerable::NoTrace { id: id.to_owned(), kept }.into());
+            let log = match self.observer.access_log_is_on() {
+                true => AccessLogState::On,
+                false => AccessLogState::Off,
+            };
+            return Err(Unanswerable::NoTrace { id: id.to_owned(), kept, log }.into());
         }
         self.with_world(|world| Ok(explain::explain_ended(world, &ended)))
     }

@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use admissions::{Admission, Admissions, Withdrawn, follow};
 pub use mode::{DecidedMode, ModeSource, mode, takes_plaintext_only};
 pub use remark::Remark;
-pub use supposed::{Judgement, Stage, Supposed, judge, judge_policies, mode_refuses};
+pub use supposed::{Judgement, Stage, Supposed, judge, judge_policies, mode_refuses, rule_policies};
 
 use self::policy::Ruling;
 use crate::{

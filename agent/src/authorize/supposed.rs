@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     AccessSettings, DecidedMode, Denied, Facts, Remark, mode, permission,
-    policy::{self, RequestFacts},
+    policy::{self, RequestFacts, Ruling},
     remark, ruled, taken,
 };
 use crate::{
@@ -78,7 +78,17 @@ pub fn judge_policies(
     supposed: Supposed<'_>,
     stage: Stage<'_>,
 ) -> Result<(), Denied> {
-    permission(policy::decide(policies, &settings.domains, &supposed.at(stage)).ruling)
+    permission(rule_policies(policies, settings, supposed, stage))
+}
+
+/// What these policies alone say.
+pub fn rule_policies<'a>(
+    policies: &[&'a Policy],
+    settings: &AccessSettings,
+    supposed: Supposed<'_>,
+    stage: Stage<'_>,
+) -> Ruling<'a> {
+    policy::decide(policies, &settings.domains, &supposed.at(stage)).ruling
 }
 
 /// Why the mode of the port would refuse it, whatever the policies say.

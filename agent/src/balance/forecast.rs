@@ -64,7 +64,12 @@ pub(super) fn forecast(pick: &Pick<'_>, ask: &Ask<'_>) -> Forecast {
     let all_left_out = !groups.iter().any(|(_, group)| has_any(group)) && !ask.port.ready.is_empty();
     let mut endpoints: Vec<Foreseen> = Vec::new();
     for (share, group) in &groups {
-        let share = if has_any(group) && lost > 0.0 { share / (1.0 - lost).max(f64::EPSILON) } else { *share };
+        let share = match has_any(group) {
+            // All picks are made elsewhere first, where none can be used.
+            true if lost >= 1.0 => 1.0,
+            true => share / (1.0 - lost),
+            false => *share,
+        };
         endpoints.extend(shared(group, compared, share));
     }
     if all_left_out && !ask.has_fallback {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::MtlsMode;
+
 /// The agent that is asked.
 #[derive(Debug, Args)]
 pub(super) struct AskedAgent {
@@ -24,4 +26,13 @@ pub(super) enum Output {
 pub(super) enum Mode {
     Strict,
     Permissive,
+}
+
+impl From<Mode> for MtlsMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Strict => Self::Strict,
+            Mode::Permissive => Self::Permissive,
+        }
+    }
 }

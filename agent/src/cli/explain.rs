@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     cli,
-    config::MtlsMode,
     explain::{Paint, Report, Settings, Written, explain_objects},
+    mesh::TrustDomain,
     objects,
 };
 
@@ -72,6 +72,10 @@ pub(super) struct Explain {
     /// For --objects: the domain of all identities, as in agent.yaml.
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", requires = "objects")]
     trust_domain: String,
+    /// For --objects: a domain of the servers' agent.yaml whose identities policies take for those of --trust-domain; may be
+    /// repeated.
+    #[arg(long = "trust-domain-alias", value_name = "DOMAIN", requires = "objects")]
+    trust_domain_aliases: Vec<TrustDomain>,
     #[command(flatten)]
     agent: AskedAgent,
     /// For people, or JSON for programs.
@@ -167,10 +171,8 @@ impl Explain {
         let settings = Settings {
             trust_domain: self.trust_domain.parse().with_context(|| format!("--trust-domain {}", self.trust_domain))?,
             root_namespace: self.root_namespace.as_str().into(),
-            mtls: match self.mtls {
-                Mode::Strict => MtlsMode::Strict,
-                Mode::Permissive => MtlsMode::Permissive,
-            },
+            trust_domain_aliases: self.trust_domain_aliases.clone(),
+            mtls: self.mtls.into(),
             connect_timeout: CONNECT_TIMEOUT,
         };
         let mut report = explain_objects(&set, &settings, &question)?;
@@ -178,5 +180,44 @@ impl Explain {
             report.notes.push(format!("{} objects could not be read: heddle check says which", unreadable.len()));
         }
         Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        explain: Explain,
+    }
+
+    #[test]
+    fn identities_of_an_alias_are_those_of_the_domain() {
+        let file = tempfile::NamedTempFile::with_suffix(".yaml").unwrap();
+        let pod = |name: &str, address: &str| {
+            format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{namespace: shop, name: {name}, labels: {{heddle.io/mesh: enabled}}}}, \
+                 spec: {{nodeName: node-a, serviceAccountName: {name}}}, status: {{podIPs: [{{ip: {address}}}]}}}}\n---\n"
+            )
+        };
+        let policy = "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {namespace: shop, name: p}, \
+                      spec: {rules: [{from: [{source: {principals: [old.example/ns/shop/sa/web]}}]}]}}";
+        std::fs::write(file.path(), pod("web", "10.0.0.1") + &pod("cart", "10.0.0.2") + policy).unwrap();
+        let is_answered = |more: &[&str]| {
+            let path = file.path().to_str().unwrap();
+            let given = ["explain", "--objects", path, "--from", "shop/web", "--to", "10.0.0.2:80", "--tcp"];
+            Alone::parse_from(given.iter().chain(more)).explain.report().unwrap().answered
+        };
+        assert!(!is_answered(&[]));
+        assert!(!is_answered(&["--trust-domain-alias", "new.example"]));
+        assert!(is_answered(&["--trust-domain-alias", "new.example", "--trust-domain-alias", "old.example"]));
+        let alone = ["explain", "--from", "a/b", "--to", "c:1", "--trust-domain-alias", "old.example"];
+        assert!(Alone::try_parse_from(alone).is_err(), "an agent knows its own");
     }
 }

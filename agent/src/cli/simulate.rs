@@ -12,9 +12,8 @@ use super::{
 use crate::{
     authorize::AccessSettings,
     cli,
-    config::MtlsMode,
     identify::TrustDomains,
-    mesh::{DocumentState, MeshSettings, compile},
+    mesh::{DocumentState, MeshSettings, TrustDomain, compile},
     objects,
     observe::{FlowClient, Flows},
     rules::RuleKind,
@@ -48,6 +47,9 @@ pub(super) struct Simulate {
     /// The domain of all identities, as in agent.yaml.
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     trust_domain: String,
+    /// A domain of the servers' agent.yaml whose identities policies take for those of --trust-domain; may be repeated.
+    #[arg(long = "trust-domain-alias", value_name = "DOMAIN")]
+    trust_domain_aliases: Vec<TrustDomain>,
     /// For people, or JSON for programs.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
@@ -70,7 +72,7 @@ impl Simulate {
         let place = self.flows.display();
         let recorded = fs::read_to_string(&self.flows).with_context(|| format!("read {place}"))?;
         let flows = Flows::read(&recorded).with_context(|| format!("read {place}"))?;
-        let trust_domain: crate::mesh::TrustDomain =
+        let trust_domain: TrustDomain =
             self.trust_domain.parse().with_context(|| format!("--trust-domain {}", self.trust_domain))?;
         let root_namespace = self.root_namespace.as_str().into();
         let settings = MeshSettings { node: "".into(), trust_domain: trust_domain.clone(), root_namespace };
@@ -89,11 +91,8 @@ impl Simulate {
         if new.snapshot.rules().is_empty() {
             bail!("--policy has no AuthorizationPolicy in it");
         }
-        let mtls = match self.mtls {
-            Mode::Strict => MtlsMode::Strict,
-            Mode::Permissive => MtlsMode::Permissive,
-        };
-        let access = AccessSettings { mtls, domains: TrustDomains::new(trust_domain, []) };
+        let domains = TrustDomains::new(trust_domain, self.trust_domain_aliases.iter().cloned());
+        let access = AccessSettings { mtls: self.mtls.into(), domains };
         Ok(simulate(&Change { before: &before.snapshot, policies: &new.snapshot, access: &access }, &flows))
     }
 }
@@ -129,4 +128,59 @@ fn text(forecast: &Forecast) -> String {
         text += &format!("; {} more were recorded without their flow", forecast.overflow);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::observe::{Flow, FlowsEnd, FlowsHead, VERSION};
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        simulate: Simulate,
+    }
+
+    #[test]
+    fn identities_of_an_alias_are_those_of_the_domain() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let objects = "{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: cart, labels: {heddle.io/mesh: enabled}}, \
+                       spec: {nodeName: node-b}, status: {podIPs: [{ip: 10.0.0.1}]}}";
+        let policy = "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {namespace: shop, name: p}, \
+                      spec: {rules: [{from: [{source: {principals: [old.example/ns/shop/sa/web]}}]}]}}";
+        let flow = Flow {
+            client: FlowClient::Identity("spiffe://cluster.local/ns/shop/sa/web".parse().unwrap()),
+            namespace: "shop".to_owned(),
+            workload: "cart".to_owned(),
+            port: 80,
+            request: None,
+            count: 1,
+        };
+        let flows = Flows {
+            head: FlowsHead { version: VERSION, ..FlowsHead::default() },
+            flows: vec![flow],
+            end: FlowsEnd { flows: 1, ..FlowsEnd::default() },
+        };
+        let (objects, policy) = (file("objects.yaml", objects), file("policy.yaml", policy));
+        let flows = file("flows", &flows.write().unwrap());
+        let forecast = |more: &[&str]| {
+            let given = ["simulate", "--objects", &objects, "--policy", &policy, "--flows", &flows];
+            Alone::parse_from(given.iter().chain(more)).simulate.forecast().unwrap()
+        };
+        assert_eq!(forecast(&[]).newly_denied.len(), 1);
+        assert_eq!(
+            forecast(&["--trust-domain-alias", "new.example", "--trust-domain-alias", "old.example"]).unchanged,
+            1
+        );
+        assert_eq!(forecast(&["--trust-domain-alias", "new.example"]).newly_denied.len(), 1);
+    }
 }

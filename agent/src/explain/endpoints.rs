@@ -46,6 +46,8 @@ pub(super) struct Goal {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ties {
     pub(super) hash: Option<u64>,
+    /// The same for who takes over, by what documents say of it.
+    pub(super) hash_of_fallback: Option<u64>,
     pub(super) session: Option<SocketAddr>,
 }
 
@@ -64,6 +66,15 @@ impl Goal {
             Route::Service(port) => Some(port),
             Route::Workload(..) | Route::External(..) => None,
         }
+    }
+
+    pub(super) fn is_fallback(&self) -> bool {
+        self.is_fallback
+    }
+
+    /// Who takes over.
+    pub(super) fn fallback(&self) -> Option<&Arc<ServicePort>> {
+        self.fallback.as_ref()
     }
 }
 
@@ -254,7 +265,8 @@ impl Reaching<'_> {
         let backend = format!("{} port {}", fallback.service, fallback.port);
         let step = telling.step(StepName::Backend, format!("{backend} takes over, by a Fallback document"));
         step.because(why);
-        let instead = Reaching { backend: Some(backend), ..*self };
+        let ties = Ties { hash: self.ties.hash_of_fallback, ..Ties::default() };
+        let instead = Reaching { backend: Some(backend), ties, ..*self };
         instead.to(Goal::only(Route::Service(fallback)), telling);
     }
 

@@ -133,20 +133,44 @@ pub enum Unanswerable {
     /// Nothing is known of such a request.
     #[error(
         "no request that ended lately has the trace id or request id {id:?}: the last {kept} ends of connections and requests of this node are \
-         kept, as its access log has them"
+         kept, as its access log has them{}",
+        where_from(*log)
     )]
     NoTrace {
         /// The id.
         id: String,
         /// How many ends are kept.
         kept: usize,
+        /// Whether the access log would have had it.
+        log: AccessLogState,
     },
-    /// There is no access log, so nothing is kept.
-    #[error("this agent keeps no ends of requests, since log.access or log.remembered is off in its agent.yaml")]
+    /// This agent is to keep none.
+    #[error(
+        "this agent keeps no ends of requests, since log.remembered is 0 in its agent.yaml; set it to how many it is to keep"
+    )]
     NothingKept,
     /// Not an id.
     #[error("{0:?} is not the id of a connection; heddle connections lists them")]
     NoId(String),
+}
+
+/// Whether the access log is written, beside what Telemetry documents say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLogState {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+fn where_from(log: AccessLogState) -> &'static str {
+    match log {
+        AccessLogState::On => "; a Telemetry document may leave some out of it",
+        AccessLogState::Off => {
+            ". That is off but where a Telemetry document turns it on: set log.access in agent.yaml, or heddle log-level \
+             --access on"
+        }
+    }
 }
 
 fn similar(known: &[String]) -> String {

@@ -20,6 +20,8 @@ use crate::{
 pub struct Settings {
     /// `trustDomain`.
     pub trust_domain: TrustDomain,
+    /// `trustDomainAliases`.
+    pub trust_domain_aliases: Vec<TrustDomain>,
     /// `rootNamespace`.
     pub root_namespace: Arc<str>,
     /// `mtls.mode`.
@@ -60,7 +62,8 @@ pub fn explain_objects(objects: &ObjectSet, settings: &Settings, question: &Ques
         let local = snapshot.workload(*workload.addresses.first()?)?.local.as_deref()?;
         Some(local.rules.clone())
     };
-    let access = AccessSettings { mtls: settings.mtls, domains: TrustDomains::new(settings.trust_domain.clone(), []) };
+    let domains = TrustDomains::new(settings.trust_domain.clone(), settings.trust_domain_aliases.iter().cloned());
+    let access = AccessSettings { mtls: settings.mtls, domains };
     let sessions = SessionKey::of_mesh(&settings.trust_domain, &settings.root_namespace);
     let world = World {
         snapshot: &compiled.snapshot,

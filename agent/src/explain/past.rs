@@ -11,12 +11,16 @@ use super::{
 };
 use crate::{
     mesh::{SpiffeId, Workload},
-    observe::{ConnectionView, Ended, EndedRequest, Reporter},
+    observe::{CUT, ConnectionView, Ended, EndedRequest, Reporter},
 };
 
 /// What of a request is not kept.
 const NOT_KEPT: &str = "headers other than the host, and the query of the path, are not kept: what depends on them may have been \
                         decided otherwise then";
+
+/// What of a long path is not kept.
+const PATH_CUT: &str = "of the path only the beginning is kept, and it is decided anew as if that were all: rules and policies may have \
+                        decided otherwise on the whole";
 
 /// Explains an open connection.
 ///
@@ -72,8 +76,11 @@ fn anew(world: &World<'_>, ended: &Ended) -> Report {
         asked: format!("{} to {to}", client.address),
         ..Report::default()
     });
-    if ended.request.is_some() {
+    if let Some(request) = &ended.request {
         report.notes.push(NOT_KEPT.to_owned());
+        if request.path.ends_with(CUT) {
+            report.notes.push(PATH_CUT.to_owned());
+        }
     }
     report
 }

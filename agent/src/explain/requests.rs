@@ -1,6 +1,6 @@
 //! One HTTP request at the client's agent: its limits, its rule, and each backend that may get it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
@@ -46,21 +46,21 @@ pub(super) fn decide(caught: &Caught<'_>, route: Route, asked: &Asked, telling: 
     if let Ok(host) = host {
         asked.headers.entry(http::header::HOST).or_insert(host);
     }
-    let authority =
-        asked.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    let is_grpc = route::http::is_grpc(&asked.headers);
+    let authority = match head::authority(&asked.headers) {
+        Ok(authority) => authority,
+        Err(bad) => return telling.request_fails(1.0, &bad.into(), Refused { is_grpc, backend: None }),
+    };
     let target = match RequestTarget::parse(&asked.path) {
         Ok(target) => target,
-        Err(bad) => {
-            let is_grpc = route::http::is_grpc(&asked.headers);
-            return telling.request_fails(1.0, &bad.into(), Refused { is_grpc, backend: None });
-        }
+        Err(bad) => return telling.request_fails(1.0, &bad.into(), Refused { is_grpc, backend: None }),
     };
     let request = Request {
         method: &asked.method,
         target: &target,
         headers: &asked.headers,
         scheme: Scheme::Http,
-        authority: &authority,
+        authority: authority.as_str(),
     };
     let asking = Asking { caught, asked: &asked, request };
     match route {
@@ -89,16 +89,23 @@ impl Asking<'_, '_> {
             }
             Decision::Rule(matched) => Some(matched),
         };
+        let of_rule = matched.as_ref().and_then(Matched::timeouts);
+        let limits = match Limits::of_request(of_rule.as_ref(), &self.request) {
+            Ok(limits) => limits,
+            Err(bad) => {
+                self.fails(1.0, &RequestFailed::GrpcTimeout(bad), telling);
+                return;
+            }
+        };
         let stays =
             Stay::possible(self.caught.world.sessions, snapshot, &port.service, matched.as_ref(), self.request.headers);
         let session = stays.iter().find_map(Stay::endpoint);
         match &matched {
             None => {
-                let Some(limits) = self.patience(None, 1.0, telling) else { return };
                 rule::patience(None, limits, telling);
                 self.reach(Goal::of(Resolved::of(snapshot, port)), 1.0, self.asked.clone(), session, telling);
             }
-            Some(matched) => self.by_rule(matched, port, session, telling),
+            Some(matched) => self.by_rule(matched, port, (limits, session), telling),
         }
     }
 
@@ -106,11 +113,11 @@ impl Asking<'_, '_> {
         &self,
         matched: &Matched<'_>,
         port: &Arc<ServicePort>,
-        session: Option<std::net::SocketAddr>,
+        (limits, session): (Limits, Option<std::net::SocketAddr>),
         telling: &mut Telling,
     ) {
-        let share = rule::extensions(matched, self, 1.0, telling);
-        if share <= 0.0 {
+        let going = rule::extensions(matched, self, limits.request, telling);
+        if going.all() <= 0.0 {
             return;
         }
         rule::filters(matched, telling);
@@ -120,7 +127,18 @@ impl Asking<'_, '_> {
         }
         for (draw, part) in self.draws(matched, session, telling) {
             let scene = Scene { snapshot: self.caught.world.snapshot, dialled: port, draw, session };
-            self.outcome(matched, matched.outcome(&scene, &self.request), share * part, session, telling);
+            let outcome = matched.outcome(&scene, &self.request);
+            let going = match &outcome {
+                // Nobody waits before a rule answers by itself.
+                Outcome::Answer(_) => going.all(),
+                Outcome::Forward(_) | Outcome::Failure(..) => {
+                    self.late(going.late * part, limits.request, telling);
+                    going.in_time
+                }
+            };
+            if going > 0.0 {
+                self.outcome(matched, outcome, going * part, (limits, session), telling);
+            }
         }
     }
 
@@ -167,7 +185,7 @@ impl Asking<'_, '_> {
         matched: &Matched<'_>,
         outcome: Outcome<'_>,
         share: f64,
-        session: Option<std::net::SocketAddr>,
+        (limits, session): (Limits, Option<std::net::SocketAddr>),
         telling: &mut Telling,
     ) {
         match outcome {
@@ -191,7 +209,6 @@ impl Asking<'_, '_> {
                 self.fails(share, &failure.into(), telling);
             }
             Outcome::Forward(forward) => {
-                let Some(limits) = self.patience(Some(matched), share, telling) else { return };
                 rule::patience(Some(matched), limits, telling);
                 let edited = self.edited(&forward);
                 for mirror in &forward.mirrors {
@@ -202,17 +219,6 @@ impl Asking<'_, '_> {
                     telling.step(StepName::Filters, format!("a copy goes to {to}; its answer is thrown away"));
                 }
                 self.reach(Goal::of(forward.to), share, edited, session, telling);
-            }
-        }
-    }
-
-    fn patience(&self, matched: Option<&Matched<'_>>, share: f64, telling: &mut Telling) -> Option<Limits> {
-        let of_rule = matched.and_then(Matched::timeouts);
-        match Limits::of_request(of_rule.as_ref(), &self.request) {
-            Ok(limits) => Some(limits),
-            Err(bad) => {
-                self.fails(share, &RequestFailed::GrpcTimeout(bad), telling);
-                None
             }
         }
     }
@@ -235,29 +241,40 @@ impl Asking<'_, '_> {
         session: Option<std::net::SocketAddr>,
         telling: &mut Telling,
     ) {
-        let ties = Ties { hash: self.hash(&goal, telling), session };
+        let hash = goal.port().and_then(|port| self.hash(port, goal.is_fallback(), telling));
+        let ties = Ties {
+            hash,
+            hash_of_fallback: goal.fallback().and_then(|port| self.hash(port, true, telling)),
+            // Who takes over knows nothing of sessions.
+            session: session.filter(|_| !goal.is_fallback()),
+        };
         let says = Says::Request(Box::new(edited));
         endpoints::reach_by(self.caught, goal, share, (&says, Carried::Requests, ties), telling);
     }
 
     /// The hash of what requests of this one's kind have in common, where that counts.
-    fn hash(&self, goal: &Goal, telling: &mut Telling) -> Option<u64> {
-        let port = goal.port()?;
+    fn hash(&self, port: &ServicePort, is_fallback: bool, telling: &mut Telling) -> Option<u64> {
         let snapshot = self.caught.world.snapshot;
         let settings = snapshot.destination_settings(&port.service, port.port, &self.caught.source.namespace)?;
         let algorithm = settings.load_balancer.as_ref()?.algorithm.as_ref()?;
         let Algorithm::ConsistentHash(alike) = algorithm else { return None };
         let hash = hash_key(&alike.key, &self.request, self.caught.client);
-        if hash.is_none() && matches!(alike.key, HashKey::Cookie(_)) {
+        if hash.is_none() && !is_fallback && matches!(alike.key, HashKey::Cookie(_)) {
             telling.note("the client has no cookie to be hashed yet: it may be given one, and any endpoint with it");
         }
         hash
     }
 
-    /// The mesh answers a part of the requests; 0, since none of them goes on.
-    pub(super) fn fails(&self, share: f64, failed: &RequestFailed, telling: &mut Telling) -> f64 {
+    /// The mesh answers a part of the requests.
+    pub(super) fn fails(&self, share: f64, failed: &RequestFailed, telling: &mut Telling) {
         telling.request_fails(share, failed, Refused { is_grpc: self.request.is_grpc(), backend: None });
-        0.0
+    }
+
+    /// A part of the requests waits, on purpose, for all the time that it may take.
+    pub(super) fn late(&self, share: f64, limit: Option<Duration>, telling: &mut Telling) {
+        if let Some(limit) = limit.filter(|_| share > 0.0) {
+            self.fails(share, &RequestFailed::Late(limit), telling);
+        }
     }
 }
 

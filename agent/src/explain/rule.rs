@@ -1,6 +1,6 @@
 //! The rule of an HTTPRoute or GRPCRoute that decides over a request, and what it does before anybody gets it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{
     report::{StepName, Verdict},
@@ -77,7 +77,8 @@ pub(super) fn tell(
 pub(super) fn within(applied: &AppliedLimits, asking: &Asking<'_, '_>, telling: &mut Telling) -> Result<(), Limited> {
     let caught = asking.caught;
     let source = LimitSource::Identity(&caught.source.identity);
-    let look = caught.world.limiter.look(&applied.document, source, asking.request.headers, Instant::now());
+    let look =
+        caught.world.limiter.look(&applied.document, &applied.limits, source, asking.request.headers, Instant::now());
     let step = telling.step(StepName::Limits, format!("RateLimit {} counts it, on this node", applied.document));
     for limit in &*applied.limits {
         step.because(serde_json::to_string(limit).unwrap_or_default());
@@ -88,51 +89,100 @@ pub(super) fn within(applied: &AppliedLimits, asking: &Asking<'_, '_>, telling: 
     look
 }
 
-/// The limits and faults of a rule, in their order; what part of the requests goes on. `share` is what comes.
-pub(super) fn extensions(matched: &Matched<'_>, asking: &Asking<'_, '_>, share: f64, telling: &mut Telling) -> f64 {
+/// What part of all requests goes on after the limits and faults of a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Going {
+    /// In time.
+    pub(super) in_time: f64,
+    /// After a wait, on purpose, that takes all the time which the request may take.
+    pub(super) late: f64,
+}
+
+/// The limits and faults of a rule, in their order; what part of the requests goes on. `limit` is how long one may take.
+pub(super) fn extensions(
+    matched: &Matched<'_>,
+    asking: &Asking<'_, '_>,
+    limit: Option<Duration>,
+    telling: &mut Telling,
+) -> Going {
+    const NONE: Going = Going { in_time: 0.0, late: 0.0 };
     let snapshot = asking.caught.world.snapshot;
     let namespace = &matched.route().name.namespace;
-    let mut left = share;
+    let mut going = Going { in_time: 1.0, late: 0.0 };
     for extension in matched.extensions() {
         let missing = RequestFailed::Extension { kind: extension.kind, name: extension.name.clone() };
         match extension.kind {
             ExtensionKind::RateLimit => match snapshot.rate_limit(namespace, &extension.name) {
-                None => return asking.fails(left, &missing, telling),
+                None => {
+                    asking.fails(going.all(), &missing, telling);
+                    return NONE;
+                }
                 Some(limits) => {
                     if let Err(limited) = within(limits, asking, telling) {
-                        return asking.fails(left, &limited.into(), telling);
+                        asking.fails(going.all(), &limited.into(), telling);
+                        return NONE;
                     }
                 }
             },
             ExtensionKind::FaultInjection => match snapshot.fault(namespace, &extension.name) {
-                None => return asking.fails(left, &missing, telling),
+                None => {
+                    asking.fails(going.all(), &missing, telling);
+                    return NONE;
+                }
                 Some(fault) => {
                     let document = format!("FaultInjection {namespace}/{}", extension.name);
-                    left = faulted(fault, &document, asking, left, telling);
+                    going = faulted(fault, &document, asking, (going, limit), telling);
                 }
             },
         }
     }
-    left
+    going
 }
 
-fn faulted(fault: &FaultInjection, document: &str, asking: &Asking<'_, '_>, share: f64, telling: &mut Telling) -> f64 {
+fn faulted(
+    fault: &FaultInjection,
+    document: &str,
+    asking: &Asking<'_, '_>,
+    (mut going, limit): (Going, Option<Duration>),
+    telling: &mut Telling,
+) -> Going {
     if !fault::concerns(fault, asking.request.headers) {
         telling
             .step(StepName::Faults, format!("{document} is not about this request"))
             .because("it lacks the headers that the document names");
-        return share;
+        return going;
     }
     let step = telling.step(StepName::Faults, format!("{document} has some requests wait or fail, on purpose"));
     step.verdict(Verdict::Partly);
     if let Some(delay) = fault.delay {
-        step.because(format!("{:.2} % wait {:?}", percent(delay.percentage), delay.fixed_delay));
+        let part = percent(delay.percentage);
+        step.because(format!("{part:.2} % wait {:?}", delay.fixed_delay));
+        going = going.delayed(part / 100.0, limit.is_some_and(|limit| delay.fixed_delay >= limit));
     }
-    let Some(abort) = fault.abort else { return share };
-    let part = percent(abort.percentage) / 100.0;
-    step.because(format!("{:.2} % fail", part * 100.0));
-    asking.fails(share * part, &RequestFailed::Fault { status: abort.status, document: document.to_owned() }, telling);
-    share * (1.0 - part)
+    if let Some(abort) = fault.abort {
+        let part = percent(abort.percentage) / 100.0;
+        step.because(format!("{:.2} % fail", part * 100.0));
+        let failed = RequestFailed::Fault { status: abort.status, document: document.to_owned() };
+        asking.fails(going.in_time * part, &failed, telling);
+        // Whether it would fail in the end, nobody waits to see.
+        asking.late(going.late * part, limit, telling);
+        going = Going { in_time: going.in_time * (1.0 - part), late: going.late * (1.0 - part) };
+    }
+    going
+}
+
+impl Going {
+    /// All that goes on.
+    pub(super) fn all(self) -> f64 {
+        self.in_time + self.late
+    }
+
+    /// A part waits. The last of several delays counts.
+    fn delayed(self, part: f64, is_late: bool) -> Self {
+        let (waits, stays) = (self.all() * part, 1.0 - part);
+        let (in_time, late) = if is_late { (0.0, waits) } else { (waits, 0.0) };
+        Self { in_time: self.in_time * stays + in_time, late: self.late * stays + late }
+    }
 }
 
 fn percent(share: Percentage) -> f64 {

@@ -22,7 +22,10 @@ use crate::{
         token::{self, Outcome},
     },
     capture::{Arrives, foretell_inbound, is_agent_port},
-    connect::http::forwarded::{self, Proven},
+    connect::http::{
+        forwarded::{self, Proven},
+        head::{BadHead, authority},
+    },
     failure::{BadRequest, Failed},
     mesh::{Mode, Workload},
     observe::ResponseFlag,
@@ -94,6 +97,10 @@ impl Server<'_> {
         let says = if workload.is_opaque(to.port()) { &Says::Bytes } else { says };
         let approach = self.judge(supposed, Stage::Approach);
         self.tell_mode(&approach, telling);
+        // Nobody asks the policies about what the mode refuses.
+        if let Some(denied @ Denied::Plaintext(_)) = approach.denied {
+            return self.connection_refused(denied, says, telling);
+        }
         if let Some(denied) = approach.denied {
             self.tell_policies("before anything is read of it", &approach.policies, &approach.remarks, telling)
                 .refuses();
@@ -229,13 +236,16 @@ impl Server<'_> {
         let proven = identity.map(|client| Proven { client, server: &workload.identity });
         forwarded::write_client_cert(&mut headers, proven);
         forwarded::write_proto(&mut headers);
+        let host = match host(&headers, supposed.to) {
+            Ok(host) => host,
+            Err(bad) => return telling.request_fails(self.told.share, &bad.into(), asking),
+        };
         let target = match RequestTarget::parse(&asked.path) {
             Ok(target) => target,
             Err(bad) => return telling.request_fails(self.told.share, &bad.into(), asking),
         };
         let Some(outcome) = self.token(workload, &asked.path, &headers, asking, telling) else { return };
         let token = outcome.token().map(|token| TokenFacts { claims: token.claims(), space_delimited: &[] });
-        let host = host(&headers, supposed.to);
         let path = if asked.method == Method::CONNECT { "/" } else { target.path() };
         let facts = RequestFacts { method: asked.method.as_str(), path, host: &host, headers: &headers, token };
         let judged = self.judge(supposed, Stage::Request(&facts));
@@ -301,7 +311,7 @@ impl Server<'_> {
             None => LimitSource::Address(self.arrival.client),
         };
         for applied in limits {
-            let look = self.world.limiter.look(&applied.document, source, headers, Instant::now());
+            let look = self.world.limiter.look(&applied.document, &applied.limits, source, headers, Instant::now());
             let step = telling.step(
                 StepName::Limits,
                 format!("RateLimit {} counts requests to the pod, on its node", applied.document),
@@ -322,8 +332,10 @@ impl Server<'_> {
     }
 }
 
-/// Whom a request is for; the address itself where it does not say.
-fn host(headers: &HeaderMap, to: SocketAddr) -> String {
-    let written = headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-    written.map_or_else(|| to.to_string(), ToOwned::to_owned)
+/// Whom a request is for; the address itself where it does not say, as of HTTP/1.0.
+fn host(headers: &HeaderMap, to: SocketAddr) -> Result<String, BadHead> {
+    match headers.contains_key(http::header::HOST) {
+        true => Ok(authority(headers)?.to_string()),
+        false => Ok(to.to_string()),
+    }
 }

@@ -3,26 +3,24 @@
 //! In: recorded [`Flow`]s, the mesh as it is, and policies to add or replace. Out: a [`Forecast`], with counts. Each flow is
 //! judged twice by the decision that judges connections, with the policies in force and with the new ones. Flows have no
 //! headers, no tokens, and no address of clients that proved who they are: where a verdict depends on these, it cannot be
-//! judged, and is said so (`unseen.rs`).
+//! judged, and is said so (`unseen.rs`). What they have is read as the data path reads it (`head.rs`).
 
+mod case;
+mod head;
 #[cfg(test)]
 mod tests;
 mod unseen;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use http::HeaderMap;
 use serde::Serialize;
 
 use crate::{
-    authorize::{AccessSettings, Stage, Supposed, judge_policies, mode_refuses, policy::RequestFacts},
-    mesh::{Policy, Snapshot, SpiffeId, Workload},
-    observe::{Flow, FlowClient, Flows},
+    authorize::AccessSettings,
+    mesh::{Policy, Snapshot, Workload},
+    observe::{Flow, Flows},
 };
-use unseen::{Bent, Unseen};
+use case::{Case, Outcome};
 
 /// What would change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -50,14 +48,6 @@ pub struct Changed {
     pub why: String,
 }
 
-/// What a flow comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
-    Allowed(String),
-    Denied(String),
-    Unknown(String),
-}
-
 /// The mesh, and what is to be new in it.
 pub struct Change<'a> {
     /// The mesh as it is.
@@ -80,13 +70,11 @@ pub fn simulate(change: &Change<'_>, flows: &Flows) -> Forecast {
             forecast.cannot_be_judged.push(changed("the mesh has no pod of this workload any more".to_owned()));
             continue;
         };
-        match (change.verdict(workload, flow, false), change.verdict(workload, flow, true)) {
-            (Verdict::Allowed(_), Verdict::Denied(why)) => forecast.newly_denied.push(changed(why)),
-            (Verdict::Denied(_), Verdict::Allowed(why)) => forecast.newly_allowed.push(changed(why)),
-            // What it depends on is as it was.
-            (before, after) if before == after => forecast.unchanged += flow.count,
-            (Verdict::Unknown(why), _) | (_, Verdict::Unknown(why)) => forecast.cannot_be_judged.push(changed(why)),
-            _ => forecast.unchanged += flow.count,
+        match Case::of(change, workload, flow).map_or_else(Outcome::Unknown, |case| case.outcome()) {
+            Outcome::Unchanged => forecast.unchanged += flow.count,
+            Outcome::NewlyDenied(why) => forecast.newly_denied.push(changed(why)),
+            Outcome::NewlyAllowed(why) => forecast.newly_allowed.push(changed(why)),
+            Outcome::Unknown(why) => forecast.cannot_be_judged.push(changed(why)),
         }
     }
     for list in [&mut forecast.newly_denied, &mut forecast.newly_allowed, &mut forecast.cannot_be_judged] {
@@ -105,47 +93,5 @@ impl Change<'_> {
         let is_replaced = |policy: &&Policy| self.policies.rules().keys().any(|key| key.name == policy.name);
         let kept = before.into_iter().filter(|policy| !is_replaced(policy));
         kept.chain(self.policies.policies_of(workload)).collect()
-    }
-
-    fn verdict(&self, workload: &Workload, flow: &Flow, with_new: bool) -> Verdict {
-        let identity: Option<SpiffeId> = match &flow.client {
-            FlowClient::Identity(identity) => Some(identity.clone()),
-            FlowClient::Address(_) => None,
-        };
-        let client = match &flow.client {
-            // It is not recorded, and nothing that is asked depends on it: such policies cannot be judged.
-            FlowClient::Identity(_) => IpAddr::from([0, 0, 0, 0]),
-            FlowClient::Address(address) => *address,
-        };
-        let to = SocketAddr::new(workload.addresses.first().copied().unwrap_or(client), flow.port);
-        let supposed = Supposed { identity: identity.as_ref(), client, to };
-        if let Some(denied) = mode_refuses(self.before, self.access, workload, supposed) {
-            return Verdict::Denied(denied.decided_by());
-        }
-        let unseen = Unseen::of(flow);
-        let policies = self.policies_of(workload, with_new);
-        let (best, worst) = (unseen.bent(&policies, Bent::ToAllow), unseen.bent(&policies, Bent::ToRefuse));
-        let judged = |bent: &[Policy]| self.judged(&bent.iter().collect::<Vec<_>>(), supposed, flow);
-        match (judged(&best), judged(&worst)) {
-            (Err(why), Err(_)) => Verdict::Denied(why),
-            (Ok(()), Ok(())) => Verdict::Allowed("no policy refuses it any more".to_owned()),
-            (Ok(()), Err(_)) | (Err(_), Ok(())) => Verdict::Unknown(unseen.why(&policies)),
-        }
-    }
-
-    fn judged(&self, policies: &[&Policy], supposed: Supposed<'_>, flow: &Flow) -> Result<(), String> {
-        let judge = |stage: Stage<'_>| {
-            judge_policies(policies, self.access, supposed, stage).map_err(|denied| denied.decided_by())
-        };
-        let Some(request) = &flow.request else { return judge(Stage::Bytes) };
-        judge(Stage::Approach)?;
-        let facts = RequestFacts {
-            method: &request.method,
-            path: &request.path,
-            host: request.host.as_deref().unwrap_or_default(),
-            headers: &HeaderMap::new(),
-            token: None,
-        };
-        judge(Stage::Request(&facts))
     }
 }

@@ -5,12 +5,13 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use super::*;
+use super::{case::Verdict, *};
 use crate::{
+    authorize::{Stage, Supposed, judge_policies, policy::RequestFacts},
     config::MtlsMode,
     identify::TrustDomains,
     mesh::testing,
-    observe::{BadFlows, FlowRequest, FlowsEnd, FlowsHead, VERSION},
+    observe::{BadFlows, FlowClient, FlowRequest, FlowsEnd, FlowsHead, VERSION},
 };
 
 const MESH: &str = "
@@ -116,6 +117,69 @@ fn who_would_newly_be_refused_or_allowed_is_told_and_what_nobody_can_tell_is_sai
 }
 
 #[test]
+fn what_depends_on_other_policies_than_before_cannot_be_judged() {
+    let when = |value: &str| format!("[{{when: [{{key: \"request.headers[x]\", values: [{value}]}}]}}]");
+    let from =
+        |account: &str| format!("[{{from: [{{source: {{principals: [\"cluster.local/ns/shop/sa/{account}\"]}}}}]}}]");
+    let (deny, ask) = (policy("d", "DENY", &when("y")), policy("a", "ALLOW", &when("y")));
+    let cases = [
+        (deny.clone(), deny.clone(), ""),
+        (deny.clone(), policy("d", "DENY", &when("z")), "unknown"),
+        (deny.clone(), policy("e", "DENY", "[{to: [{operation: {paths: [/b]}}]}]"), ""),
+        (deny.clone(), policy("e", "DENY", &when("z")), "unknown"),
+        // Where the header is not y, it was allowed by p, and then only by a.
+        (deny.clone() + &ask + &policy("p", "ALLOW", &from("web")), policy("p", "ALLOW", &from("db")), "unknown"),
+        (deny + &ask + &policy("p", "ALLOW", &from("web")), policy("p", "ALLOW", "[{}]"), ""),
+    ];
+    for (before, new, expected) in cases {
+        assert_eq!(outcomes(&before, &new, &[flow("web", Some("/a"), 1)]), [expected], "{before}\n{new}");
+    }
+}
+
+#[test]
+fn heads_are_read_as_the_data_path_reads_them() {
+    let paths = policy("p", "DENY", "[{to: [{operation: {paths: [/admin]}}]}]");
+    let root = policy("p", "DENY", "[{to: [{operation: {paths: [/]}}]}]");
+    let hosts = policy("p", "DENY", "[{to: [{operation: {hosts: [\"cart:81\"]}}]}]");
+    let all = policy("p", "DENY", "[{}]");
+    let cases = [
+        (&paths, "GET", "/x/%2e%2E/%61dmin", "cart", "denied"),
+        (&paths, "GET", "/admin%2Fx", "cart", ""),
+        (&paths, "GET", "/%zz", "cart", "unknown"),
+        (&root, "CONNECT", "", "cart:443", "denied"),
+        (&root, "GET", "", "cart", "denied"),
+        (&hosts, "GET", "/", "cart:81", "denied"),
+        (&hosts, "GET", "/", "user@cart:81", "unknown"),
+        (&all, "GET", "/", "cart cart", "unknown"),
+        (&all, "GET", "/", "", "denied"),
+    ];
+    for (new, method, path, host, expected) in cases {
+        let host = (!host.is_empty()).then(|| host.to_owned());
+        let request = Some(FlowRequest { method: method.to_owned(), path: path.to_owned(), host });
+        let flow = Flow { request, ..flow("web", None, 1) };
+        assert_eq!(outcomes("", new, std::slice::from_ref(&flow)), [expected], "{new}\n{flow:?}");
+    }
+}
+
+#[test]
+fn who_was_refused_before_it_said_anything_may_have_been_about_to_ask() {
+    let get = |name: &str, account: &str| {
+        let from = format!("[{{source: {{principals: [\"cluster.local/ns/shop/sa/{account}\"]}}}}]");
+        policy(name, "ALLOW", &format!("[{{from: {from}, to: [{{operation: {{methods: [GET]}}}}]}}]"))
+    };
+    let cases = [
+        (get("p", "db"), get("p", "web"), "unknown"),
+        // Had it asked for something, it would have come near before too.
+        (get("p", "web"), get("q", "db"), ""),
+        (get("p", "db"), get("q", "other"), ""),
+        (get("p", "db"), policy("q", "ALLOW", "[{}]"), "allowed"),
+    ];
+    for (before, new, expected) in cases {
+        assert_eq!(outcomes(&before, &new, &[flow("web", None, 1)]), [expected], "{before}\n{new}");
+    }
+}
+
+#[test]
 fn a_recording_comes_through_its_file_and_others_are_refused() {
     let recording = Flows {
         head: FlowsHead { version: VERSION, node: "node-a".to_owned(), started: "now".to_owned() },
@@ -157,7 +221,7 @@ proptest! {
         let facts = RequestFacts { method: "GET", path: &path, host: "cart", headers: &headers, token: None };
         let supposed = Supposed { identity: Some(identity), client: [10, 9, 9, 9].into(), to: "10.0.0.1:8080".parse().unwrap() };
         let real = judge_policies(&snapshot.policies_of(workload), &access, supposed, Stage::Request(&facts)).is_ok();
-        match change.verdict(workload, &flow, false) {
+        match Case::of(&change, workload, &flow).unwrap().verdict(false) {
             Verdict::Allowed(_) => prop_assert!(real),
             Verdict::Denied(_) => prop_assert!(!real),
             Verdict::Unknown(_) => {}

@@ -137,12 +137,16 @@ impl Unseen {
         seen
     }
 
+    /// Whether a policy asks for what is not told.
+    pub(super) fn is_asked_for_by(self, policy: &Policy) -> bool {
+        policy.spec.rules.iter().any(|rule| self.without_conditions(rule) != *rule)
+    }
+
     /// Why a verdict cannot be told: the policies that ask for what is not told.
     pub(super) fn why(self, policies: &[&Policy]) -> String {
-        let asks = |rule: &AccessRule| self.without_conditions(rule) != *rule;
         let names: Vec<String> = policies
             .iter()
-            .filter(|policy| policy.spec.rules.iter().any(asks))
+            .filter(|policy| self.is_asked_for_by(policy))
             .map(|policy| format!("AuthorizationPolicy {}", policy.name))
             .collect();
         format!(

@@ -83,22 +83,29 @@ impl RateLimiter {
         let mut state = state.lock();
         state.follow(limits);
         let keys = self.keys(&state, source, headers);
-        let next = state.would_pass(document, &keys, now)?;
+        let next = state.would_pass(document, state.limits.iter().enumerate(), &keys, now)?;
         keys.into_iter().zip(next).for_each(|(key, full)| state.store.set(key, full));
         Ok(())
     }
 
-    /// Whether a request would pass now, without charging it: for who explains.
+    /// Whether a request would pass now, without charging it: for who explains. It is decided as [`check`](Self::check) would,
+    /// by these limits, whichever the last request met.
     pub fn look(
         &self,
         document: &ObjectName,
+        limits: &[Limit],
         source: LimitSource<'_>,
         headers: &HeaderMap,
         now: Instant,
     ) -> Result<(), Limited> {
         let Some(state) = self.documents.read().get(document).cloned() else { return Ok(()) };
         let state = state.lock();
-        state.would_pass(document, &self.keys(&state, source, headers), now).map(drop)
+        // A limit that no request has met has no times yet, and the first request passes it.
+        let (met, ids): (Vec<(usize, &Limit)>, Vec<u64>) =
+            limits.iter().enumerate().zip(state.known_ids(limits)).filter_map(|(limit, id)| Some((limit, id?))).unzip();
+        let of_limit = |((_, limit), id): (&(usize, &Limit), &u64)| self.key(limit, *id, source, headers);
+        let keys: Vec<Key> = met.iter().zip(&ids).map(of_limit).collect();
+        state.would_pass(document, met, &keys, now).map(drop)
     }
 
     /// Drops what is known of documents that are gone.
@@ -114,8 +121,12 @@ impl RateLimiter {
     }
 
     fn keys(&self, state: &Document, source: LimitSource<'_>, headers: &HeaderMap) -> Vec<Key> {
-        let of_limit = |(limit, id): (&Limit, &u64)| (*id, self.digest(limit.per.as_ref(), source, headers));
+        let of_limit = |(limit, id): (&Limit, &u64)| self.key(limit, *id, source, headers);
         state.limits.iter().zip(&state.ids).map(of_limit).collect()
+    }
+
+    fn key(&self, limit: &Limit, id: u64, source: LimitSource<'_>, headers: &HeaderMap) -> Key {
+        (id, self.digest(limit.per.as_ref(), source, headers))
     }
 
     /// Whose request it is, in a fixed number of bytes however long a header is.
@@ -162,20 +173,32 @@ impl Document {
         if self.limits == limits {
             return;
         }
-        let mut before: Vec<(Limit, u64)> = self.limits.drain(..).zip(self.ids.drain(..)).collect();
-        for limit in limits {
-            let known = before.iter().position(|(known, _)| known == limit);
-            let id = known.map_or_else(|| self.new_id(), |place| before.remove(place).1);
-            self.limits.push(limit.clone());
-            self.ids.push(id);
-        }
+        let known = self.known_ids(limits);
+        self.ids = known.into_iter().map(|known| known.unwrap_or_else(|| self.new_id())).collect();
+        self.limits = limits.to_vec();
         self.store.retain(|id| self.ids.contains(&id));
     }
 
-    /// The times that the limits would have with one more request of these keys.
-    fn would_pass(&self, document: &ObjectName, keys: &[Key], now: Instant) -> Result<Vec<Instant>, Limited> {
+    /// The numbers that these limits keep; `None` for new ones.
+    fn known_ids(&self, limits: &[Limit]) -> Vec<Option<u64>> {
+        let mut before: Vec<(&Limit, u64)> = self.limits.iter().zip(self.ids.iter().copied()).collect();
+        let mut known = |limit: &Limit| {
+            let place = before.iter().position(|(known, _)| *known == limit)?;
+            Some(before.remove(place).1)
+        };
+        limits.iter().map(&mut known).collect()
+    }
+
+    /// The times that limits, with their places in the document, would have with one more request of these keys.
+    fn would_pass<'l>(
+        &self,
+        document: &ObjectName,
+        limits: impl IntoIterator<Item = (usize, &'l Limit)>,
+        keys: &[Key],
+        now: Instant,
+    ) -> Result<Vec<Instant>, Limited> {
         let mut next = Vec::with_capacity(keys.len());
-        for (number, (limit, key)) in self.limits.iter().zip(keys).enumerate() {
+        for ((number, limit), key) in limits.into_iter().zip(keys) {
             let full = self.store.get(key).map_or(now, |full| full.max(now)) + cost(limit);
             let wait = full.saturating_duration_since(now).saturating_sub(most(limit));
             if !wait.is_zero() {

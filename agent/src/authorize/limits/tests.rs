@@ -94,6 +94,28 @@ fn a_kept_limit_keeps_its_count_and_a_gone_document_does_not() {
 }
 
 #[test]
+fn a_look_is_what_the_next_request_meets_and_charges_nothing() {
+    let now = Instant::now();
+    let (kept, other) = (limit(2, 60, None, None), limit(1, 30, None, Some(LimitPer::Source)));
+    for after in [
+        vec![kept.clone()],
+        vec![],
+        vec![limit(3, 60, None, None)],
+        vec![other.clone(), kept.clone()],
+        vec![kept.clone(), kept.clone()],
+    ] {
+        let (limiter, headers) = (RateLimiter::default(), HeaderMap::new());
+        let look = || limiter.look(&name("a"), &after, from(1), &headers, now);
+        assert_eq!(look(), Ok(()), "nobody has asked yet");
+        assert_eq!(passed(&limiter, &[kept.clone(), other.clone()], from(2), now), 1);
+        assert_eq!(passed(&limiter, &[kept.clone(), other.clone()], from(3), now), 1);
+        let looks = [look(), look()];
+        let met = limiter.check(&name("a"), &after, from(1), &headers, now);
+        assert_eq!(looks, [met.clone(), met], "{after:?}");
+    }
+}
+
+#[test]
 fn never_more_keys_than_the_bound_and_those_in_use_stay() {
     let (mut store, now) = (Store::new(100), Instant::now());
     for number in 0..10_000 {

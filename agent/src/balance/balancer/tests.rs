@@ -594,3 +594,20 @@ fn a_forecast_is_what_picks_come_to_and_takes_nothing() {
     balancer.forecast(&ask(&port, now));
     assert_eq!(balancer.size(), (0, 0), "nothing is kept of a look");
 }
+
+#[test]
+fn a_forecast_sends_to_the_other_zone_what_finds_nobody_in_this_one() {
+    let numbers: Vec<u32> = (0..5).collect();
+    let (port, now) = (port_of(Endpoints::in_slices(&numbers, 100, |number| number < 3)), Instant::now());
+    let enabled = LocalityLb { enabled: Some(true), ..LocalityLb::default() };
+    let zones = LoadBalancer { locality_lb_setting: Some(enabled), ..simple(SimpleAlgorithm::Random) };
+    for (out, near, far) in [(0..0, 1.0, 0.0), (0..3, 0.0, 1.0), (1..3, 1.0, 0.0), (3..5, 1.0, 0.0)] {
+        let balancer = Balancer::default();
+        force(&balancer, &port, out.clone(), Some(Use::No));
+        let forecast = balancer.forecast(&Ask { load_balancer: Some(&zones), ..ask(&port, now) });
+        let of = |locality: Locality| -> f64 {
+            forecast.endpoints.iter().filter(|one| one.locality == locality).map(|one| one.share).sum()
+        };
+        assert_eq!((forecast.near, of(Locality::SameZone), of(Locality::OtherZone)), (Some(1.0), near, far), "{out:?}");
+    }
+}

@@ -86,13 +86,19 @@ pub fn normalize_request(parts: &mut Parts) -> Result<Authority, BadHead> {
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) => return Err(BadHead::NoAuthority),
     };
-    if authority.as_str().contains('@') {
-        return Err(BadHead::UserInfo);
-    }
+    let authority = without_user(authority)?;
     check_target(parts, &authority)?;
     let value = HeaderValue::try_from(authority.as_str()).map_err(|_| BadHead::Host)?;
     parts.headers.insert(header::HOST, value);
     Ok(authority)
+}
+
+/// Whom a request is for whose target does not say it: the part of [`normalize_request`] that is about headers.
+///
+/// # Errors
+/// It is answered with 400.
+pub fn authority(headers: &HeaderMap) -> Result<Authority, BadHead> {
+    without_user(host(headers)?.ok_or(BadHead::NoAuthority)?)
 }
 
 /// Removes what ends with the connection that a message came over: the headers that `Connection` lists, and those that are
@@ -166,6 +172,10 @@ fn refuse_connection_headers(parts: &mut Parts) -> Result<(), BadHead> {
         return Err(BadHead::ConnectionHeader);
     }
     Ok(())
+}
+
+fn without_user(authority: Authority) -> Result<Authority, BadHead> {
+    if authority.as_str().contains('@') { Err(BadHead::UserInfo) } else { Ok(authority) }
 }
 
 fn host(headers: &HeaderMap) -> Result<Option<Authority>, BadHead> {

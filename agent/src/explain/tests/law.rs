@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use super::Rest;
 use crate::{
     config::MtlsMode,
+    connect::http::head,
     explain::{Report, StepName, Written},
     request::RequestFailed,
     route::{
@@ -113,14 +114,30 @@ fn of_request(world: &World, sent: &Sent) -> Shares {
         true => format!("grpc {}", failed.grpc_status()),
         false => failed.status().as_u16().to_string(),
     };
+    let mut of_host = headers.clone();
+    of_host.entry("host").or_insert(HeaderValue::from_str(&sent.host).unwrap());
+    let authority = match head::authority(&of_host) {
+        Ok(authority) => authority,
+        Err(bad) => return one(refused(&bad.into())),
+    };
     let Ok(target) = RequestTarget::parse(&sent.path) else {
         return one(refused(&RequestTarget::parse(&sent.path).unwrap_err().into()));
     };
-    let request =
-        Request { method: &method, target: &target, headers: &headers, scheme: Scheme::Http, authority: &sent.host };
+    let request = Request {
+        method: &method,
+        target: &target,
+        headers: &headers,
+        scheme: Scheme::Http,
+        authority: authority.as_str(),
+    };
     let (dialled, table) = world.dialled(&sent.to, &sent.from);
     let matched = match decide(table, &request) {
-        Decision::Implicit => return one(taker(&Resolved::of(&world.snapshot, dialled), &refused)),
+        Decision::Implicit => {
+            return one(match Limits::of_request(None, &request) {
+                Ok(_) => taker(&Resolved::of(&world.snapshot, dialled), &refused),
+                Err(bad) => refused(&RequestFailed::GrpcTimeout(bad)),
+            });
+        }
         // The client says HTTP, and the connection is carried as bytes.
         Decision::OfConnections => {
             return many(|draw| match streams::decide(table, None) {
@@ -134,6 +151,9 @@ fn of_request(world: &World, sent: &Sent) -> Shares {
         Decision::NoRule => return one(refused(&Failure::NoRule.into())),
         Decision::Rule(matched) => matched,
     };
+    if let Err(bad) = Limits::of_request(matched.timeouts().as_ref(), &request) {
+        return one(refused(&RequestFailed::GrpcTimeout(bad)));
+    }
     let namespace = &matched.route().name.namespace;
     if let Some(extension) = matched.extensions().find(|extension| match extension.kind {
         ExtensionKind::RateLimit => world.snapshot.rate_limit(namespace, &extension.name).is_none(),
@@ -144,10 +164,7 @@ fn of_request(world: &World, sent: &Sent) -> Shares {
     many(|draw| {
         let scene = Scene { snapshot: &world.snapshot, dialled, draw, session: None };
         match matched.outcome(&scene, &request) {
-            Outcome::Forward(forward) => match Limits::of_request(matched.timeouts().as_ref(), &request) {
-                Ok(_) => taker(&forward.to, &refused),
-                Err(bad) => refused(&RequestFailed::GrpcTimeout(bad)),
-            },
+            Outcome::Forward(forward) => taker(&forward.to, &refused),
             Outcome::Answer(answer) => answer.status.as_u16().to_string(),
             Outcome::Failure(failure, _) => refused(&failure.into()),
         }

@@ -7,9 +7,9 @@ use crate::{
     authorize::limits::LimitSource,
     balance::breaker::PoolSettings,
     config::MtlsMode,
-    explain::{Report, StepName, Verdict, Written},
+    explain::{Report, StepName, Verdict, Written, explain_ended},
     mesh::{Snapshot, testing},
-    observe::OverflowLimit,
+    observe::{CUT, Ended, EndedRequest, OverflowLimit, Party, Reporter},
 };
 
 /// `client` and `near` on node-a, `far` on node-b, `out` in no mesh; Service web is `far`, Service outer is `out`.
@@ -220,10 +220,108 @@ fn chance_is_told_in_shares() {
             "[{{{extension}, backendRefs: [{{name: web, port: 80, weight: 3}}, {{name: idle, port: 80}}]}}]"
         ));
     let report = told(&documents, &get("shop/client", "web:80", "/"));
-    let shares: Vec<(u64, Option<u16>)> =
-        report.result.iter().map(|one| ((one.share * 10_000.0).round() as u64, one.status)).collect();
-    assert_eq!(shares, [(5625, None), (2500, Some(418)), (1875, Some(503))]);
+    assert_eq!(parts(&report), [(5625, None), (2500, Some(418)), (1875, Some(503))]);
     assert!(!report.answered);
+}
+
+/// What becomes of which ten-thousandths of all requests; `None` for those that the server gets.
+fn parts(report: &Report) -> Vec<(u64, Option<u16>)> {
+    let part = |one: &crate::explain::Possible| ((one.share * 10_000.0).round() as u64, one.status);
+    report.result.iter().map(part).collect()
+}
+
+#[test]
+fn a_wait_of_all_the_time_that_a_request_may_take_is_told_as_a_failure() {
+    let of = |delay: &str, rule: &str| {
+        let spec =
+            format!("{{delay: {{percentage: 40, fixedDelay: {delay}}}, abort: {{percentage: 25, httpStatus: 418}}}}");
+        let filter = "{type: ExtensionRef, extensionRef: {group: heddle.io, kind: FaultInjection, name: some}}";
+        let documents = document("heddle.io/v1alpha1", "FaultInjection", "some", &spec)
+            + &route(&format!("[{{filters: [{filter}{rule}}}]"));
+        parts(&told(&documents, &get("shop/client", "web:80", "/")))
+    };
+    let backend = "], backendRefs: [{name: web, port: 80}]";
+    let redirect = ", {type: RequestRedirect, requestRedirect: {hostname: a.example}}], timeouts: {request: 1s}";
+    let lost = "], timeouts: {request: 1s}, backendRefs: [{name: nothing, port: 80}]";
+    let in_a_second = format!("{backend}, timeouts: {{request: 1s}}");
+    assert_eq!(of("2s", &in_a_second), [(4500, None), (4000, Some(504)), (1500, Some(418))]);
+    assert_eq!(of("1s", &in_a_second), [(4500, None), (4000, Some(504)), (1500, Some(418))]);
+    assert_eq!(of("999ms", &in_a_second), [(7500, None), (2500, Some(418))]);
+    assert_eq!(of("2s", backend), [(7500, None), (2500, Some(418))]);
+    assert_eq!(of("2s", lost), [(4500, Some(500)), (4000, Some(504)), (1500, Some(418))]);
+    // Nobody waits before a redirect: late are only those that are to wait and fail.
+    assert_eq!(of("2s", redirect), [(7500, Some(302)), (1500, Some(418)), (1000, Some(504))]);
+}
+
+#[test]
+fn what_is_answered_400_is_so_before_faults_and_limits() {
+    let fault = document("heddle.io/v1alpha1", "FaultInjection", "all", "{abort: {httpStatus: 418}}");
+    let filter = "{type: ExtensionRef, extensionRef: {group: heddle.io, kind: FaultInjection, name: all}}";
+    let documents = fault + &route(&format!("[{{filters: [{filter}], backendRefs: [{{name: web, port: 80}}]}}]"));
+    let with = |from: &str, headers: &[&str]| Written {
+        headers: headers.iter().map(|header| (*header).to_owned()).collect(),
+        ..get(from, "web:80", "/")
+    };
+    let said = |written: &Written| {
+        let report = told(&documents, written);
+        (report.result.len(), report.result[0].status, report.result[0].grpc_status)
+    };
+    assert_eq!(said(&with("shop/client", &[])), (1, Some(418), None));
+    for headers in [&["host: a b"][..], &["host: user@web"], &["host: web", "host: web"]] {
+        assert_eq!(said(&with("shop/client", headers)), (1, Some(400), None), "{headers:?}");
+        assert_eq!(said(&with("shop/out", headers)), (1, Some(400), None), "at the server: {headers:?}");
+    }
+    let call = |timeout: &str| with("shop/client", &["content-type: application/grpc", timeout]);
+    let (bad, good) = (told(&documents, &call("grpc-timeout: soon")), told(&documents, &call("grpc-timeout: 1S")));
+    assert!(bad.result[0].says.contains("grpc-timeout"), "{:?}", bad.result);
+    assert!(good.result[0].says.contains("FaultInjection shop/all"), "{:?}", good.result);
+}
+
+#[test]
+fn policies_are_not_asked_about_what_the_mode_refuses() {
+    let report = told(&(strict() + &policy("p", "DENY", "[{}]")), &tcp("192.0.2.7", "10.0.0.3:8080"));
+    assert_eq!(result(&report), ["reset DENY PeerAuthentication shop/all"]);
+    assert!(report.steps.iter().all(|step| step.step != StepName::Access), "{:?}", report.steps);
+    let mode = report.steps.iter().find(|step| step.step == StepName::Mode).unwrap();
+    assert_eq!(mode.verdict, Verdict::Refuses);
+}
+
+#[test]
+fn who_takes_over_is_picked_as_its_own_documents_say() {
+    let service = "
+{apiVersion: v1, kind: Service, metadata: {namespace: shop, name: two}, spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 80, targetPort: 8080}]}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {namespace: shop, name: two-1, labels: {kubernetes.io/service-name: two}}, addressType: IPv4, ports: [{name: http, port: 8080}], endpoints: [{addresses: [10.0.0.2]}, {addresses: [10.0.0.3]}]}
+---
+";
+    let fallback = document(
+        "heddle.io/v1alpha1",
+        "Fallback",
+        "web",
+        "{targetRefs: [{name: web}], backendRef: {name: two, port: 80}}",
+    );
+    let hash = |host: &str| {
+        let spec = format!(
+            "{{host: {host}, trafficPolicy: {{connectionPool: {{http: {{http2MaxRequests: 1}}}}, \
+             loadBalancer: {{consistentHash: {{httpHeaderName: x-user}}}}}}}}"
+        );
+        document("networking.istio.io/v1", "DestinationRule", host, &spec)
+    };
+    let most = "{host: web, trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}}";
+    let most = document("networking.istio.io/v1", "DestinationRule", "web", most);
+    for (rules, is_one) in [(hash("two") + &most, true), (hash("web"), false)] {
+        let snapshot = mesh(&format!("{service}{fallback}{rules}"));
+        let rest = Rest::new(MtlsMode::Permissive);
+        let web = crate::mesh::ServiceName { namespace: "shop".into(), name: "web".into() };
+        let settings = snapshot.destination_settings(&web, 80, "shop").unwrap();
+        let breaker = rest.breakers.of(&web, 80);
+        let _underway = breaker.begin(OverflowLimit::Requests, PoolSettings::of(Some(settings))).unwrap();
+        let asks = Written { headers: vec!["x-user: alice".to_owned()], ..get("shop/client", "web:80", "/") };
+        let report = rest.explain(&snapshot, &asks).unwrap();
+        assert_eq!(result(&report), ["allowed"]);
+        assert_eq!(report.result[0].backend.as_deref(), Some("shop/two port 80"));
+        assert_eq!(report.result[0].endpoint.is_some(), is_one, "{rules}");
+    }
 }
 
 #[test]
@@ -321,4 +419,28 @@ fn names_that_lead_nowhere_are_no_question() {
     let report = told(&entry, &tcp("shop/client", "api.example.com:443"));
     assert_eq!(result(&report), ["allowed"]);
     assert_eq!(report.result[0].endpoint.unwrap().to_string(), "192.0.2.10:443");
+}
+
+#[test]
+fn a_path_that_was_cut_is_said_to_be() {
+    let snapshot = mesh("");
+    let client = snapshot.workload("10.0.0.1".parse().unwrap()).unwrap();
+    let party = Party { address: "10.0.0.1:40000".parse().unwrap(), workload: Some(client.clone()), identity: None };
+    for (path, is_cut) in [("/cart".to_owned(), false), (format!("/cart{CUT}"), true)] {
+        let request = EndedRequest { method: "GET".to_owned(), path, host: None, is_grpc: false, status: Some(200) };
+        let ended = Ended {
+            fields: serde_json::json!({}),
+            generation: 1,
+            reporter: Reporter::Source,
+            client: party.clone(),
+            original_dst: "10.96.0.1:80".parse().unwrap(),
+            server: None,
+            failure: None,
+            request: Some(request),
+        };
+        let rest = Rest::new(MtlsMode::Permissive);
+        let report = rest.ask(&snapshot, |world| explain_ended(world, std::slice::from_ref(&ended)));
+        assert_eq!(result(&report), ["allowed"]);
+        assert_eq!(report.notes.iter().any(|note| note.contains("only the beginning")), is_cut, "{:?}", report.notes);
+    }
 }

@@ -36,8 +36,13 @@ impl Rest {
     }
 
     pub(super) fn explain(&self, snapshot: &Snapshot, written: &Written) -> Result<Report, Unanswerable> {
+        let question = written.understood()?;
+        self.ask(snapshot, |world| explain(world, &question))
+    }
+
+    pub(super) fn ask<T>(&self, snapshot: &Snapshot, ask: impl FnOnce(&World<'_>) -> T) -> T {
         let capture = |workload: &Workload| workload.local.as_deref().map(|local| local.rules.clone());
-        let world = World {
+        ask(&World {
             snapshot,
             access: &self.access,
             balancer: &self.balancer,
@@ -49,7 +54,6 @@ impl Rest {
             connect_timeout: Duration::from_secs(5),
             view: View::Objects,
             capture: &capture,
-        };
-        explain(&world, &written.understood()?)
+        })
     }
 }

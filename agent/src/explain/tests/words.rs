@@ -1,6 +1,6 @@
 //! What a question may be, and what is none.
 
-use crate::explain::{BadQuestion, Origin, Says, Target, Written};
+use crate::explain::{AccessLogState, BadQuestion, Origin, Says, Target, Unanswerable, Written};
 
 fn written(from: &str, to: &str) -> Written {
     Written { from: from.to_owned(), to: to.to_owned(), ..Written::default() }
@@ -67,4 +67,14 @@ fn clients_and_destinations_are_names_or_addresses() {
     let header = Written { headers: vec!["x: y".to_owned()], ..written("shop/web", "cart:80") };
     let Some(Says::Request(asked)) = header.understood().unwrap().says else { panic!("no request") };
     assert_eq!((asked.method.as_str(), asked.path.as_str()), ("GET", "/"));
+}
+
+#[test]
+fn what_is_not_kept_is_told_with_what_to_do() {
+    let no_trace = |log| Unanswerable::NoTrace { id: "7".to_owned(), kept: 5, log }.to_string();
+    let (on, off) = (no_trace(AccessLogState::On), no_trace(AccessLogState::Off));
+    assert!(on.contains("Telemetry") && !on.contains("log-level"), "{on}");
+    assert!(off.contains("Telemetry") && off.contains("log.access") && off.contains("log-level"), "{off}");
+    let nothing = Unanswerable::NothingKept.to_string();
+    assert!(nothing.contains("log.remembered") && !nothing.contains("log.access"), "{nothing}");
 }
