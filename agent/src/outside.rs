@@ -1,6 +1,7 @@
-//! Servers outside the mesh that the agent itself asks over TLS: whose certificates they must have.
+//! Servers outside the mesh that the agent itself asks: whose certificates they must have, and what broke in words.
 
 use std::{
+    error::Error,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -35,6 +36,17 @@ pub async fn client_config(roots: &Roots, protocol: &[u8]) -> Result<ClientConfi
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
+}
+
+/// With the causes, which hyper leaves out.
+pub fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 impl Roots {

@@ -75,7 +75,6 @@ pub(crate) fn accepted(context: &SockOpsContext) {
             began: now(),
             server: local_address(context),
             server_port: local_port(context),
-            bypass: EventReason::ExcludedPort as u16,
             owner: SocketOwner::Application as u16,
             direction: PortDirection::Inbound as u16,
             ..WatchedSocket::default()

@@ -21,7 +21,11 @@ use futures_util::{Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::{Sources, lasting::Lasting};
+use super::{
+    Sources,
+    answer::{accepts, refused},
+    lasting::Lasting,
+};
 use crate::observe::{Heard, Listener, MOST_LISTENERS, timestamp};
 
 /// An empty line while nothing happens: whoever is gone or does not read is found out, and proxies keep the connection.
@@ -91,11 +95,10 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Response {
     let Some(listener) = sources.events.listen() else {
-        let why = format!("{MOST_LISTENERS} listen to events already, which is all that can; end one of them\n");
-        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+        let why = format!("{MOST_LISTENERS} listen to events already, which is all that can; end one of them");
+        return refused(StatusCode::SERVICE_UNAVAILABLE, why);
     };
-    let accepts = |accept: &header::HeaderValue| accept.to_str().is_ok_and(|accept| accept.contains(EVENT_STREAM));
-    let form = match headers.get_all(header::ACCEPT).iter().any(accepts) {
+    let form = match accepts(&headers, EVENT_STREAM) {
         true => Form::Events,
         false => Form::Lines,
     };

@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::routes::{Page, Sources};
+use super::{
+    answer::refused,
+    routes::{Page, Sources},
+};
 use crate::{
     explain::{BadQuestion, Report, Unanswerable},
     observe::OpenView,
@@ -65,7 +68,7 @@ impl ExplainError {
 pub(super) async fn explain(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Response {
     match sources.questions.explain(&query.unwrap_or_default()) {
         Ok(report) => Json(report).into_response(),
-        Err(error) => (error.status(), format!("{error}\n")).into_response(),
+        Err(error) => refused(error.status(), error),
     }
 }
 
@@ -77,8 +80,8 @@ pub(super) async fn connections(State(sources): State<Sources>, RawQuery(query):
     match most {
         Some(most) => Json(sources.questions.connections(most)).into_response(),
         None => {
-            let bad = "the only parameter is most, a number of connections, such as /connections?most=5000\n";
-            (StatusCode::BAD_REQUEST, bad).into_response()
+            let bad = "the only parameter is most, a number of connections, such as /connections?most=5000";
+            refused(StatusCode::BAD_REQUEST, bad)
         }
     }
 }

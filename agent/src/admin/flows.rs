@@ -10,7 +10,10 @@ use axum::{
 };
 use tokio::time::sleep;
 
-use super::routes::{Page, Sources};
+use super::{
+    answer::refused,
+    routes::{Page, Sources},
+};
 
 pub(super) const FLOWS: Page = (
     "/flows",
@@ -23,12 +26,12 @@ const LONGEST_WAIT: u64 = 30;
 pub(super) async fn flows(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Response {
     let Some((id, wait)) = query.as_deref().and_then(asked) else {
         let bad =
-            "write /flows?recording=NUMBER&wait=SECONDS, with one number for one recording and at most 30 seconds\n";
-        return (StatusCode::BAD_REQUEST, bad).into_response();
+            "write /flows?recording=NUMBER&wait=SECONDS, with one number for one recording and at most 30 seconds";
+        return refused(StatusCode::BAD_REQUEST, bad);
     };
     if !sources.observer.record_flows(id) {
-        let no = "there are as many recordings as may be; one that nobody asks for ends after a minute\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, no).into_response();
+        let no = "there are as many recordings as may be; one that nobody asks for ends after a minute";
+        return refused(StatusCode::SERVICE_UNAVAILABLE, no);
     }
     sleep(wait).await;
     Json(sources.observer.take_flows(id)).into_response()

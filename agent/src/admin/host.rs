@@ -10,19 +10,21 @@ use axum::{
     extract::Request,
     http::{HeaderMap, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
+
+use super::answer::refused;
 
 /// Answers 403 unless the request was made to `localhost` or a loopback address, and by no page of another site.
 pub(super) async fn require_local(request: Request, next: Next) -> Response {
     let why = if !names_this_machine(request.headers()) {
-        "the Host header of a request to the admin address must be localhost or a loopback address\n"
+        "the Host header of a request to the admin address must be localhost or a loopback address"
     } else if is_of_another_site(request.headers()) {
-        "a page of another site asks; open the admin address itself\n"
+        "a page of another site asks; open the admin address itself"
     } else {
         return next.run(request).await;
     };
-    (StatusCode::FORBIDDEN, why).into_response()
+    refused(StatusCode::FORBIDDEN, why)
 }
 
 /// As browsers say it (Fetch Metadata): of a link that is followed, `navigate` is said, too, and that is somebody's wish.

@@ -12,7 +12,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Sources;
+use super::{Sources, answer::refused};
 
 /// What the logs have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,12 +48,12 @@ pub(super) async fn show(State(sources): State<Sources>) -> Response {
 pub(super) async fn change(State(sources): State<Sources>, headers: HeaderMap, body: Bytes) -> Response {
     let change = match asked(&headers, &body) {
         Ok(change) => change,
-        Err((status, why)) => return refused(status, &why),
+        Err((status, why)) => return refused(status, why),
     };
     if let Some(level) = &change.level
         && let Err(error) = sources.log.set_level(level)
     {
-        return refused(StatusCode::BAD_REQUEST, &format!("level: {error}"));
+        return refused(StatusCode::BAD_REQUEST, format!("level: {error}"));
     }
     if let Some(access) = change.access {
         if !sources.observer.turn_access_log(access) {
@@ -89,8 +89,4 @@ fn logging(sources: &Sources) -> Logging {
         configured: sources.log.configured().to_owned(),
         access: sources.observer.access_log_is_on(),
     }
-}
-
-fn refused(status: StatusCode, why: &str) -> Response {
-    (status, format!("{why}\n")).into_response()
 }

@@ -5,6 +5,7 @@
 //! asking (a recording, a profile, events) ends by itself. Admin is for the node's own administrators: loopback, or a socket of
 //! mode 0600.
 
+mod answer;
 pub mod events;
 mod explain;
 mod flows;

@@ -12,7 +12,9 @@ use axum::{
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{
-    AdminError, Readiness, listener,
+    AdminError, Readiness,
+    answer::refused,
+    listener,
     routes::{LIVE, METRICS, READY, live, not_found, ready_answer},
     server::{self, BOUNDS, Listener},
 };
@@ -74,6 +76,6 @@ async fn ready(State(readiness): State<Readiness>, headers: HeaderMap) -> Respon
 fn render(text: &MetricsText) -> Response {
     match text() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error),
     }
 }

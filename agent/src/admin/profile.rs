@@ -23,7 +23,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::query;
+use super::{answer::refused, query};
 
 /// Held by whom a profile is taken for: the timer of the process is one, and so is jemalloc's switch.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -66,7 +66,7 @@ impl IntoResponse for ProfileError {
             Self::NoHeapProfiles => StatusCode::NOT_IMPLEMENTED,
             Self::Cpu(_) | Self::Heap(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        (status, format!("{self}\n")).into_response()
+        refused(status, self)
     }
 }
 

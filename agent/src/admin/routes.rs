@@ -13,6 +13,7 @@ use axum::{
 
 use super::{
     Readiness,
+    answer::{accepts, refused},
     events::events,
     explain::{self, CONNECTIONS, EXPLAIN, Questions},
     flows::{FLOWS, flows},
@@ -122,7 +123,7 @@ async fn front(headers: HeaderMap) -> Response {
 async fn render_metrics(State(sources): State<Sources>) -> Response {
     match sources.observer.render_metrics() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error),
     }
 }
 
@@ -134,11 +135,8 @@ async fn ready(State(sources): State<Sources>, headers: HeaderMap) -> Response {
 pub(super) fn ready_answer(readiness: &Readiness, headers: &HeaderMap) -> Response {
     let report = readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let accepts_json = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/json")));
-    if accepts_json { (status, Json(report)).into_response() } else { (status, report.to_string()).into_response() }
+    let wants_json = accepts(headers, "application/json");
+    if wants_json { (status, Json(report)).into_response() } else { (status, report.to_string()).into_response() }
 }
 
 pub(super) async fn live() -> &'static str {

@@ -17,7 +17,7 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 
-use super::{events::ALIVE, lasting::Lasting, query, routes::Sources};
+use super::{answer::refused, events::ALIVE, lasting::Lasting, query, routes::Sources};
 use crate::observe::{TapEvent, TapFilter};
 
 /// Each request and connection that ends and passes the query's filter: event `ended`, with the access log's line as JSON;
@@ -30,11 +30,11 @@ pub(super) async fn tap(
     let pairs = query::pairs(query.as_deref().unwrap_or_default());
     let filter = match TapFilter::parse(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {
         Ok(filter) => filter,
-        Err(bad) => return refused(StatusCode::BAD_REQUEST, &bad),
+        Err(bad) => return refused(StatusCode::BAD_REQUEST, bad),
     };
     let watch = match sources.observer.tap(filter) {
         Ok(watch) => watch,
-        Err(full) => return refused(StatusCode::SERVICE_UNAVAILABLE, &full),
+        Err(full) => return refused(StatusCode::SERVICE_UNAVAILABLE, full),
     };
     events(
         lasting,
@@ -52,7 +52,7 @@ pub(super) async fn tap(
 pub(super) async fn traffic(State(sources): State<Sources>, Extension(lasting): Extension<Lasting>) -> Response {
     let watch = match sources.observer.watch_flows() {
         Ok(watch) => watch,
-        Err(full) => return refused(StatusCode::SERVICE_UNAVAILABLE, &full),
+        Err(full) => return refused(StatusCode::SERVICE_UNAVAILABLE, full),
     };
     events(
         lasting,
@@ -93,8 +93,4 @@ impl<S: Stream> Stream for Read<S> {
 
 fn lost(count: u64) -> Event {
     Event::default().event("lost").data(count.to_string())
-}
-
-fn refused(status: StatusCode, error: &dyn std::error::Error) -> Response {
-    (status, format!("{error}\n")).into_response()
 }

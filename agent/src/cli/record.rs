@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use anyhow::Context;
 use clap::Args;
 
@@ -16,7 +15,7 @@ use super::{arguments::AskedAgent, ask::ask};
 use crate::{
     admin::status::Status,
     cli,
-    observe::{Flow, Flows, FlowsEnd, FlowsHead, TakenFlows, VERSION},
+    observe::{Flow, Flows, FlowsEnd, FlowsHead, TakenFlows, VERSION, timestamp},
 };
 
 /// Record who asks the pods of this node for what, into a file for heddle simulate.
@@ -114,7 +113,7 @@ impl Record {
 }
 
 fn now() -> String {
-    OffsetDateTime::from(SystemTime::now()).format(&Rfc3339).unwrap_or_default()
+    timestamp(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::{
     arguments::{AskedAgent, Output},
     ask::{Event, follow},
 };
-use crate::cli;
+use crate::{cli, observe::is_servers_fault};
 
 /// Show the requests and connections of this node as they end, one line each.
 ///
@@ -141,7 +141,8 @@ fn text(line: &Value, colours: bool) -> String {
     let flag = Some(word("flag")).filter(|flag| *flag != "-");
     let lock = if line["tls_version"].is_null() { "plain" } else { "mtls" };
     // Of a call those are failures that a server is to blame for.
-    let of_call = line["grpc_status"].as_u64().is_some_and(|status| matches!(status, 2 | 4 | 12 | 13 | 14 | 15));
+    let call = line["grpc_status"].as_u64().and_then(|status| u32::try_from(status).ok());
+    let of_call = call.is_some_and(is_servers_fault);
     let failed = flag.is_some() || of_call || line["status"].as_u64().is_some_and(|status| status >= 500);
     let ended = [status.map(|status| status.to_string()), flag.map(str::to_owned)];
     let ended = ended.into_iter().flatten().collect::<Vec<_>>().join(" ");

@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 
-use super::routes::Sources;
+use super::{answer::accepts, routes::Sources};
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -40,10 +40,7 @@ pub(super) fn parts(router: Router<Sources>) -> Router<Sources> {
 
 /// Whether a client wants to see the page: browsers say so, and programs such as curl do not.
 pub(super) fn wanted_by(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
+    accepts(headers, "text/html")
 }
 
 /// The page itself.

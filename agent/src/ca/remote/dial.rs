@@ -40,6 +40,7 @@ use crate::{
     capture::watch_liveness,
     config::{CaAddress, RemoteCaConfig},
     identify::TlsSettings,
+    outside::in_full,
 };
 
 /// Opens connections.
@@ -211,17 +212,6 @@ impl Drop for InUse {
         *self.0.last.lock() = Instant::now();
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// With the causes, which hyper leaves out.
-fn in_full(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Name, TCP, TLS and HTTP/2 together; with [`super::CALL_TIMEOUT`] twice, well below what a request may take.

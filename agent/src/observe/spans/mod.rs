@@ -40,6 +40,7 @@ use super::{
 use crate::{config::OtlpConfig, rules::value::Percentage};
 
 pub(super) use status::is_failure;
+pub use status::is_servers_fault;
 
 /// Spans that wait for the exporter: what ends at 40,000 requests a second while one batch is gathered, or what a collector
 /// may be late for at a thousandth of that; about 5 MB, and 15 MB where clients send the longest texts that are kept.

@@ -4,10 +4,6 @@ use http::StatusCode;
 
 use crate::observe::{Reporter, ResponseFlag, access_log::Story};
 
-/// gRPC's statuses that are the server's fault by OpenTelemetry's conventions: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
-/// INTERNAL, UNAVAILABLE, DATA_LOSS.
-const SERVER_FAULTS: [u32; 6] = [2, 4, 12, 13, 14, 15];
-
 /// Why a request failed, in a word out of a closed list or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -49,11 +45,17 @@ fn fault(
     };
     let grpc_is_fault = |status: &u32| match reporter {
         Reporter::Source => *status != 0,
-        Reporter::Destination => SERVER_FAULTS.contains(status),
+        Reporter::Destination => is_servers_fault(*status),
     };
     let of_flag = flag.map(Fault::Flag);
     let of_grpc = || grpc_status.filter(grpc_is_fault).map(Fault::Grpc);
     of_flag.or_else(of_grpc).or_else(|| status.filter(status_is_fault).map(Fault::Status))
+}
+
+/// Whether a gRPC status is the server's fault by OpenTelemetry's conventions: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
+/// INTERNAL, UNAVAILABLE, DATA_LOSS.
+pub fn is_servers_fault(grpc_status: u32) -> bool {
+    matches!(grpc_status, 2 | 4 | 12 | 13 | 14 | 15)
 }
 
 /// The name of a gRPC status, as conventions want it; those that nobody defines have their number.

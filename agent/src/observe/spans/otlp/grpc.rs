@@ -27,9 +27,9 @@ use super::{
     super::protocol::{EXPORT, ExportTraceServiceResponse, RetryInfo, StatusDetails},
     ExportError, LONGEST_ANSWER,
     dial::Stream,
-    http1::{USER_AGENT, in_full},
+    http1::USER_AGENT,
 };
-use crate::config::OtlpConfig;
+use crate::{config::OtlpConfig, outside::in_full};
 
 /// A connection.
 pub(super) struct Link {

@@ -14,7 +14,7 @@ use super::{
     ExportError, LONGEST_ANSWER, answer,
     dial::Stream,
 };
-use crate::config::OtlpConfig;
+use crate::{config::OtlpConfig, outside::in_full};
 
 const PROTOBUF: &str = "application/x-protobuf";
 /// What the agent calls itself, as OTLP asks exporters to.
@@ -86,17 +86,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 
 fn broken(error: &hyper::Error) -> ExportError {
     ExportError::Broken { problem: in_full(error), was_kept: false }
-}
-
-/// With the causes, which hyper leaves out.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
