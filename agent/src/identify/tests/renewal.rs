@@ -218,7 +218,9 @@ async fn an_authority_that_was_away_answers_the_next_try() {
     let bed = Bed::new(Duration::ZERO);
     bed.issuer.down.store(true, Ordering::Relaxed);
     bed.store.hold(&id(WEB));
-    sleep(Duration::from_secs(2)).await;
+    // Three tries have failed: the fourth is after 1.75 s at the earliest, and after 3.5 s at the latest.
+    sleep(Duration::from_millis(1700)).await;
+    assert_eq!(bed.issuer.requests(), 3, "the control");
     bed.issuer.down.store(false, Ordering::Relaxed);
     sleep(Duration::from_secs(3)).await;
     assert_eq!(bed.store.status()[0].state, CertificateState::Valid);
