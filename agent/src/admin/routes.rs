@@ -1,15 +1,17 @@
 //! What each endpoint answers. Only reads, so only GET and HEAD, but for `/logging`; nothing here carries a secret, by the
 //! types it is given.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{convert::Infallible, fmt::Write as _, sync::Arc};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
+use futures_util::{StreamExt as _, stream};
 
 use super::{
     Readiness,
@@ -69,7 +71,7 @@ const STATUS: Page = ("/status", "readiness, pods, certificates, documents and p
 
 /// The metrics listener: `/metrics` and nothing else.
 pub(super) fn metrics(sources: &Sources) -> Router {
-    Router::new().route(METRICS.0, get(render_metrics)).fallback(|| not_found(&[METRICS])).with_state(sources.clone())
+    Router::new().route(METRICS.0, get(scrape)).fallback(|| not_found(&[METRICS])).with_state(sources.clone())
 }
 
 /// The health listener: the two probes and nothing else.
@@ -105,7 +107,7 @@ fn administration(sources: &Sources, logging: MethodRouter<Sources>) -> Router {
         .route(LOGGING.0, logging)
         .route(CPU.0, get(profile::cpu))
         .route(HEAP.0, get(profile::heap))
-        .route(METRICS.0, get(render_metrics))
+        .route(METRICS.0, get(scrape))
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
         .fallback(|| not_found(&ADMIN_PAGES))
@@ -120,11 +122,17 @@ async fn front(headers: HeaderMap) -> Response {
     if page::wanted_by(&headers) { page::index() } else { index(&ADMIN_PAGES).into_response() }
 }
 
-async fn render_metrics(State(sources): State<Sources>) -> Response {
-    match sources.observer.render_metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
-        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, error),
-    }
+/// In pieces, so that what else this thread does waits for one of them and not for all.
+async fn scrape(State(sources): State<Sources>) -> Response {
+    let pieces = match sources.observer.scrape() {
+        Ok(pieces) => pieces,
+        Err(error) => return refused(StatusCode::INTERNAL_SERVER_ERROR, error),
+    };
+    let pieces = stream::iter(pieces).then(async |piece| {
+        tokio::task::yield_now().await;
+        Ok::<_, Infallible>(piece)
+    });
+    ([(header::CONTENT_TYPE, TEXT_FORMAT)], Body::from_stream(pieces)).into_response()
 }
 
 async fn ready(State(sources): State<Sources>, headers: HeaderMap) -> Response {

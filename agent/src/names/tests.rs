@@ -150,7 +150,7 @@ impl World {
     }
 
     fn counted(&self, line: &str) -> bool {
-        self.observer.render_metrics().unwrap().lines().any(|shown| shown == line)
+        self.observer.scrape().unwrap().collect::<String>().lines().any(|shown| shown == line)
     }
 }
 

@@ -26,7 +26,7 @@ mod tests;
 mod trace_context;
 
 use std::{
-    fmt, io,
+    fmt, io, iter,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -66,7 +66,7 @@ pub use trace_context::{RequestIds, SpanId, SpanIds, TraceId};
 
 use crate::{mesh::WorkloadTelemetry, rules::telemetry::AccessLogging};
 
-use access_log::Logging;
+use access_log::{Failed, Logging};
 use trace_context::Draw;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
@@ -205,13 +205,15 @@ impl Observer {
         self.inner.before_scrape.lock().push(Box::new(hook));
     }
 
-    /// All metrics as of now, in Prometheus' text format ([`TEXT_FORMAT`]).
-    pub fn render_metrics(&self) -> Result<String, ObserveError> {
-        self.inner.open.count_bytes();
-        let queued = self.inner.spans.as_ref().map_or(0, spans::Spans::queued);
-        self.inner.metrics.spans_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
-        self.inner.before_scrape.lock().iter().for_each(|hook| hook(&self.inner.metrics));
-        Ok(metrics::render(&self.inner.registry, &self.inner.metrics)?)
+    /// All metrics as of now, in Prometheus' text format ([`TEXT_FORMAT`]): pieces that are made when they are asked for.
+    pub fn scrape(&self) -> Result<impl Iterator<Item = String> + use<>, ObserveError> {
+        let Inner { metrics, registry, traffic, requests, open, spans, before_scrape, .. } = &*self.inner;
+        open.count_bytes();
+        let queued = spans.as_ref().map_or(0, spans::Spans::queued);
+        metrics.spans_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        before_scrape.lock().iter().for_each(|hook| hook(metrics));
+        let first = metrics::render(registry, metrics)?;
+        Ok(iter::once(first).chain(traffic.pieces(metrics)).chain(requests.pieces(metrics)))
     }
 
     /// Whether the access log is written.
@@ -260,7 +262,9 @@ impl Observer {
     fn tell_long_connections(&self, now: Instant) {
         let (Some(log), Some(every)) = (&self.inner.access_log, self.long_connections()) else { return };
         let due = self.inner.open.due(now, every, MOST_TOLD);
-        for open in due.into_iter().filter(|open| open.facts.logging.tells_open(log.default())) {
+        let is_told =
+            |open: &Arc<open::OpenConnection>| open.facts.logging.tells_open(log.default()) && log.admits(Failed::No);
+        for open in due.into_iter().filter(is_told) {
             let progress = facts::Progress::of(&open.counts);
             log.push(Arc::clone(&open.facts).told(access_log::LineEvent::Open, progress, None));
         }
@@ -323,6 +327,12 @@ impl Inner {
     /// Whether somebody watches what happens, or records it.
     fn is_watched(&self) -> bool {
         self.live.is_watched() || self.recordings.is_any()
+    }
+
+    /// Whether what ended has a line: it is to have one, and there is room for it.
+    fn is_logged(&self, logging: Logging, failed: Failed, request_id: Option<&str>) -> bool {
+        let Some(log) = &self.access_log else { return false };
+        logging.wants(failed, request_id, &self.metrics) && log.admits(failed)
     }
 
     /// Tells those who want to know how something ended: the access log, if it is to have a line, the collector of spans, if it

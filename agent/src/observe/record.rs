@@ -114,17 +114,17 @@ impl ConnectionRecord {
             Some(open) => {
                 inner.open.remove(&open);
                 if let Some(series) = &open.series {
-                    series.closed(&inner.metrics, flag);
+                    series.closed(flag);
                 }
                 Progress::of(&open.counts)
             }
             None => {
-                inner.traffic.resolve(&inner.metrics, facts.labels()).failed(&inner.metrics, flag);
+                inner.traffic.resolve(&inner.metrics, facts.labels()).failed(flag);
                 Progress::default()
             }
         };
         inner.metrics.open_connections.dec();
-        let is_logged = facts.logging.wants(Failed::from(failure.is_some()), None, &inner.metrics);
+        let is_logged = inner.is_logged(facts.logging, Failed::from(failure.is_some()), None);
         inner.tell(is_logged, None, || facts.told(LineEvent::End, progress, failure));
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn silent() -> Observer {
 
 /// The scraped value of the one series that has this beginning and all these labels.
 pub(super) fn value(observer: &Observer, metric: &str, labels: &[&str]) -> Option<f64> {
-    let text = observer.render_metrics().unwrap();
+    let text = observer.scrape().unwrap().collect::<String>();
     let mut found = text.lines().filter(|line| {
         line.strip_prefix(metric).is_some_and(|rest| rest.starts_with([' ', '{']))
             && labels.iter().all(|l| line.contains(l))

@@ -252,7 +252,7 @@ impl Bed {
     }
 
     fn failed_loads(&self) -> u64 {
-        let text = self.observer.render_metrics().unwrap();
+        let text = self.observer.scrape().unwrap().collect::<String>();
         let name = r#"heddle_crl_loads_total{result="failed"} "#;
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
     }

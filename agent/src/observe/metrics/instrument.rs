@@ -6,8 +6,7 @@
 use std::{fmt, marker::PhantomData};
 
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::{Atomic, Collector, GenericCounter, GenericCounterVec, GenericGauge, GenericGaugeVec},
 };
 
@@ -53,16 +52,12 @@ impl MetricSpec {
     fn opts(&self) -> Opts {
         Opts::new(self.name, self.help)
     }
-
-    fn histogram_opts(&self, bounds: &[f64]) -> HistogramOpts {
-        HistogramOpts::new(self.name, self.help).buckets(bounds.to_vec())
-    }
 }
 
 /// A handle that can be made from a row.
 pub(super) trait Instrument: Sized {
     const KIND: Kind;
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self>;
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self>;
 }
 
 fn registered<C: Collector + Clone + 'static>(collector: C, registry: &Registry) -> prometheus::Result<C> {
@@ -73,7 +68,7 @@ fn registered<C: Collector + Clone + 'static>(collector: C, registry: &Registry)
 impl<P: Atomic + 'static> Instrument for GenericCounter<P> {
     const KIND: Kind = Kind::Counter;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         registered(Self::with_opts(spec.opts())?, registry)
     }
 }
@@ -81,7 +76,7 @@ impl<P: Atomic + 'static> Instrument for GenericCounter<P> {
 impl<P: Atomic + 'static> Instrument for GenericGauge<P> {
     const KIND: Kind = Kind::Gauge;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         registered(Self::with_opts(spec.opts())?, registry)
     }
 }
@@ -89,7 +84,7 @@ impl<P: Atomic + 'static> Instrument for GenericGauge<P> {
 impl<P: Atomic + 'static> Instrument for GenericCounterVec<P> {
     const KIND: Kind = Kind::Counter;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         registered(Self::new(spec.opts(), spec.labels)?, registry)
     }
 }
@@ -97,7 +92,7 @@ impl<P: Atomic + 'static> Instrument for GenericCounterVec<P> {
 impl<P: Atomic + 'static> Instrument for GenericGaugeVec<P> {
     const KIND: Kind = Kind::Gauge;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         registered(Self::new(spec.opts(), spec.labels)?, registry)
     }
 }
@@ -129,21 +124,13 @@ pub(super) const ISTIO_BOUNDS: &[f64] = &[
 /// The ranges of short waits in seconds: up to the 100 ms that a silent client is waited for, and what goes wrong beyond.
 pub(super) const WAIT_BOUNDS: &[f64] = &[0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 1.0];
 
-/// With labels: one of Istio's.
-impl Instrument for HistogramVec {
-    const KIND: Kind = Kind::Histogram;
-
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
-        registered(Self::new(spec.histogram_opts(ISTIO_BOUNDS), spec.labels)?, registry)
-    }
-}
-
 /// Without labels: short waits.
 impl Instrument for Histogram {
     const KIND: Kind = Kind::Histogram;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
-        registered(Self::with_opts(spec.histogram_opts(WAIT_BOUNDS))?, registry)
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+        let opts = HistogramOpts::new(spec.name, spec.help).buckets(WAIT_BOUNDS.to_vec());
+        registered(Self::with_opts(opts)?, registry)
     }
 }
 
@@ -169,7 +156,7 @@ impl<L: ClosedLabel, H> ByLabel<L, H> {
 impl<L: ClosedLabel> Instrument for ByLabel<L, IntCounter> {
     const KIND: Kind = Kind::Counter;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         let vector = IntCounterVec::build(spec, registry)?;
         Self::resolve(|value| vector.get_metric_with_label_values(&[value]))
     }
@@ -178,7 +165,7 @@ impl<L: ClosedLabel> Instrument for ByLabel<L, IntCounter> {
 impl<L: ClosedLabel> Instrument for ByLabel<L, IntGauge> {
     const KIND: Kind = Kind::Gauge;
 
-    fn build(spec: &MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
+    fn build(spec: &'static MetricSpec, registry: &Registry) -> prometheus::Result<Self> {
         let vector = IntGaugeVec::build(spec, registry)?;
         Self::resolve(|value| vector.get_metric_with_label_values(&[value]))
     }

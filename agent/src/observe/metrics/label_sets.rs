@@ -1,7 +1,7 @@
 //! The label sets of traffic in use, and the series of each: a table that stays within bounds.
 //!
 //! Label sets come from workloads. A cap folds what is beyond it into other sets, and one that nothing has used for [`UNUSED`]
-//! is removed from every metric. Finding a set that is known takes a read lock.
+//! is removed. Finding a set that is known takes a read lock.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,8 @@ pub(super) trait Labels: Eq + Hash {
 #[derive(Debug)]
 pub(super) struct LabelSets<L, S> {
     cap: usize,
-    sets: RwLock<HashMap<L, Entry<S>>>,
+    /// Looked into once for each request.
+    sets: RwLock<HashMap<L, Entry<S>, foldhash::fast::RandomState>>,
 }
 
 #[derive(Debug)]
@@ -66,20 +67,21 @@ impl<L: Labels, S> LabelSets<L, S> {
         entry.taken()
     }
 
+    /// The series of every set.
+    pub(super) fn series(&self) -> Arc<[Arc<S>]> {
+        self.sets.read().values().map(|entry| Arc::clone(&entry.series)).collect()
+    }
+
     /// Removes the sets that were unused for [`UNUSED`] as of `now`. One whose series somebody holds is in use.
-    pub(super) fn expire(&self, metrics: &Metrics, now: Instant, remove: impl Fn(&L, &S)) {
+    pub(super) fn expire(&self, metrics: &Metrics, now: Instant) {
         let mut sets = self.sets.write();
         let before = sets.len();
-        sets.retain(|labels, entry| {
+        sets.retain(|_, entry| {
             // Nobody can take a new reference while we hold the write lock.
             if entry.used.swap(false, Relaxed) || Arc::strong_count(&entry.series) > 1 {
                 entry.last_used = now;
             }
-            let keep = now.saturating_duration_since(entry.last_used) < UNUSED;
-            if !keep {
-                remove(labels, &entry.series);
-            }
-            keep
+            now.saturating_duration_since(entry.last_used) < UNUSED
         });
         metrics.label_sets.sub(gauge_value(before - sets.len()));
     }

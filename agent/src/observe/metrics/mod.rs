@@ -1,4 +1,4 @@
-//! Metrics: one declared table, typed handles for the steps, and the text that Prometheus scrapes.
+//! Metrics: one declared table, typed handles for the steps, and the text that Prometheus scrapes, in pieces (`families.rs`).
 //!
 //! Counters that somebody else keeps (the kernel, `/proc`, the clock) are read at the scrape. Bounds: label values come from
 //! closed lists or from workloads, and those are capped and expire (`label_sets.rs`).
@@ -7,6 +7,7 @@ mod authority;
 mod authority_labels;
 mod declare;
 mod derived;
+mod families;
 mod http_labels;
 mod http_steps;
 mod instrument;
@@ -48,7 +49,7 @@ pub(super) use traffic_labels::LabelSet;
 
 use std::time::{Duration, Instant};
 
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::{Registry, TextEncoder};
 
 use super::RootName;
 
@@ -66,13 +67,11 @@ pub(super) fn new() -> prometheus::Result<(Registry, Metrics)> {
     Ok((registry, metrics))
 }
 
-/// The text format 0.0.4, with ages and process values as of now.
+/// The text format 0.0.4 of all but traffic, with ages and process values as of now.
 pub(super) fn render(registry: &Registry, metrics: &Metrics) -> prometheus::Result<String> {
     metrics.refresh_derived();
     metrics.refresh_process();
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&registry.gather(), &mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    TextEncoder::new().encode_to_string(&registry.gather())
 }
 
 impl Metrics {

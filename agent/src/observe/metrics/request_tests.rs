@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::{label_sets::UNUSED, tests::scraped, *};
+use super::{
+    label_sets::UNUSED,
+    tests::{matching, scraped},
+    *,
+};
 use crate::observe::{
     Reporter, ResponseFlag, Transport,
     tests::{party, workload},
 };
 
 const MEASURED: Measured = Measured { duration: Duration::from_millis(7), sent: 10, received: 20 };
+
+/// The lines of a scrape of requests.
+fn lines_of(requests: &Requests, metrics: &Metrics, needle: &str) -> Vec<String> {
+    matching(&requests.pieces(metrics).collect::<String>(), needle)
+}
 
 fn labels(client: &str, code: u16) -> RequestLabels {
     let client = party("10.0.0.1:1", Some(workload(client, "")));
@@ -23,38 +32,38 @@ fn labels(client: &str, code: u16) -> RequestLabels {
 
 #[test]
 fn a_label_set_of_requests_expires_ten_minutes_after_its_last_use() {
-    let (registry, metrics) = new().unwrap();
+    let (_, metrics) = new().unwrap();
     let requests = Requests::new("prod".into());
     requests.count(&metrics, labels("gone", 503), MEASURED);
     let begin = Instant::now();
     requests.expire(&metrics, begin);
     requests.expire(&metrics, begin + UNUSED - Duration::from_secs(1));
-    assert_eq!(scraped(&registry, &metrics, "istio_requests_total{").len(), 1, "not ten minutes yet");
+    assert_eq!(lines_of(&requests, &metrics, "istio_requests_total{").len(), 1, "not ten minutes yet");
     assert_eq!(metrics.label_sets.get(), 1);
     requests.expire(&metrics, begin + UNUSED);
-    assert_eq!(scraped(&registry, &metrics, "source_workload"), [""; 0], "gone from every metric");
+    assert_eq!(lines_of(&requests, &metrics, "source_workload"), [""; 0], "gone from every metric");
     assert_eq!(metrics.label_sets.get(), 0);
     requests.count(&metrics, labels("gone", 503), MEASURED);
-    assert_eq!(scraped(&registry, &metrics, "istio_requests_total{").concat().rsplit_once(' ').unwrap().1, "1");
+    assert_eq!(lines_of(&requests, &metrics, "istio_requests_total{").concat().rsplit_once(' ').unwrap().1, "1");
 }
 
 #[test]
 fn requests_keep_their_label_set_and_its_counts() {
-    let (registry, metrics) = new().unwrap();
+    let (_, metrics) = new().unwrap();
     let requests = Requests::new("prod".into());
     let begin = Instant::now();
     for round in 0..5 {
         requests.count(&metrics, labels("busy", 200), MEASURED);
         requests.expire(&metrics, begin + (UNUSED - Duration::from_secs(1)) * round);
     }
-    let lines = scraped(&registry, &metrics, "istio_response_bytes_sum");
+    let lines = lines_of(&requests, &metrics, "istio_response_bytes_sum");
     assert_eq!(lines.len(), 1);
     assert!(lines[0].ends_with(" 100"), "{}", lines[0]);
 }
 
 #[test]
 fn beyond_the_cap_requests_fold_into_other_by_class_and_flag() {
-    let (registry, metrics) = new().unwrap();
+    let (_, metrics) = new().unwrap();
     let requests = Requests::with_cap("prod".into(), 2);
     for (client, code) in [("a", 200), ("b", 200), ("c", 200), ("c", 204), ("d", 503), ("c", 599), ("a", 200)] {
         requests.count(&metrics, labels(client, code), MEASURED);
@@ -62,12 +71,13 @@ fn beyond_the_cap_requests_fold_into_other_by_class_and_flag() {
     assert_eq!(metrics.label_sets_folded.get(), 4, "all of c and d");
     assert_eq!(metrics.label_sets.get(), 4, "two sets and their two folds");
     for (code, flag) in [("2xx", "-"), ("5xx", "UH")] {
-        let wanted = format!(r#"response_code="{code}",response_flags="{flag}",source_app="other""#);
-        let lines = scraped(&registry, &metrics, &wanted);
+        let end = format!(r#"response_code="{code}",grpc_response_status="",response_flags="{flag}"}}"#);
+        let lines = lines_of(&requests, &metrics, &end);
         let count = lines.iter().find(|line| line.starts_with("istio_requests_total{")).unwrap();
-        assert!(count.ends_with(" 2") && count.contains(r#"reporter="source""#), "{count}");
+        assert!(count.ends_with(" 2") && count.contains(r#"source_app="other""#), "{count}");
+        assert!(count.contains(r#"reporter="source""#), "{count}");
     }
-    let kept = scraped(&registry, &metrics, r#"response_code="200""#);
+    let kept = lines_of(&requests, &metrics, r#"response_code="200""#);
     assert_eq!(kept.iter().filter(|line| line.starts_with("istio_requests_total{")).count(), 2);
 }
 

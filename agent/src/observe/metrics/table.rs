@@ -4,13 +4,13 @@
 //! a row here does not exist.
 
 use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
 use super::{
     declare::declare_metrics,
     derived::Derived,
+    families::{CounterFamily, HistogramFamily},
     http_labels::{
         EjectionReason, FaultKind, HttpRefusal, LimitedAt, MirrorResult, OverflowLimit, PickLocality, PoolResult,
         RetryResult, TokenResult, UpgradeKind,
@@ -28,23 +28,23 @@ use super::{
 declare_metrics! {
     /// Every metric of the agent. Plain ones are fields; those with rules are behind methods.
     pub struct Metrics, TABLE;
-    pub(super) tcp_opened: IntCounterVec = "istio_tcp_connections_opened_total" ["connections"] TCP_LABELS,
+    pub(super) tcp_opened: CounterFamily = "istio_tcp_connections_opened_total" ["connections"] TCP_LABELS,
         "Connections whose client and server were joined.";
-    pub(super) tcp_closed: IntCounterVec = "istio_tcp_connections_closed_total" ["connections"] TCP_LABELS,
+    pub(super) tcp_closed: CounterFamily = "istio_tcp_connections_closed_total" ["connections"] TCP_LABELS,
         "Joined connections that ended, by the flag of their end.";
-    pub(super) tcp_failed: IntCounterVec = "istio_tcp_connections_failed_total" ["connections"] TCP_LABELS,
+    pub(super) tcp_failed: CounterFamily = "istio_tcp_connections_failed_total" ["connections"] TCP_LABELS,
         "Connections that ended before client and server were joined, by the flag that says why.";
-    pub(super) tcp_sent: IntCounterVec = "istio_tcp_sent_bytes_total" ["bytes"] TCP_LABELS,
+    pub(super) tcp_sent: CounterFamily = "istio_tcp_sent_bytes_total" ["bytes"] TCP_LABELS,
         "Application bytes from client to server.";
-    pub(super) tcp_received: IntCounterVec = "istio_tcp_received_bytes_total" ["bytes"] TCP_LABELS,
+    pub(super) tcp_received: CounterFamily = "istio_tcp_received_bytes_total" ["bytes"] TCP_LABELS,
         "Application bytes from server to client.";
-    pub(super) requests: IntCounterVec = "istio_requests_total" ["requests"] REQUEST_LABELS,
+    pub(super) requests: CounterFamily = "istio_requests_total" ["requests"] REQUEST_LABELS,
         "HTTP requests that ended, those without a response too.";
-    pub(super) request_duration: HistogramVec = "istio_request_duration_milliseconds" ["milliseconds"] REQUEST_LABELS,
+    pub(super) request_duration: HistogramFamily = "istio_request_duration_milliseconds" ["milliseconds"] REQUEST_LABELS,
         "Time from a request's head to the end of its response.";
-    pub(super) request_bytes: HistogramVec = "istio_request_bytes" ["bytes"] REQUEST_LABELS,
+    pub(super) request_bytes: HistogramFamily = "istio_request_bytes" ["bytes"] REQUEST_LABELS,
         "Bytes of request bodies.";
-    pub(super) response_bytes: HistogramVec = "istio_response_bytes" ["bytes"] REQUEST_LABELS,
+    pub(super) response_bytes: HistogramFamily = "istio_response_bytes" ["bytes"] REQUEST_LABELS,
         "Bytes of response bodies.";
     pub(in crate::observe) open_connections: IntGauge = "heddle_open_connections" ["connections"] &[],
         "Accepted connections that have not ended.";

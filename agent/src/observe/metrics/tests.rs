@@ -20,8 +20,17 @@ fn labels(client: &str) -> LabelSet {
     LabelSet::new(Reporter::Source, Transport::Plain, &client, None, None)
 }
 
+/// The lines of a scrape of connections.
+fn lines_of(traffic: &Traffic, metrics: &Metrics, needle: &str) -> Vec<String> {
+    matching(&traffic.pieces(metrics).collect::<String>(), needle)
+}
+
+pub(super) fn matching(text: &str, needle: &str) -> Vec<String> {
+    text.lines().filter(|line| line.contains(needle)).map(str::to_owned).collect()
+}
+
 pub(super) fn scraped(registry: &Registry, metrics: &Metrics, needle: &str) -> Vec<String> {
-    render(registry, metrics).unwrap().lines().filter(|line| line.contains(needle)).map(str::to_owned).collect()
+    matching(&render(registry, metrics).unwrap(), needle)
 }
 
 #[test]
@@ -183,20 +192,20 @@ fn kernel_sums_move_on_and_start_anew_with_their_map() {
 
 #[test]
 fn a_label_set_expires_ten_minutes_after_its_last_use() {
-    let (registry, metrics) = new().unwrap();
+    let (_, metrics) = new().unwrap();
     let traffic = Traffic::new("prod".into());
     let series = traffic.resolve(&metrics, labels("gone"));
     series.opened.inc();
-    series.closed(&metrics, Some(ResponseFlag::UpstreamReset));
+    series.closed(Some(ResponseFlag::UpstreamReset));
     let begin = Instant::now();
 
     traffic.expire(&metrics, begin + UNUSED * 3);
-    assert_eq!(scraped(&registry, &metrics, "opened_total{").len(), 1, "an open connection keeps its series");
+    assert_eq!(lines_of(&traffic, &metrics, "opened_total{").len(), 1, "an open connection keeps its series");
     drop(series);
     traffic.expire(&metrics, begin + UNUSED * 4 - Duration::from_secs(1));
-    assert_eq!(scraped(&registry, &metrics, "opened_total{").len(), 1, "not ten minutes yet");
+    assert_eq!(lines_of(&traffic, &metrics, "opened_total{").len(), 1, "not ten minutes yet");
     traffic.expire(&metrics, begin + UNUSED * 4);
-    assert_eq!(scraped(&registry, &metrics, "source_workload"), [""; 0], "gone from every metric");
+    assert_eq!(lines_of(&traffic, &metrics, "source_workload"), [""; 0], "gone from every metric");
     assert_eq!(metrics.label_sets.get(), 0);
 }
 
@@ -214,17 +223,17 @@ fn use_keeps_a_label_set_and_its_counts() {
 
 #[test]
 fn what_is_beyond_the_cap_is_folded_into_other_and_counted() {
-    let (registry, metrics) = new().unwrap();
+    let (_, metrics) = new().unwrap();
     let traffic = Traffic::with_cap("prod".into(), 2);
     for client in ["a", "b", "c", "d", "a"] {
         traffic.resolve(&metrics, labels(client)).opened.inc();
     }
     assert_eq!(metrics.label_sets_folded.get(), 2, "c and d");
-    let other = scraped(&registry, &metrics, r#"source_workload="other""#);
+    let other = lines_of(&traffic, &metrics, r#"source_workload="other""#);
     let opened: Vec<_> = other.iter().filter(|line| line.contains("opened_total")).collect();
     assert_eq!(opened.len(), 1);
     assert!(opened[0].ends_with(" 2") && opened[0].contains(r#"destination_service="other""#), "{}", opened[0]);
     assert!(opened[0].contains(r#"reporter="source""#) && opened[0].contains(r#"connection_security_policy="none""#));
     // 2 sets and their fold.
-    assert_eq!(scraped(&registry, &metrics, "istio_tcp_connections_opened_total{").len(), 3);
+    assert_eq!(lines_of(&traffic, &metrics, "istio_tcp_connections_opened_total{").len(), 3);
 }

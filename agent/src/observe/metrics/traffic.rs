@@ -4,14 +4,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use prometheus::{IntCounter, IntCounterVec};
-
 use super::{
     Metrics,
+    families::{Count, CountByFlag, CounterFamily, LabelText, Lines},
     label_sets::LabelSets,
-    traffic_labels::{LabelSet, with_flag},
+    traffic_labels::LabelSet,
 };
-use crate::observe::{NO_FLAG, ResponseFlag};
+use crate::observe::ResponseFlag;
 
 pub(super) use super::traffic_labels::TCP_LABELS;
 
@@ -21,11 +20,13 @@ pub(super) const MAX_LABEL_SETS: usize = 4096;
 /// The counters of one label set, held by each of its open connections.
 #[derive(Debug)]
 pub(in crate::observe) struct Series {
-    /// Values of all labels but the last, which is the response flag.
-    values: Box<[String]>,
-    pub(in crate::observe) opened: IntCounter,
-    pub(in crate::observe) sent: IntCounter,
-    pub(in crate::observe) received: IntCounter,
+    /// All but the last, which is the response flag.
+    labels: LabelText,
+    pub(in crate::observe) opened: Count,
+    pub(in crate::observe) sent: Count,
+    pub(in crate::observe) received: Count,
+    closed: CountByFlag,
+    failed: CountByFlag,
 }
 
 /// The series of every label set in use.
@@ -46,49 +47,47 @@ impl Traffic {
 
     /// The counters of a label set, or of `other` when the table is full.
     pub(in crate::observe) fn resolve(&self, metrics: &Metrics, labels: LabelSet) -> Arc<Series> {
-        self.sets.resolve(metrics, labels, |labels| Series::new(metrics, labels.values(&self.cluster, "tcp")))
+        self.sets.resolve(metrics, labels, |labels| Series::new(&labels.values(&self.cluster, "tcp")))
     }
 
     /// Removes the sets that were unused for long as of `now`. A set with an open connection is in use.
     pub(in crate::observe) fn expire(&self, metrics: &Metrics, now: Instant) {
-        self.sets.expire(metrics, now, |_, series| series.remove_from(metrics));
+        self.sets.expire(metrics, now);
+    }
+
+    /// Their part of a scrape, in pieces.
+    pub(in crate::observe) fn pieces(&self, metrics: &Metrics) -> impl Iterator<Item = String> + use<> {
+        let series = self.sets.series();
+        let families: [(CounterFamily, fn(&Series, &mut Lines<'_>)); 5] = [
+            (metrics.tcp_opened, |one, lines| lines.unflagged(&one.labels, &one.opened)),
+            (metrics.tcp_closed, |one, lines| lines.by_flag(&one.labels, &one.closed)),
+            (metrics.tcp_failed, |one, lines| lines.by_flag(&one.labels, &one.failed)),
+            (metrics.tcp_sent, |one, lines| lines.unflagged(&one.labels, &one.sent)),
+            (metrics.tcp_received, |one, lines| lines.unflagged(&one.labels, &one.received)),
+        ];
+        families.into_iter().flat_map(move |(family, write)| family.pieces(Arc::clone(&series), write))
     }
 }
 
 impl Series {
-    fn new(metrics: &Metrics, values: Box<[String]>) -> Self {
-        let counter = |metric: &IntCounterVec| metric.with_label_values(&with_flag(&values, NO_FLAG));
-        let (opened, sent, received) =
-            (counter(&metrics.tcp_opened), counter(&metrics.tcp_sent), counter(&metrics.tcp_received));
-        Self { values, opened, sent, received }
+    fn new(values: &[String]) -> Self {
+        Self {
+            labels: LabelText::new(TCP_LABELS, values),
+            opened: Count::default(),
+            sent: Count::default(),
+            received: Count::default(),
+            closed: CountByFlag::default(),
+            failed: CountByFlag::default(),
+        }
     }
 
     /// Counts the end of a connection that was joined.
-    pub(in crate::observe) fn closed(&self, metrics: &Metrics, flag: Option<ResponseFlag>) {
-        let flag = flag.map_or(NO_FLAG, ResponseFlag::as_str);
-        metrics.tcp_closed.with_label_values(&with_flag(&self.values, flag)).inc();
+    pub(in crate::observe) fn closed(&self, flag: Option<ResponseFlag>) {
+        self.closed.of(flag).inc();
     }
 
     /// Counts the end of a connection that was never joined.
-    pub(in crate::observe) fn failed(&self, metrics: &Metrics, flag: Option<ResponseFlag>) {
-        let flag = flag.map_or(NO_FLAG, ResponseFlag::as_str);
-        metrics.tcp_failed.with_label_values(&with_flag(&self.values, flag)).inc();
-    }
-
-    fn remove_from(&self, metrics: &Metrics) {
-        let flags = ResponseFlag::ALL.into_iter().map(ResponseFlag::as_str).chain([NO_FLAG]);
-        for flag in flags {
-            let values = with_flag(&self.values, flag);
-            for metric in [
-                &metrics.tcp_opened,
-                &metrics.tcp_closed,
-                &metrics.tcp_failed,
-                &metrics.tcp_sent,
-                &metrics.tcp_received,
-            ] {
-                // Most flags never occurred in this set: "not found" is the expected answer.
-                drop(metric.remove_label_values(&values));
-            }
-        }
+    pub(in crate::observe) fn failed(&self, flag: Option<ResponseFlag>) {
+        self.failed.of(flag).inc();
     }
 }

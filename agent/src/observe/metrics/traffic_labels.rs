@@ -2,7 +2,10 @@
 //!
 //! What is not known is `unknown`, as Istio says it. A principal is given only where it was proven.
 
-use std::sync::Arc;
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use super::label_sets::Labels;
 use crate::{
@@ -62,14 +65,30 @@ struct PartyLabels {
     principal: Option<SpiffeId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct WorkloadLabels {
-    owner: Arc<str>,
-    namespace: Arc<str>,
-    app: Arc<str>,
-    version: Arc<str>,
-    canonical_service: Arc<str>,
-    canonical_revision: Arc<str>,
+/// A workload, as far as its labels tell: pods of one owner are one.
+#[derive(Clone, Debug)]
+struct WorkloadLabels(Arc<Workload>);
+
+impl WorkloadLabels {
+    fn texts(&self) -> [&str; 6] {
+        let Workload { owner, namespace, app, version, canonical_service, canonical_revision, .. } = &*self.0;
+        [owner, namespace, app, version, canonical_service, canonical_revision].map(|text| &**text)
+    }
+}
+
+impl PartialEq for WorkloadLabels {
+    fn eq(&self, other: &Self) -> bool {
+        // Nearly always of the same pod as before.
+        Arc::ptr_eq(&self.0, &other.0) || self.texts() == other.texts()
+    }
+}
+
+impl Eq for WorkloadLabels {}
+
+impl Hash for WorkloadLabels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.texts().hash(state);
+    }
 }
 
 impl Labels for LabelSet {
@@ -115,40 +134,19 @@ impl LabelSet {
 impl PartyLabels {
     fn of(party: Option<&Party>) -> Self {
         Self {
-            workload: party.and_then(|party| party.workload.as_deref()).map(WorkloadLabels::of),
+            workload: party.and_then(|party| party.workload.clone()).map(WorkloadLabels),
             principal: party.and_then(|party| party.identity.clone()),
         }
     }
 
     fn values(&self, cluster: &str) -> [String; 8] {
+        let known = |text: &str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
         let workload = self.workload.as_ref();
-        let text = |field: fn(&WorkloadLabels) -> &Arc<str>| match workload.map(field) {
-            Some(value) if !value.is_empty() => value.to_string(),
-            _ => UNKNOWN.to_owned(),
-        };
-        [
-            text(|w| &w.owner),
-            text(|w| &w.namespace),
-            self.principal.as_ref().map_or_else(|| UNKNOWN.to_owned(), SpiffeId::to_string),
-            text(|w| &w.app),
-            text(|w| &w.version),
-            workload.map_or(UNKNOWN, |_| cluster).to_owned(),
-            text(|w| &w.canonical_service),
-            text(|w| &w.canonical_revision),
-        ]
-    }
-}
-
-impl WorkloadLabels {
-    fn of(workload: &Workload) -> Self {
-        Self {
-            owner: Arc::clone(&workload.owner),
-            namespace: Arc::clone(&workload.namespace),
-            app: Arc::clone(&workload.app),
-            version: Arc::clone(&workload.version),
-            canonical_service: Arc::clone(&workload.canonical_service),
-            canonical_revision: Arc::clone(&workload.canonical_revision),
-        }
+        let [owner, namespace, app, version, service, revision] =
+            workload.map_or([""; 6], WorkloadLabels::texts).map(known);
+        let principal = self.principal.as_ref().map_or_else(|| UNKNOWN.to_owned(), SpiffeId::to_string);
+        let cluster = workload.map_or(UNKNOWN, |_| cluster).to_owned();
+        [owner, namespace, principal, app, version, cluster, service, revision]
     }
 }
 
@@ -157,9 +155,4 @@ fn service_values(service: Option<&ServiceName>) -> [String; 3] {
         Some(service) => [service.host(), service.name.to_string(), service.namespace.to_string()],
         None => [(); 3].map(|()| UNKNOWN.to_owned()),
     }
-}
-
-/// All label values: those of the set, and the flag.
-pub(super) fn with_flag<'a>(values: &'a [String], flag: &'a str) -> Vec<&'a str> {
-    values.iter().map(String::as_str).chain([flag]).collect()
 }

@@ -160,11 +160,11 @@ impl World {
     }
 
     fn counted(&self, line: &str) -> bool {
-        self.observer.render_metrics().unwrap().lines().any(|shown| shown == line)
+        self.observer.scrape().unwrap().collect::<String>().lines().any(|shown| shown == line)
     }
 
     fn age(&self) -> f64 {
-        let text = self.observer.render_metrics().unwrap();
+        let text = self.observer.scrape().unwrap().collect::<String>();
         let line = text.lines().find(|line| line.starts_with("heddle_token_keys_age_seconds ")).unwrap();
         line.split_once(' ').unwrap().1.parse().unwrap()
     }
