@@ -69,8 +69,8 @@ pub(super) const LONG_CONNECTIONS: Duration = Duration::from_secs(60);
 /// Each line costs a walk through the open connections.
 pub(super) const SHORTEST_LONG_CONNECTIONS: Duration = Duration::from_secs(1);
 
-/// Several times what a busy node has, and about 10 MB a second: beyond it is a flood.
-pub(super) const ACCESS_RATE: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+/// About 1 MB a second, 80 GB a day: more than that from each node is a flood to whoever collects it.
+pub(super) const ACCESS_RATE: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 
 /// A million lines a second are more than can be written.
 pub(super) const ACCESS_RATE_RANGE: RangeInclusive<u32> = 0..=1_000_000;

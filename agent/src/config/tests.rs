@@ -60,7 +60,7 @@ fn defaults_fill_a_minimal_file() {
         format: LogFormat::Text,
         access: true,
         long_connections: Some(Duration::from_secs(60)),
-        access_rate: NonZeroU32::new(10_000),
+        access_rate: NonZeroU32::new(1_000),
         remembered: 4096,
         events: EventLog::Off,
     };

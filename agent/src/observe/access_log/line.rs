@@ -107,19 +107,19 @@ pub const FIELDS: &[Field] = &[
         s.server.as_ref().map_or(Value::None, |server| Value::Shown(&server.address))
     }),
     field("protocol", "`tcp`; of a request `http/1`, `http/2` or `grpc`", |s| Value::Word(s.protocol())),
-    field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method.as_str()))),
+    field("method", "the request's method", |s| asked(s, |r| Value::Text(r.method()))),
     field("host", "its Host or `:authority`, cut after 256 bytes as every text of a client but the path", |s| {
-        asked(s, |r| text(r.host.as_deref()))
+        asked(s, |r| text(r.host()))
     }),
-    field("path", "its path without the query, cut after 512 bytes", |s| asked(s, |r| Value::Text(&r.path))),
+    field("path", "its path without the query, cut after 512 bytes", |s| asked(s, |r| Value::Text(r.path()))),
     field("status", "the status that the client was answered; none where it got no answer", |s| {
         asked(s, |r| r.status.map_or(Value::None, |status| Value::Number(u64::from(status.as_u16()))))
     }),
     field("grpc_status", "the status of a gRPC call", |s| {
         asked(s, |r| r.grpc_status.map_or(Value::None, |status| Value::Number(u64::from(status))))
     }),
-    field("route", "the rule that matched, `HTTPRoute shop/web rules[1]`", |s| asked(s, |r| text(r.route.as_deref()))),
-    field("user_agent", "what the client says it is", |s| asked(s, |r| text(r.user_agent.as_deref()))),
+    field("route", "the rule that matched, `HTTPRoute shop/web rules[1]`", |s| asked(s, |r| text(r.route()))),
+    field("user_agent", "what the client says it is", |s| asked(s, |r| text(r.user_agent()))),
     field("flag", "how it failed (response flags, above), `-` if it did not", |s| {
         Value::Word(s.failure.as_ref().map_or(NO_FLAG, |failure| failure.flag.as_str()))
     }),
@@ -152,8 +152,8 @@ pub const FIELDS: &[Field] = &[
     field("tls_version", "TLS version between the nodes", |s| tls(&s.transport).0),
     field("tls_group", "key exchange group between the nodes", |s| tls(&s.transport).1),
     field("tls_root", "short name of the root that vouches for the other node's certificate", |s| tls(&s.transport).2),
-    field("request_id", "the request's id, header `x-request-id`", |s| asked(s, |r| text(r.request_id.as_deref()))),
-    field("trace_id", "the trace that the request belongs to", |s| asked(s, |r| text(r.trace_id.as_deref()))),
+    field("request_id", "the request's id, header `x-request-id`", |s| asked(s, |r| text(r.request_id()))),
+    field("trace_id", "the trace that the request belongs to", |s| asked(s, |r| text(r.trace_id()))),
     field(
         "policy",
         "what denied or limited the connection or request, or injected its fault: a document, or `mtls.mode of agent.yaml`",
@@ -192,7 +192,7 @@ impl Story {
 impl Story {
     /// Whether it is of a request with this trace id or request id.
     pub(in crate::observe) fn has_id(&self, id: &str) -> bool {
-        let ids = self.request.as_deref().map(|request| [request.trace_id.as_deref(), request.request_id.as_deref()]);
+        let ids = self.request.as_deref().map(|request| [request.trace_id(), request.request_id()]);
         !id.is_empty() && ids.is_some_and(|ids| ids.contains(&Some(id)))
     }
 

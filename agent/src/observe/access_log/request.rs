@@ -1,7 +1,7 @@
 //! What the access log tells about a request beyond what it tells about every connection. Texts that clients choose are cut:
 //! thousands of stories may wait in memory, and a client must not decide how large they are.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use http::{StatusCode, Version};
 
@@ -18,52 +18,87 @@ const TEXT: usize = 256;
 pub(in crate::observe) struct RequestStory {
     pub(in crate::observe) protocol: RequestProtocol,
     pub(in crate::observe) version: Version,
-    pub(in crate::observe) method: String,
-    pub(in crate::observe) host: Option<String>,
-    pub(in crate::observe) path: String,
-    pub(in crate::observe) user_agent: Option<String>,
-    pub(in crate::observe) route: Option<String>,
-    pub(in crate::observe) request_id: Option<String>,
-    pub(super) trace_id: Option<String>,
     pub(in crate::observe) status: Option<StatusCode>,
     pub(in crate::observe) grpc_status: Option<u32>,
+    texts: Texts,
+    method: Text,
+    host: Text,
+    path: Text,
+    user_agent: Text,
+    route: Text,
+    request_id: Text,
+    trace_id: Text,
 }
 
 impl RequestStory {
     pub(in crate::observe) fn new(start: &RequestStart<'_>) -> Self {
         let RequestIds { trace_id, request_id, span: _ } = &start.ids;
+        let mut texts = Texts::with_room(start.host.len() + start.path.len() + request_id.len());
         Self {
             protocol: start.protocol,
             version: start.version,
-            method: cut(start.method.as_str(), TEXT),
-            host: (!start.host.is_empty()).then(|| cut(start.host, TEXT)),
-            path: cut(start.path, PATH),
-            user_agent: None,
-            route: None,
-            request_id: Some(cut(request_id, TEXT)),
-            trace_id: trace_id.map(|id| id.to_string()),
             status: None,
             grpc_status: None,
+            method: texts.add(start.method.as_str(), TEXT),
+            host: texts.add(start.host, TEXT),
+            path: texts.add(start.path, PATH),
+            user_agent: Text::default(),
+            route: Text::default(),
+            request_id: texts.add(request_id, TEXT),
+            trace_id: trace_id.map(|id| texts.show(&id)).unwrap_or_default(),
+            texts,
         }
     }
 
     pub(in crate::observe) fn set_user_agent(&mut self, user_agent: &str) {
-        self.user_agent = Some(cut(user_agent, TEXT));
+        self.user_agent = self.texts.add(user_agent, TEXT);
     }
 
     pub(in crate::observe) fn set_route(&mut self, route: &dyn fmt::Display) {
-        self.route = Some(route.to_string());
+        self.route = self.texts.show(route);
+    }
+
+    pub(in crate::observe) fn method(&self) -> &str {
+        self.texts.get(self.method)
+    }
+
+    pub(in crate::observe) fn host(&self) -> Option<&str> {
+        self.texts.some(self.host)
+    }
+
+    pub(in crate::observe) fn path(&self) -> &str {
+        self.texts.get(self.path)
+    }
+
+    pub(in crate::observe) fn user_agent(&self) -> Option<&str> {
+        self.texts.some(self.user_agent)
+    }
+
+    pub(in crate::observe) fn route(&self) -> Option<&str> {
+        self.texts.some(self.route)
+    }
+
+    pub(in crate::observe) fn request_id(&self) -> Option<&str> {
+        self.texts.some(self.request_id)
+    }
+
+    pub(in crate::observe) fn trace_id(&self) -> Option<&str> {
+        self.texts.some(self.trace_id)
     }
 
     pub(in crate::observe) fn as_flow(&self) -> FlowRequest {
-        FlowRequest { method: self.method.clone(), path: self.path.clone(), host: self.host.clone() }
+        FlowRequest {
+            method: self.method().to_owned(),
+            path: self.path().to_owned(),
+            host: self.host().map(str::to_owned),
+        }
     }
 
     pub(super) fn as_ended(&self) -> EndedRequest {
         EndedRequest {
-            method: self.method.clone(),
-            path: self.path.clone(),
-            host: self.host.clone(),
+            method: self.method().to_owned(),
+            path: self.path().to_owned(),
+            host: self.host().map(str::to_owned),
             is_grpc: self.protocol == RequestProtocol::Grpc,
             status: self.status.map(|status| status.as_u16()),
         }
@@ -74,12 +109,66 @@ impl RequestStory {
     }
 }
 
-fn cut(text: &str, most: usize) -> String {
-    if text.len() <= most {
-        return text.to_owned();
+/// What a user agent and a route take, mostly.
+const ROOM: usize = 96;
+
+/// All texts of a story, one after the other: each of them alone would be a piece of memory to get, and to give back by another
+/// thread.
+#[derive(Clone, Debug)]
+struct Texts(String);
+
+/// Where one of them is; empty where there is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Text {
+    start: u32,
+    end: u32,
+}
+
+impl Texts {
+    fn with_room(bytes: usize) -> Self {
+        Self(String::with_capacity(bytes.min(PATH + TEXT) + ROOM))
     }
-    let end = text.floor_char_boundary(most - CUT.len());
-    format!("{}{CUT}", &text[..end])
+
+    /// Adds a text of a client, cut after so many bytes.
+    fn add(&mut self, text: &str, most: usize) -> Text {
+        self.show(&Cut { text, most })
+    }
+
+    fn show(&mut self, text: &dyn fmt::Display) -> Text {
+        let start = self.end();
+        // Writing to a String cannot fail; what its owner cannot show stays empty.
+        let _ = write!(self.0, "{text}");
+        Text { start, end: self.end() }
+    }
+
+    fn end(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    fn get(&self, text: Text) -> &str {
+        self.0.get(text.start as usize..text.end as usize).unwrap_or_default()
+    }
+
+    fn some(&self, text: Text) -> Option<&str> {
+        Some(self.get(text)).filter(|text| !text.is_empty())
+    }
+}
+
+/// A text that is shown up to a length.
+struct Cut<'t> {
+    text: &'t str,
+    most: usize,
+}
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.text.len() <= self.most {
+            return f.write_str(self.text);
+        }
+        let end = self.text.floor_char_boundary(self.most - CUT.len());
+        f.write_str(&self.text[..end])?;
+        f.write_str(CUT)
+    }
 }
 
 #[cfg(test)]
@@ -89,12 +178,23 @@ mod tests {
 
     #[test]
     fn long_texts_of_clients_are_cut_between_characters() {
-        assert_eq!(cut("/cart", 8), "/cart");
-        assert_eq!(cut("12345678", 8), "12345678");
-        assert_eq!(cut("123456789", 8), "12345...");
-        assert_eq!(cut("1234\u{fc}6789", 8), "1234...", "the letter would have its second half beyond");
+        let cut = |text: &str| Cut { text, most: 8 }.to_string();
+        assert_eq!(cut("/cart"), "/cart");
+        assert_eq!(cut("12345678"), "12345678");
+        assert_eq!(cut("123456789"), "12345...");
+        assert_eq!(cut("1234\u{fc}6789"), "1234...", "the letter would have its second half beyond");
         let (host, path) = ("h".repeat(9000), "p".repeat(9000));
         let story = RequestStory::new(&RequestStart { host: &host, path: &path, ..start(RequestProtocol::Http1) });
-        assert_eq!((story.host.map(|host| host.len()), story.path.len()), (Some(TEXT), PATH));
+        assert_eq!((story.host().map(str::len), story.path().len()), (Some(TEXT), PATH));
+    }
+
+    #[test]
+    fn each_text_is_found_where_it_was_put() {
+        let mut story = RequestStory::new(&RequestStart { host: "", path: "/cart", ..start(RequestProtocol::Http1) });
+        assert_eq!((story.host(), story.user_agent(), story.route(), story.trace_id()), (None, None, None, None));
+        story.set_route(&"HTTPRoute shop/web rules[1]");
+        story.set_user_agent("curl/8");
+        assert_eq!((story.method(), story.path()), ("GET", "/cart"));
+        assert_eq!((story.user_agent(), story.route()), (Some("curl/8"), Some("HTTPRoute shop/web rules[1]")));
     }
 }

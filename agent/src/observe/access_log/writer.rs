@@ -14,7 +14,10 @@ use std::{
 
 use prometheus::IntCounter;
 
-use super::{AccessLogDefault, AccessLogOutput, AccessLogSettings, LineEvent, LogFormat, Story, rate::Rate};
+use super::{
+    AccessLogDefault, AccessLogOutput, AccessLogSettings, Failed, LineEvent, LogFormat, Story,
+    rate::{Rate, SAY_EVERY},
+};
 use crate::observe::recent::Recent;
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
@@ -35,7 +38,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::observe) struct AccessLog {
     queue: SyncSender<Message>,
-    dropped: IntCounter,
+    unwritten: Unwritten,
+    rate: Option<Arc<Rate>>,
     on: AtomicBool,
     /// What it was started with.
     pub(in crate::observe) settings: AccessLogSettings,
@@ -66,12 +70,12 @@ impl AccessLog {
     pub(in crate::observe) fn with_queue(to: AccessLogOutput, unwritten: Unwritten, size: usize) -> io::Result<Self> {
         let (queue, stories) = sync_channel(size);
         let AccessLogOutput { format, output, settings } = to;
-        let (dropped, recent) = (unwritten.dropped.clone(), Recent::new(settings.remembered));
-        let rate = settings.rate.map(|rate| Rate::new(rate, Instant::now()));
-        let (reported, ended) = (None, Vec::with_capacity(BATCH));
-        let writer = Writer { format, output, unwritten, rate, reported, recent: recent.clone(), ended };
+        let recent = Recent::new(settings.remembered);
+        let rate = settings.rate.map(|rate| Arc::new(Rate::new(rate, Instant::now())));
+        let (dropped, reported, ended) = (unwritten.dropped.clone(), None, Vec::with_capacity(BATCH));
+        let writer = Writer { format, output, dropped, rate: rate.clone(), reported, recent: recent.clone(), ended };
         thread::Builder::new().name("access-log".to_owned()).spawn(move || writer.run(&stories))?;
-        Ok(Self { queue, dropped, on: AtomicBool::new(settings.on), settings, recent })
+        Ok(Self { queue, unwritten, rate, on: AtomicBool::new(settings.on), settings, recent })
     }
 
     /// Whether lines are written.
@@ -95,10 +99,19 @@ impl AccessLog {
         &self.recent
     }
 
+    /// Whether the rate allows one more line. One that it does not is counted.
+    pub(in crate::observe) fn admits(&self, failed: Failed) -> bool {
+        let admitted = self.rate.as_ref().is_none_or(|rate| rate.admits(failed == Failed::Yes, Instant::now()));
+        if !admitted {
+            self.unwritten.over_rate.inc();
+        }
+        admitted
+    }
+
     /// Hands a story over. Never waits: with a full queue the line is lost and counted.
     pub(in crate::observe) fn push(&self, story: impl Into<Arc<Story>>) {
         if self.queue.try_send(Message::Story(story.into())).is_err() {
-            self.dropped.inc();
+            self.unwritten.dropped.inc();
         }
     }
 
@@ -121,8 +134,8 @@ impl AccessLog {
 struct Writer {
     format: LogFormat,
     output: Box<dyn Write + Send>,
-    unwritten: Unwritten,
-    rate: Option<Rate>,
+    dropped: IntCounter,
+    rate: Option<Arc<Rate>>,
     reported: Option<Instant>,
     recent: Recent,
     /// The ends that the batch tells which is being written.
@@ -145,10 +158,10 @@ impl Writer {
 
     /// The next message. While it waits it says what was left out, once it is time. `None` at the end.
     fn next(&mut self, stories: &Receiver<Message>) -> Option<Message> {
+        let Some(rate) = &self.rate else { return stories.recv().ok() };
         loop {
-            self.say_left_out();
-            let Some(at) = self.rate.as_ref().and_then(Rate::say_at) else { return stories.recv().ok() };
-            match stories.recv_timeout(at.saturating_duration_since(Instant::now())) {
+            say_left_out(rate);
+            match stories.recv_timeout(SAY_EVERY) {
                 Ok(message) => return Some(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -156,33 +169,14 @@ impl Writer {
         }
     }
 
-    fn say_left_out(&mut self) {
-        let Some(count) = self.rate.as_mut().and_then(|rate| rate.unsaid(Instant::now())) else { return };
-        tracing::warn!(
-            "left {count} access log lines out: more came than log.accessRate allows; they are counted in \
-             heddle_access_log_left_out_total"
-        );
-    }
-
-    fn is_admitted(&mut self, story: &Story, now: Instant) -> bool {
-        let admitted = self.rate.as_mut().is_none_or(|rate| rate.admits(story.failure.is_some(), now));
-        if !admitted {
-            self.unwritten.over_rate.inc();
-        }
-        admitted
-    }
-
     fn write_batch(&mut self, messages: impl Iterator<Item = Message>, lines: &mut Vec<u8>, scratch: &mut String) {
         let (mut waiting, mut count) = (Vec::new(), 0);
         lines.clear();
-        let now = Instant::now();
         for message in messages {
             match message {
                 Message::Story(story) => {
-                    if self.is_admitted(&story, now) {
-                        story.write(self.format, lines, scratch);
-                        count += 1;
-                    }
+                    story.write(self.format, lines, scratch);
+                    count += 1;
                     if story.event == LineEvent::End {
                         self.ended.push(story);
                     }
@@ -201,7 +195,7 @@ impl Writer {
     /// A broken pipe or a full disk costs this batch, and is tried again with the next.
     fn write(&mut self, lines: &[u8], count: u64) {
         let Err(error) = self.output.write_all(lines).and_then(|()| self.output.flush()) else { return };
-        self.unwritten.dropped.inc_by(count);
+        self.dropped.inc_by(count);
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
             self.reported = Some(Instant::now());
             tracing::warn!(
@@ -210,4 +204,12 @@ impl Writer {
             );
         }
     }
+}
+
+fn say_left_out(rate: &Rate) {
+    let Some(count) = rate.unsaid(Instant::now()) else { return };
+    tracing::warn!(
+        "left {count} access log lines out: more came than log.accessRate allows; they are counted in \
+         heddle_access_log_left_out_total"
+    );
 }

@@ -135,8 +135,8 @@ impl Condition {
             }),
             Self::Direction(direction) => story.start.reporter.direction() == *direction,
             Self::Protocol(protocol) => story.protocol() == *protocol,
-            Self::Method(method) => request.is_some_and(|request| request.method == *method),
-            Self::Path(path) => request.is_some_and(|request| request.path.starts_with(path)),
+            Self::Method(method) => request.is_some_and(|request| request.method() == *method),
+            Self::Path(path) => request.is_some_and(|request| request.path().starts_with(path)),
             Self::Status(from, to) => story.status().is_some_and(|status| (*from..=*to).contains(&status)),
             Self::Failed(failed) => story.has_failed() == *failed,
         }

@@ -176,7 +176,7 @@ impl FlowKey {
             // The server's agent knows of no rule.
             route: request
                 .filter(|_| story.start.reporter == Reporter::Source)
-                .and_then(|request| request.route.clone()),
+                .and_then(|request| request.route().map(str::to_owned)),
             mutual_tls: story.transport != Transport::Plain,
         }
     }

@@ -21,7 +21,7 @@ pub use start::{RequestProtocol, RequestStart};
 use super::{
     ByteCounts, ConnectionStart, Failure, Observer, Party, RequestIds, ResponseFlag, SpanIds, Transport,
     access_log::{Failed, LineEvent, Logging, RequestStory, Story},
-    metrics::{LabelSet, Measured, Metrics, RequestEnd, RequestLabels},
+    metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
     spans::is_failure,
 };
 use crate::mesh::ServiceName;
@@ -144,7 +144,7 @@ impl RequestRecord {
         loop {
             tokio::time::sleep(every).await;
             let (Some(log), Some(story)) = (&self.observer.inner.access_log, &self.story) else { continue };
-            if story.logging.tells_open(log.default()) {
+            if story.logging.tells_open(log.default()) && log.admits(Failed::No) {
                 log.push((**story).clone().told(LineEvent::Open, self.measured(), None));
             }
         }
@@ -179,7 +179,7 @@ impl RequestRecord {
         let flag = failure.as_ref().map(|failure| failure.flag);
         inner.requests.count(&inner.metrics, story.labels(flag), measured);
         inner.metrics.http_requests_open.dec();
-        let is_logged = story.is_logged(flag, &inner.metrics);
+        let is_logged = inner.is_logged(story.logging, story.failed(flag), story.request_id());
         let span = story.span.take();
         // One that began before anybody wanted to know is not told.
         if story.words.is_some() {
@@ -212,10 +212,12 @@ impl Drop for RequestRecord {
 }
 
 impl Unfinished {
-    fn is_logged(&self, flag: Option<ResponseFlag>, metrics: &Metrics) -> bool {
-        let failed = Failed::from(is_failure(flag, self.status, self.grpc_status));
-        let request_id = self.words.as_ref().and_then(|words| words.request_id.as_deref());
-        self.logging.wants(failed, request_id, metrics)
+    fn failed(&self, flag: Option<ResponseFlag>) -> Failed {
+        Failed::from(is_failure(flag, self.status, self.grpc_status))
+    }
+
+    fn request_id(&self) -> Option<&str> {
+        self.words.as_ref()?.request_id()
     }
 
     fn labels(&self, flag: Option<ResponseFlag>) -> RequestLabels {

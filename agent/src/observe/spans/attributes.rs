@@ -29,8 +29,8 @@ const METHODS: [Method; 9] = [
 /// What a span is called: few names, so that it can be told how often each is there.
 pub(super) fn name(request: &RequestStory) -> String {
     match request.protocol {
-        RequestProtocol::Grpc => request.path.trim_start_matches('/').to_owned(),
-        _ if is_known(&request.method) => request.method.clone(),
+        RequestProtocol::Grpc => request.path().trim_start_matches('/').to_owned(),
+        _ if is_known(request.method()) => request.method().to_owned(),
         _ => "HTTP".to_owned(),
     }
 }
@@ -56,23 +56,23 @@ struct Attributes(Vec<KeyValue>);
 
 impl Attributes {
     fn request(&mut self, request: &RequestStory) {
-        if is_known(&request.method) {
-            self.text("http.request.method", &request.method);
+        if is_known(request.method()) {
+            self.text("http.request.method", request.method());
         } else {
             self.text("http.request.method", "_OTHER");
-            self.text("http.request.method_original", &request.method);
+            self.text("http.request.method_original", request.method());
         }
         self.text("url.scheme", "http");
-        self.text("url.path", &request.path);
+        self.text("url.path", request.path());
         self.text("network.protocol.name", "http");
         self.text("network.protocol.version", version(request.version));
-        self.some("user_agent.original", request.user_agent.as_deref());
+        self.some("user_agent.original", request.user_agent());
         if let Some(status) = request.status {
             self.number("http.response.status_code", status.as_u16().into());
         }
         if request.protocol == RequestProtocol::Grpc {
             self.text("rpc.system.name", "grpc");
-            self.text("rpc.method", request.path.trim_start_matches('/'));
+            self.text("rpc.method", request.path().trim_start_matches('/'));
             if let Some(status) = request.grpc_status {
                 self.text("rpc.response.status_code", &grpc_name(status));
             }
@@ -82,7 +82,7 @@ impl Attributes {
     /// Whom the request is for, as it says itself, and who is at the other end.
     fn addresses(&mut self, story: &Story, request: &RequestStory) {
         let dialled = story.start.original_dst;
-        let (host, port) = request.host.as_deref().map_or((None, None), split_host);
+        let (host, port) = request.host().map_or((None, None), split_host);
         match host {
             Some(host) => self.text("server.address", host),
             None => self.text("server.address", &dialled.ip().to_string()),
@@ -139,8 +139,8 @@ impl Attributes {
             self.number("http.request.resend_count", i64::from(story.tries) - 1);
         }
         if let Some(request) = story.request.as_deref() {
-            self.some("heddle.route", request.route.as_deref());
-            self.some("heddle.request_id", request.request_id.as_deref());
+            self.some("heddle.route", request.route());
+            self.some("heddle.request_id", request.request_id());
         }
         if let Some(failure) = &story.failure {
             self.text("heddle.response_flag", failure.flag.as_str());

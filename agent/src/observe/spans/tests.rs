@@ -196,8 +196,9 @@ fn a_call_of_grpc_is_named_by_its_method() {
 #[test]
 fn methods_that_nobody_knows_are_one_name() {
     let mut story = story(Reporter::Source, RequestProtocol::Http1, (Some(200), None));
-    let request = story.request.as_mut().unwrap();
-    request.method = "BREW".to_owned();
+    let method = Method::from_bytes(b"BREW").unwrap();
+    let words = RequestStory::new(&RequestStart { method, ..start(RequestProtocol::Http1) });
+    story.request = Some(Box::new(words.ended(Some(StatusCode::OK), None)));
     let (span, _) = told(story, None);
     let attributes = texts(&span.attributes);
     assert_eq!((span.name.as_str(), &*attributes["http.request.method"]), ("HTTP", "_OTHER"));
