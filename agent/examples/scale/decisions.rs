@@ -3,7 +3,7 @@
 //! The rules are those of a common gateway: a prefix for each team's service, some with a header, one default. Every request
 //! matches the rule that a look at all of them would find last but one, or none.
 
-use std::{fmt, hint::black_box, sync::Arc, time::Instant};
+use std::{fmt, hint::black_box, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use heddle::{
@@ -20,17 +20,13 @@ use heddle::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
-use crate::measure::Times;
+use crate::measure::{Times, many};
 
 /// Rules on one port.
 const RULES: [usize; 3] = [10, 100, 1_000];
 
 /// What a route may have, by upstream's schema.
 const RULES_OF_ROUTE: usize = 16;
-
-const DECISIONS: usize = 100_000;
-/// Decisions that are measured as one: the clock alone costs about as much as one.
-const AT_ONCE: usize = 50;
 
 /// What was measured with so many rules. Times are in microseconds.
 #[derive(Serialize, Deserialize)]
@@ -74,16 +70,6 @@ fn measure_rules(rules: usize) -> Result<Decisions> {
     };
     let matched = times(&format!("/team-{}/service/items/4711?page=2", rules - 1), true)?;
     Ok(Decisions { rules, matched, unmatched: times("/nobody/service/items/4711?page=2", false)? })
-}
-
-fn many(mut one: impl FnMut()) -> Times {
-    let mut times = Vec::with_capacity(DECISIONS / AT_ONCE);
-    for _ in 0..DECISIONS / AT_ONCE {
-        let start = Instant::now();
-        (0..AT_ONCE).for_each(|_| one());
-        times.push(start.elapsed().as_secs_f64() * 1e6 / AT_ONCE as f64);
-    }
-    Times::of(times)
 }
 
 fn routes(rules: usize) -> Vec<Arc<Rule>> {

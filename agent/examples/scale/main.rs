@@ -10,6 +10,7 @@
 mod decisions;
 mod measure;
 mod policies;
+mod telemetry;
 mod world;
 
 use std::{path::PathBuf, process::Command};
@@ -21,13 +22,14 @@ use decisions::Decisions;
 use measure::Figures;
 use policies::PolicyFigures;
 use serde::{Serialize, de::DeserializeOwned};
+use telemetry::TelemetryFigures;
 
 /// The agent's own allocator, or memory would mean something else.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Measure the mesh compiler at 100 to 100,000 endpoints, and decisions at 10 to 10,000 policies and 10 to 1,000 rules
-/// of routes.
+/// Measure the mesh compiler at 100 to 100,000 endpoints, decisions at 10 to 10,000 policies and 10 to 1,000 rules of
+/// routes, and what telling of requests costs.
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
@@ -48,6 +50,8 @@ enum One {
     },
     /// Measure decisions over requests and print them as JSON
     Decisions,
+    /// Measure what telling of requests costs and print it as JSON
+    Telemetry,
 }
 
 /// How large the mesh is.
@@ -68,6 +72,7 @@ struct All {
     sizes: Vec<Figures>,
     policies: Vec<PolicyFigures>,
     decisions: Vec<Decisions>,
+    telemetry: Option<TelemetryFigures>,
 }
 
 fn main() -> Result<()> {
@@ -76,6 +81,7 @@ fn main() -> Result<()> {
         Some(One::Size(size)) => print(&measure::measure(size.endpoints, size.per_service)?),
         Some(One::Policies { policies }) => print(&policies::measure(policies)?),
         Some(One::Decisions) => print(&decisions::measure()?),
+        Some(One::Telemetry) => print(&telemetry::measure()?),
         None => measure_all(options.json),
     }
 }
@@ -102,6 +108,10 @@ fn measure_all(file: Option<PathBuf>) -> Result<()> {
     println!("\n{}", Decisions::HEAD);
     all.decisions = in_a_process(&["decisions"])?;
     all.decisions.iter().for_each(|row| println!("{row}"));
+    println!("\n{}", TelemetryFigures::HEAD);
+    let telemetry: TelemetryFigures = in_a_process(&["telemetry"])?;
+    println!("{telemetry}");
+    all.telemetry = Some(telemetry);
     println!("times in microseconds, one thread; memory in bytes of RSS");
     if let Some(file) = file {
         let text = serde_json::to_string_pretty(&all)? + "\n";

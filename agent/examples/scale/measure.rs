@@ -20,6 +20,9 @@ use crate::world::World;
 
 /// Single changes that are measured.
 const CHANGES: usize = 2_000;
+/// Repetitions of what is short, and those of them that are measured as one.
+const MANY: usize = 100_000;
+const AT_ONCE: usize = 50;
 const PICKS: usize = 20_000;
 /// Picks that are measured as one: the clock alone costs about as much as a pick.
 const PICKS_AT_ONCE: usize = 20;
@@ -188,4 +191,15 @@ pub(crate) fn resident() -> Result<usize> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
     Ok(kilobytes.context("reading VmRSS out of /proc/self/status")? * 1024)
+}
+
+/// Times of what is too short to be measured alone: the clock costs about as much.
+pub(crate) fn many(mut one: impl FnMut()) -> Times {
+    let mut times = Vec::with_capacity(MANY / AT_ONCE);
+    for _ in 0..MANY / AT_ONCE {
+        let start = Instant::now();
+        (0..AT_ONCE).for_each(|_| one());
+        times.push(start.elapsed().as_secs_f64() * 1e6 / AT_ONCE as f64);
+    }
+    Times::of(times)
 }
