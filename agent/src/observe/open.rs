@@ -162,7 +162,8 @@ impl OpenConnections {
         }
     }
 
-    /// Looks at each one whose bytes are relayed. Nothing that opens or ends meanwhile waits for the look.
+    /// Looks at each one whose bytes are relayed. What opens or ends meanwhile waits for a list of its
+    /// shard and not for the look.
     pub(super) fn each_relayed(&self, mut look: impl FnMut(&OpenConnection)) {
         for shard in &self.shards {
             let of_shard: Vec<_> = shard.lock().values().filter(|open| open.series.is_some()).cloned().collect();

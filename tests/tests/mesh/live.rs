@@ -43,7 +43,7 @@ fn the_page_shows_who_asks_whom_by_mouse_and_by_key_in_light_and_dark() -> Resul
     }
     let edges = browser.value("document.querySelectorAll('.edge').length")?;
     assert_eq!(edges, 4, "two clients, two versions");
-    let locks = browser.value("document.querySelectorAll('.edge .lock:not(.open)').length")?;
+    let locks = browser.value("document.querySelectorAll('.words .lock:not(.open)').length")?;
     assert_eq!(locks, 4, "all of it in mutual TLS");
     let row = "[...document.querySelectorAll('#workload-table tbody tr')].map((row) => row.cells[0].textContent)";
     let mut rows: Vec<String> = serde_json::from_value(browser.value(row)?)?;
@@ -86,7 +86,7 @@ fn the_page_shows_who_asks_whom_by_mouse_and_by_key_in_light_and_dark() -> Resul
     ensure!(line.as_str().is_some_and(|line| line.contains("-> default/v") && line.contains("GET /")), "{line}");
     web.in_force(&route("[{backendRefs: [{name: nobody, port: 80}]}]"))?;
     browser.wait("failures are told", "parseFloat(document.getElementById('tile-failed').textContent) > 0", SOON)?;
-    browser.wait("and seen in the tap", "document.querySelector('#tap-lines li.bad') !== null", SOON)?;
+    browser.wait("and seen in the tap", "document.querySelector('#tap-lines li.failed .bad') !== null", SOON)?;
     if let Some(directory) = pictures() {
         browser.screenshot(&directory.join("page-dark.png"))?;
     }
@@ -150,9 +150,16 @@ fn a_second_of_500_workloads_touches_what_changed_and_nothing_else() -> Result<(
 
     assert_eq!(browser.value("crowd(() => {})")?["touched"], 0, "a second that is as those before");
     let busier = browser.value("crowd((flows) => { flows.find((flow) => flow.destination.workload === 'workload-030' && flow.direction === 'inbound').count = 900; })")?;
-    assert_eq!((&busier["added"], &busier["rows"]), (&0.into(), &serde_json::json!(["crowd/workload-030"])), "{busier}");
+    assert_eq!(
+        (&busier["added"], &busier["rows"]),
+        (&0.into(), &serde_json::json!(["crowd/workload-030"])),
+        "{busier}"
+    );
     let newcomer = browser.value("crowd((flows) => flows.push(flow('inbound', 5, 499), { ...flow('inbound', 5, 0), destination: { namespace: 'z', workload: 'new' } }))")?;
-    ensure!(newcomer["rows"].as_array().is_some_and(|rows| rows.len() <= 3), "one more is no reason to write the others: {newcomer}");
+    ensure!(
+        newcomer["rows"].as_array().is_some_and(|rows| rows.len() <= 3),
+        "one more is no reason to write the others: {newcomer}"
+    );
 
     let more = "document.querySelector('#workload-table').parentElement.nextElementSibling";
     assert_eq!(browser.value(&format!("{more}.textContent"))?, "Show 451 more");
@@ -185,8 +192,13 @@ fn connections_that_stay_open_are_seen_with_what_they_move_while_they_are() -> R
     assert_eq!(browser.value(&tile("rate"))?, "0", "none has ended");
     let edge = "document.querySelector('.words')";
     browser.wait("they are an edge", &format!("{edge}?.textContent.includes('3 open')"), SOON)?;
-    assert_eq!(browser.value(&format!("{edge}.querySelector('.lock').getAttribute('class')"))?, "lock", "in mutual TLS");
-    let row = "[...document.querySelectorAll('#workload-table tbody tr')].map((row) => row.cells[0].textContent).join()";
+    assert_eq!(
+        browser.value(&format!("{edge}.querySelector('.lock').getAttribute('class')"))?,
+        "lock",
+        "in mutual TLS"
+    );
+    let row =
+        "[...document.querySelectorAll('#workload-table tbody tr')].map((row) => row.cells[0].textContent).join()";
     assert_eq!(browser.value(row)?, "default/client");
 
     let socket = node.directory().join("admin.sock").display().to_string();
@@ -233,8 +245,8 @@ fn an_agent_that_is_watched_tells_only_what_is_asked_for_and_forgets_who_went() 
 }
 
 #[test]
-fn top_fills_a_terminal_of_80_by_24_and_gives_it_back() -> Result<()> {
-    let (web, loads, _versions) = busy("top")?;
+fn top_fills_a_terminal_of_80_by_24_says_that_the_agent_is_lost_and_gives_it_back() -> Result<()> {
+    let (mut web, loads, _versions) = busy("top")?;
     let node = web.world.client.node();
     let socket = node.directory().join("admin.sock").display().to_string();
     let heddle = binary("heddle")?.display().to_string();
@@ -244,10 +256,24 @@ fn top_fills_a_terminal_of_80_by_24_and_gives_it_back() -> Result<()> {
     std::thread::sleep(Duration::from_millis(2_500));
     top.write_line("2")?;
     std::thread::sleep(Duration::from_millis(500));
+    for load in loads {
+        load.end()?;
+    }
+    web.world.a.process().kill()?;
+    std::thread::sleep(Duration::from_millis(1_500));
     top.write_line("q")?;
     let finished = top.wait(SOON)?;
     let screen = finished.stdout.join("\n");
-    for text in ["heddle top", "WORKLOAD", "default/client", "default/near", "RULE", "HTTPRoute", "default/v1"] {
+    for text in [
+        "heddle top",
+        "WORKLOAD",
+        "default/client",
+        "default/near",
+        "RULE",
+        "HTTPRoute",
+        "default/v1",
+        "nothing comes from the agent",
+    ] {
         ensure!(screen.contains(text), "{text} was not on the screen:\n{screen}");
     }
     ensure!(screen.contains("\u{1b}[?1049l"), "the screen from before is not back");
@@ -258,8 +284,5 @@ fn top_fills_a_terminal_of_80_by_24_and_gives_it_back() -> Result<()> {
         !no_terminal.status.success() && no_terminal.stderr.join(" ").contains("needs a terminal"),
         "{no_terminal:?}"
     );
-    for load in loads {
-        load.end()?;
-    }
     Ok(())
 }

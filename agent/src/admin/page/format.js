@@ -5,7 +5,7 @@ const scaled = (number) => {
   return [number.toFixed(1), ""];
 };
 export const rate = (number) => (number === 0 ? "0" : scaled(number).join(""));
-export const bytes = (number) => (number === 0 ? "0 B" : `${scaled(number).join(" ")}B`.replace(/ B$/, " B"));
+export const bytes = (number) => (number === 0 ? "0 B" : `${scaled(number).join(" ")}B`);
 export const share = (number) =>
   number === null ? "-" : number === 0 ? "0 %" : number < 0.1 ? "<0.1 %" : `${number >= 99.95 ? 100 : number.toFixed(1)} %`;
 export const milliseconds = (number) =>

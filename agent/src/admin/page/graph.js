@@ -77,7 +77,7 @@ export class Graph {
     const group = svg("g", { class: "edge" });
     const curve = svg("path", { d: path });
     const words = svg("g", { class: "words", transform: `translate(${x},${y})` });
-    const lock = svg("path", { class: "lock" });
+    const lock = svg("path");
     const lockSays = lock.appendChild(svg("title"));
     const lines = [svg("text", { y: -6 }), svg("text", { y: 14, class: "small" }), svg("text", { y: 27, class: "small failures" })];
     words.append(...lines, lock);
@@ -145,7 +145,7 @@ function numbers(sum, length) {
 
 // What went nowhere has neither a lock nor a warning.
 function protection(encrypted) {
-  if (encrypted === null) return ["lock", "", ""];
+  if (encrypted === null) return ["", "", ""];
   if (encrypted === 100) return ["lock", LOCK, "mutual TLS"];
   return ["lock open", UNLOCKED, `${share(encrypted)} in mutual TLS, the rest in plaintext`];
 }

@@ -28,8 +28,9 @@ function choose(name) {
 
 export function draw() {
   const { second, edges } = traffic;
-  tiles(traffic.all(), traffic.length());
+  // The first, as it measures its room: after a change of the page that would take a layout of it.
   graph.show(edges, edges.version, traffic.length(), chosen);
+  tiles(traffic.all(), traffic.length());
   const text = element("filter").value.trim().toLowerCase();
   const named = [...traffic.workloads.values()].filter((row) => row.key.toLowerCase().includes(text));
   const nobody = text ? "No workload has this in its name." : "Nothing is open, and nothing has ended in the last minute.";

@@ -44,15 +44,12 @@ statuses from 500 on, and failures of gRPC. /S counts a connection at its
 end; OPEN are those that are open now, and BYTES has what they move.";
 
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, place: &str) {
-    let lost = state.trouble.as_ref().map(|why| format!("nothing comes from the agent, asked again each second: {why}"));
+    let lost =
+        state.trouble.as_ref().map(|why| format!("nothing comes from the agent, asked again each second: {why}"));
     let room = lost.as_ref().map_or(0, |text| columns(text.chars().count()).div_ceil(frame.area().width.max(1)).min(3));
-    let [head, table, trouble, foot] = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Min(3),
-        Constraint::Length(room),
-        Constraint::Length(1),
-    ])
-    .areas(frame.area());
+    let [head, table, trouble, foot] =
+        Layout::vertical([Constraint::Length(2), Constraint::Min(3), Constraint::Length(room), Constraint::Length(1)])
+            .areas(frame.area());
     let rows = state.rows();
     frame.render_widget(Paragraph::new(heading(state, place, rows.len())), head);
     draw_table(frame, state, &rows, table);

@@ -7,6 +7,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod unit;
 mod view;
 
 use std::{

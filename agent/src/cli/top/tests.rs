@@ -13,7 +13,8 @@ use super::{
     draw::draw,
     state::{KEPT, Next, State},
     traffic::Second,
-    view::{Unit, View},
+    unit::Unit,
+    view::View,
 };
 
 fn flow(direction: &str, from: &str, to: &str, count: u64, failed: u64) -> serde_json::Value {
@@ -72,6 +73,19 @@ fn a_workload_has_what_comes_in_and_what_goes_out_and_nothing_twice() {
 }
 
 #[test]
+fn a_flow_that_both_sides_tell_is_counted_once() {
+    let mut state = state(&[flow("outbound", "cart", "pay", 100, 0), flow("inbound", "cart", "pay", 100, 5)]);
+    press(&mut state, &[KeyCode::Char('3')]);
+    assert_eq!(
+        (state.rows().len(), state.rows()[0].numbers[0], state.rows()[0].numbers[2]),
+        (1, Some(100.0), Some(0.0))
+    );
+    let mut one_side = self::state(&[flow("inbound", "cart", "pay", 7, 0)]);
+    press(&mut one_side, &[KeyCode::Char('3')]);
+    assert_eq!(one_side.rows()[0].numbers[0], Some(7.0), "of a client elsewhere the server's side tells");
+}
+
+#[test]
 fn what_is_only_open_is_there_at_once_with_what_it_moves() {
     let told_first = json!({"at": 1, "milliseconds": 0, "leftOut": 0, "flows": [open("outbound", "cart", "db", 3)]});
     let mut state = State::new();
@@ -97,8 +111,11 @@ fn what_never_travelled_is_neither_encrypted_nor_not() {
 #[test]
 fn a_lost_agent_is_said_beside_what_was_seen_and_forgotten_when_it_is_back() {
     let mut state = state(&[flow("inbound", "a", "b", 5, 0)]);
-    state.trouble = Some("ask the agent at /run/heddle/admin.sock: is it running here, and is that its admin.socket?: \
-        Connection refused (os error 111)".to_owned());
+    state.trouble = Some(
+        "ask the agent at /run/heddle/admin.sock: is it running here, and is that its admin.socket?: \
+        Connection refused (os error 111)"
+            .to_owned(),
+    );
     let lost = screen(&state, 80, 24);
     for text in ["nothing comes from the agent, asked again each second", "(os error 111)", "shop/b", "q quit"] {
         assert!(lost.contains(text), "{text} is not in\n{lost}");

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{
     sums::{Sum, percent},
     traffic::{Direction, Flow, Second},
+    unit::Unit,
 };
 
 /// Rates are those of so many seconds: one alone jumps, and more hide what has just begun.
@@ -19,17 +20,6 @@ pub(super) enum View {
     Routes,
     Flows,
     Connections,
-}
-
-/// How a number is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    PerSecond,
-    Count,
-    Percent,
-    Milliseconds,
-    Seconds,
-    Bytes,
 }
 
 /// A column of numbers.
@@ -166,7 +156,11 @@ impl View {
             }
             (Self::Routes, Direction::Inbound) => Vec::new(),
             (Self::Connections, _) => Vec::new(),
-            (Self::Flows, _) => vec![(vec![flow.source.to_string(), flow.to(), flow.protocol.clone()], Role::Own)],
+            // Between two pods of this node both sides tell: it is counted by the client's.
+            (Self::Flows, direction) => {
+                let role = if direction == Direction::Outbound { Role::Own } else { Role::Other };
+                vec![(vec![flow.source.to_string(), flow.to(), flow.protocol.clone()], role)]
+            }
         }
     }
 
@@ -185,7 +179,10 @@ impl View {
                 let share = Some(percent(own.count + own.open, of_service));
                 vec![rate(own.count), share, failed, slowest, open, median]
             }
-            Self::Flows => vec![rate(own.count), open, failed, slowest, rate(own.bytes), tls, median],
+            Self::Flows => {
+                let open = Some(told.open as f64);
+                vec![rate(told.count), open, failed, slowest, rate(told.bytes), tls, median]
+            }
             Self::Connections => Vec::new(),
         }
     }
@@ -236,36 +233,5 @@ impl Group {
             Role::Own => &mut self.own,
             Role::Other => &mut self.other,
         }
-    }
-}
-
-impl Unit {
-    /// In at most six characters.
-    pub(super) fn text(self, number: f64) -> String {
-        match self {
-            Self::PerSecond if number == 0.0 => "0".to_owned(),
-            Self::Bytes | Self::Count if number < 1_000.0 => format!("{number:.0}"),
-            Self::PerSecond | Self::Bytes | Self::Count => scaled(number),
-            Self::Seconds if number < 100.0 => format!("{number:.0}s"),
-            Self::Seconds if number < 6_000.0 => format!("{:.0}m", number / 60.0),
-            Self::Seconds => format!("{:.0}h", number / 3_600.0),
-            Self::Percent if number == 0.0 => "0".to_owned(),
-            Self::Percent if number > 0.0 && number < 0.1 => "<0.1".to_owned(),
-            Self::Percent if number >= 99.95 => "100".to_owned(),
-            Self::Percent => format!("{number:.1}"),
-            Self::Milliseconds if number < 10.0 => format!("{number:.2}"),
-            Self::Milliseconds if number < 1_000.0 => format!("{number:.0}"),
-            Self::Milliseconds if number < 100_000.0 => format!("{:.1}s", number / 1_000.0),
-            Self::Milliseconds => Self::Seconds.text(number / 1_000.0),
-        }
-    }
-}
-
-fn scaled(number: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
-    // What would be rounded up to 1000.0 is one of the next unit.
-    match units.into_iter().find(|(size, _)| number >= *size * 0.99995) {
-        Some((size, unit)) => format!("{:.1}{unit}", number / size),
-        None => format!("{number:.1}"),
     }
 }

@@ -100,6 +100,10 @@ impl Live {
 
     /// Starts to watch the sums of seconds.
     pub(super) fn watch_flows(self: &Arc<Self>) -> Result<FlowWatch, TooManyWatchers> {
+        // Whoever cannot come costs no look at all connections.
+        if self.watchers.of_flows.load(Relaxed) >= MOST_WATCHERS {
+            return Err(TooManyWatchers);
+        }
         let first = self.open_now();
         enter(&self.watchers.of_flows)?;
         Ok(FlowWatch { live: Arc::clone(self), first: Some(first), seconds: self.seconds.subscribe() })

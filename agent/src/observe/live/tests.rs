@@ -10,7 +10,8 @@ use super::*;
 use crate::{
     mesh::ServiceName,
     observe::{
-        ConnectionRecord, Failure, Observer, Reporter, RequestProtocol, RequestStart, ResponseFlag, RootName, Transport,
+        ConnectionRecord, Failure, Observer, Reporter, RequestProtocol, RequestStart, ResponseFlag, RootName,
+        Transport,
         request::tests::start,
         tests::{party, silent, workload},
     },
@@ -123,9 +124,7 @@ fn the_lock_of_a_connection_is_known_and_what_never_travelled_has_none() {
     let observer = silent();
     let mut watch = observer.watch_flows().unwrap();
     let hbone = Transport::Hbone { tls_version: "TLSv1_3", group: "X25519", root: RootName::of(b"a root") };
-    for (transport, told) in
-        [(hbone, Some(true)), (Transport::Plain, Some(false)), (Transport::Unsent, None)]
-    {
+    for (transport, told) in [(hbone, Some(true)), (Transport::Plain, Some(false)), (Transport::Unsent, None)] {
         let failure = Failure { flag: ResponseFlag::NoHealthyUpstream, error: String::new(), denied_by: None };
         connection(&observer, transport).finish(Err(failure));
         assert_eq!(flows(&mut watch)[0]["mutualTls"], serde_json::json!(told), "{transport:?}");
