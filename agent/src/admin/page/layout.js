@@ -3,7 +3,7 @@
 export const [WIDTH, HEIGHT] = [148, 42];
 const [DOWN, EDGE] = [78, 20];
 // From one column to the next: as far as the room allows, but with room for the edges' numbers.
-const [NEAR, FAR] = [WIDTH + 164, 460];
+const [NEAR, FAR] = [WIDTH + 164, 620];
 // A picture that is wider than the room is made smaller, but not so small that nobody can read it.
 const SMALLEST = 0.85;
 // Of an edge's numbers.
