@@ -109,7 +109,6 @@ impl View {
     }
 
     /// The more important the further to the left: on a narrow screen the others are left out.
-
     pub(super) fn numbers(self) -> &'static [Column] {
         match self {
             Self::Workloads => &[IN, OUT, OPEN, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
