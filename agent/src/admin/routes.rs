@@ -58,7 +58,8 @@ pub(super) const LIVE: Page = ("/healthz/live", "200 while this process answers 
 const CONFIG: Page = ("/config", "the agent's configuration and the mesh snapshot in force, JSON");
 const TAP: Page =
     ("/tap", "requests and connections as they end, server-sent events; filters as in ?source=shop/web&status=5xx");
-const TRAFFIC: Page = ("/traffic", "who speaks with whom, summed up each second, server-sent events");
+const TRAFFIC: Page =
+    ("/traffic", "who speaks with whom, what is open and what ended, summed up each second, server-sent events");
 const CPU: Page = ("/debug/pprof/profile", "CPU profile of the next seconds (?seconds=10), for pprof");
 const HEAP: Page = ("/debug/pprof/heap", "heap profile of the next seconds (?seconds=10), for pprof");
 const LOGGING: Page = (

@@ -48,7 +48,7 @@ pub(super) async fn tap(
     )
 }
 
-/// The sums of each second: event `second`; `lost` as above.
+/// What is open, at once, and the sums of each second: event `second`; `lost` as above.
 pub(super) async fn traffic(State(sources): State<Sources>, Extension(lasting): Extension<Lasting>) -> Response {
     let watch = match sources.observer.watch_flows() {
         Ok(watch) => watch,

@@ -139,7 +139,12 @@ fn text(line: &Value, colours: bool) -> String {
     };
     let status = ["grpc_status", "status"].iter().find_map(|name| line[*name].as_u64());
     let flag = Some(word("flag")).filter(|flag| *flag != "-");
-    let lock = if line["tls_version"].is_null() { "plain" } else { "mtls" };
+    let lock = match (line["tls_version"].is_null(), flag) {
+        (false, _) => "mtls",
+        // What failed on its way out without TLS may never have been sent.
+        (true, Some(_)) if word("direction") == "outbound" => "-",
+        (true, _) => "plain",
+    };
     // Of a call those are failures that a server is to blame for.
     let call = line["grpc_status"].as_u64().and_then(|status| u32::try_from(status).ok());
     let of_call = call.is_some_and(is_servers_fault);
@@ -180,9 +185,11 @@ mod tests {
             "status": 503, "duration_ms": 7, "error": "no endpoint", "tls_version": null,
         });
         let expected =
-            "10:00:00.250 shop/cart-1 -> web.shop.svc.cluster.local plain http/1  GET /a  503 UH 7 ms  no endpoint";
+            "10:00:00.250 shop/cart-1 -> web.shop.svc.cluster.local - http/1  GET /a  503 UH 7 ms  no endpoint";
         assert_eq!(text(&line, false), expected);
         assert!(text(&line, true).contains("\x1b[31m503 UH\x1b[0m"));
+        let sent = json!({"direction": "outbound", "flag": "-", "tls_version": null});
+        assert!(text(&sent, false).contains(" plain "), "what did not fail was sent");
         let line = json!({
             "time": "2026-07-30T10:00:00.250Z", "direction": "inbound", "protocol": "tcp", "flag": "-",
             "source_address": "10.0.0.9:5", "destination_namespace": "shop", "destination_workload": "db-0",

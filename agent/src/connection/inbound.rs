@@ -60,6 +60,7 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
     let workload = node.workload_of(&snapshot, pod);
     record.set_telemetry(&snapshot.telemetry_of(&workload));
     record.set_server(server(&workload, original_dst));
+    record.set_transport(Transport::Plain);
     let approach = match is_agent_port(original_dst.port()) {
         true => Err(Failed::Request(BadRequest::AgentPort(original_dst.port()))),
         false => authorize::approach(&snapshot, &node.access, &workload, facts).map_err(Failed::from),

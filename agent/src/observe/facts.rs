@@ -9,6 +9,7 @@ use super::{
     ByteCounts, ConnectionStart, Failure, Party, SocketFacts, Transport,
     access_log::{LineEvent, Logging, Story},
     metrics::LabelSet,
+    outcome::Moved,
 };
 use crate::mesh::ServiceName;
 
@@ -31,6 +32,7 @@ pub(super) struct Facts {
 pub(super) struct Progress {
     pub(super) sent: u64,
     pub(super) received: u64,
+    pub(super) untold: Moved,
     /// Of the socket to the client, and of the one to the server.
     pub(super) sockets: [Option<SocketFacts>; 2],
 }
@@ -38,7 +40,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn of(counts: &ByteCounts) -> Self {
         let (sent, received) = counts.read();
-        Self { sent, received, sockets: counts.socket_facts() }
+        Self { sent, received, untold: Moved::default(), sockets: counts.socket_facts() }
     }
 }
 
@@ -50,7 +52,7 @@ impl Facts {
             start,
             service: None,
             server: None,
-            transport: Transport::Plain,
+            transport: Transport::default(),
             tries: 0,
             remarks: Vec::new(),
             logging,
@@ -82,6 +84,7 @@ impl Facts {
             remarks: facts.remarks,
             sent: progress.sent,
             received: progress.received,
+            untold: progress.untold,
             sockets: progress.sockets,
             failure,
             request: None,

@@ -97,7 +97,7 @@ struct Inner {
     traffic: metrics::Traffic,
     requests: metrics::Requests,
     policy_hits: metrics::PolicyHits,
-    open: open::OpenConnections,
+    open: Arc<open::OpenConnections>,
     access_log: Option<access_log::AccessLog>,
     live: Arc<live::Live>,
     recordings: recordings::Recordings,
@@ -142,15 +142,16 @@ impl Observer {
         let spans = spans.map(start).transpose()?;
         let start = |output| access_log::AccessLog::start(output, unwritten);
         let access_log = access_log.map(start).transpose()?;
+        let open = Arc::<open::OpenConnections>::default();
         let inner = Inner {
             metrics,
             registry,
             traffic: metrics::Traffic::new(Arc::clone(&cluster)),
             requests: metrics::Requests::new(cluster),
             policy_hits: metrics::PolicyHits::default(),
-            open: open::OpenConnections::default(),
             access_log,
-            live: Arc::default(),
+            live: Arc::new(live::Live::new(Arc::clone(&open))),
+            open,
             recordings: recordings::Recordings::default(),
             spans,
             before_scrape: Mutex::default(),
@@ -185,7 +186,7 @@ impl Observer {
         self.inner.policy_hits.count(&self.inner.metrics, policy, effect, Instant::now());
     }
 
-    /// Starts to watch the sums of each second, of what ends from now on.
+    /// Starts to watch the sums of each second: of what is open, and of what ends from now on.
     pub fn watch_flows(&self) -> Result<FlowWatch, TooManyWatchers> {
         self.inner.live.watch_flows()
     }

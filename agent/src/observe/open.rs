@@ -17,7 +17,7 @@ use std::{
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteCounts, Party, access_log::timestamp, facts::Facts, metrics::Series};
+use super::{ByteCounts, Party, access_log::timestamp, facts::Facts, metrics::Series, outcome::Moved};
 use crate::mesh::ServiceName;
 
 /// A power of two well above the number of data threads: two of them seldom meet.
@@ -40,8 +40,16 @@ pub(super) struct OpenConnection {
     pub(super) facts: Arc<Facts>,
     /// How old it was when it was told last, in milliseconds.
     told_at: AtomicU64,
-    counted_sent: AtomicU64,
-    counted_received: AtomicU64,
+    counted: Seen,
+    /// To those who watch.
+    told: Seen,
+}
+
+/// How much was seen of what a connection has moved.
+#[derive(Debug, Default)]
+struct Seen {
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 /// Open connections, as `/connections` shows them.
@@ -134,8 +142,8 @@ impl OpenConnections {
             series,
             facts,
             told_at: AtomicU64::new(0),
-            counted_sent: AtomicU64::new(0),
-            counted_received: AtomicU64::new(0),
+            counted: Seen::default(),
+            told: Seen::default(),
         });
         self.shard(id).lock().insert(id, Arc::clone(&connection));
         connection
@@ -151,6 +159,15 @@ impl OpenConnections {
     pub(super) fn count_bytes(&self) {
         for shard in &self.shards {
             shard.lock().values().for_each(|connection| connection.count_bytes());
+        }
+    }
+
+    /// Looks at each one whose bytes are relayed. What opens or ends meanwhile waits for a list of its
+    /// shard and not for the look.
+    pub(super) fn each_relayed(&self, mut look: impl FnMut(&OpenConnection)) {
+        for shard in &self.shards {
+            let of_shard: Vec<_> = shard.lock().values().filter(|open| open.series.is_some()).cloned().collect();
+            of_shard.iter().for_each(|open| look(open));
         }
     }
 
@@ -203,9 +220,14 @@ impl OpenConnection {
 
     fn count_bytes(&self) {
         let Some(series) = &self.series else { return };
-        let (sent, received) = self.counts.read();
-        series.sent.inc_by(grown(&self.counted_sent, sent));
-        series.received.inc_by(grown(&self.counted_received, received));
+        let moved = self.counted.up_to(&self.counts);
+        series.sent.inc_by(moved.sent);
+        series.received.inc_by(moved.received);
+    }
+
+    /// What it has moved since this was asked before: each byte is told once, while it is open or at its end.
+    pub(super) fn untold(&self) -> Moved {
+        self.told.up_to(&self.counts)
     }
 
     fn view(&self) -> ConnectionView {
@@ -226,6 +248,14 @@ impl OpenConnection {
             received_bytes: bytes.map(|(_, received)| received),
             generation: start.generation,
         }
+    }
+}
+
+impl Seen {
+    /// Sees the rest.
+    fn up_to(&self, counts: &ByteCounts) -> Moved {
+        let (sent, received) = counts.read();
+        Moved { sent: grown(&self.sent, sent), received: grown(&self.received, received) }
     }
 }
 

@@ -47,8 +47,10 @@ impl Reporter {
 /// How the bytes travelled between the two nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// Plain TCP.
+    /// Not at all: it failed before anything was sent, or has not come so far.
     #[default]
+    Unsent,
+    /// Plain TCP.
     Plain,
     /// A stream of an HBONE tunnel with mutual TLS.
     Hbone {
@@ -65,7 +67,7 @@ impl Transport {
     /// The value of Istio's label `connection_security_policy`.
     pub fn security_policy(self) -> &'static str {
         match self {
-            Self::Plain => "none",
+            Self::Unsent | Self::Plain => "none",
             Self::Hbone { .. } => "mutual_tls",
         }
     }
@@ -151,6 +153,15 @@ impl ByteCounts {
     pub fn read(&self) -> (u64, u64) {
         (self.sent.load(Relaxed), self.received.load(Relaxed))
     }
+}
+
+/// Bytes that passed since somebody looked before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// From the client to the server.
+    pub(super) sent: u64,
+    /// From the server to the client.
+    pub(super) received: u64,
 }
 
 /// Shows two sockets while it lives.

@@ -116,7 +116,7 @@ impl ConnectionRecord {
                 if let Some(series) = &open.series {
                     series.closed(flag);
                 }
-                Progress::of(&open.counts)
+                Progress { untold: open.untold(), ..Progress::of(&open.counts) }
             }
             None => {
                 inner.traffic.resolve(&inner.metrics, facts.labels()).failed(flag);

@@ -40,7 +40,7 @@ pub(super) fn party(address: &str, workload: Option<Arc<Workload>>) -> Party {
     Party { address: address.parse().unwrap(), workload, identity }
 }
 
-fn start() -> ConnectionStart {
+pub(super) fn start() -> ConnectionStart {
     ConnectionStart {
         reporter: Reporter::Source,
         client: party("10.1.0.1:40000", Some(workload("client", ""))),
@@ -247,6 +247,7 @@ fn story() -> access_log::Story {
         remarks: Vec::new(),
         sent: 5,
         received: 6,
+        untold: outcome::Moved::default(),
         sockets: [None, Some(SocketFacts { rtt_us: 41, retransmits: 2 })],
         failure: Some(Failure {
             flag: ResponseFlag::UpstreamReset,

@@ -9,7 +9,7 @@ use heddle_tests::browser::Browser;
 use serde_json::Value;
 
 use crate::http::tools::{HttpLoad, Web, route};
-use crate::world::{SOON, World};
+use crate::world::{SOON, World, hold};
 
 const PAGE: &str = "http://127.0.0.1:15000/";
 
@@ -43,7 +43,7 @@ fn the_page_shows_who_asks_whom_by_mouse_and_by_key_in_light_and_dark() -> Resul
     }
     let edges = browser.value("document.querySelectorAll('.edge').length")?;
     assert_eq!(edges, 4, "two clients, two versions");
-    let locks = browser.value("document.querySelectorAll('.edge .lock:not(.open)').length")?;
+    let locks = browser.value("document.querySelectorAll('.words .lock:not(.open)').length")?;
     assert_eq!(locks, 4, "all of it in mutual TLS");
     let row = "[...document.querySelectorAll('#workload-table tbody tr')].map((row) => row.cells[0].textContent)";
     let mut rows: Vec<String> = serde_json::from_value(browser.value(row)?)?;
@@ -86,7 +86,7 @@ fn the_page_shows_who_asks_whom_by_mouse_and_by_key_in_light_and_dark() -> Resul
     ensure!(line.as_str().is_some_and(|line| line.contains("-> default/v") && line.contains("GET /")), "{line}");
     web.in_force(&route("[{backendRefs: [{name: nobody, port: 80}]}]"))?;
     browser.wait("failures are told", "parseFloat(document.getElementById('tile-failed').textContent) > 0", SOON)?;
-    browser.wait("and seen in the tap", "document.querySelector('#tap-lines li.bad') !== null", SOON)?;
+    browser.wait("and seen in the tap", "document.querySelector('#tap-lines li.failed .bad') !== null", SOON)?;
     if let Some(directory) = pictures() {
         browser.screenshot(&directory.join("page-dark.png"))?;
     }
@@ -98,42 +98,121 @@ fn the_page_shows_who_asks_whom_by_mouse_and_by_key_in_light_and_dark() -> Resul
     browser.wait("the agent is missed", "!document.getElementById('trouble').hidden", SOON)
 }
 
-/// A minute of 500 workloads that all ask three others each second.
+/// A minute of 500 workloads that all ask three others each second, and what drawing one second more does to the page: how
+/// many nodes it adds or removes, and in which rows it writes. `busier` is a workload that is asked more than before.
 const CROWD: &str = "(async () => {
     const { traffic, draw } = await import('/page/main.js');
-    const workload = (number) => ({ namespace: 'crowd', workload: `workload-${number % 500}` });
+    const workload = (number) => ({ namespace: 'crowd', workload: `workload-${String(number % 500).padStart(3, '0')}` });
     const flow = (direction, from, to) => ({
         direction, source: workload(from), destination: workload(to), service: `s${to % 500}.crowd.svc.cluster.local`,
-        protocol: 'http/1', route: null, mutualTls: true, count: 9, failed: to % 7 ? 0 : 1, sent: 1, received: 1,
+        protocol: 'http/1', route: null, mutualTls: true, count: 9, failed: to % 7 ? 0 : 1, open: 1, sent: 1, received: 1,
         latencies: [[1000, 5], [2000, 3], [9000, 1]],
     });
-    for (let second = 0; second < 60; second += 1) {
+    const second = (change) => {
         const flows = [];
         for (let from = 0; from < 500; from += 1) {
             for (const step of [1, 7, 50]) flows.push(flow(step === 7 ? 'inbound' : 'outbound', from, from + step));
         }
-        traffic.add({ milliseconds: 1000, flows, leftOut: 0 });
-    }
-    draw();
-    const began = performance.now();
-    for (let times = 0; times < 5; times += 1) draw();
-    return (performance.now() - began) / 5;
+        change(flows);
+        return { milliseconds: 1000, flows, leftOut: 0 };
+    };
+    window.crowd = (change) => {
+        const observer = new MutationObserver(() => {});
+        observer.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true });
+        traffic.add(second(change));
+        draw();
+        const records = observer.takeRecords();
+        const rows = records.map(({ target }) => (target.parentElement ?? target).closest('#workload-table tr')?.cells[0].textContent);
+        return {
+            touched: records.length,
+            added: records.reduce((sum, record) => sum + record.addedNodes.length + record.removedNodes.length, 0),
+            rows: [...new Set(rows.filter((row) => row))].sort(),
+        };
+    };
+    window.flow = flow;
+    for (let second = 0; second < 60; second += 1) window.crowd(() => {});
+    document.querySelectorAll('#workload-table th button')[0].click();
 })()";
 
 #[test]
-fn the_page_has_room_for_500_workloads() -> Result<()> {
+fn a_second_of_500_workloads_touches_what_changed_and_nothing_else() -> Result<()> {
     let world = World::new("page-crowd")?;
     let mut browser = Browser::start(world.client.node())?;
     browser.open(PAGE, (1280, 1600))?;
-    let milliseconds = browser.value(CROWD)?;
-    let rows = browser.value("document.querySelectorAll('#workload-table tbody tr').length")?;
+    // What the agent itself tells meanwhile is none of the crowd's.
+    browser.press("p")?;
+    browser.value(CROWD)?;
+    let rows = "document.querySelectorAll('#workload-table tbody tr').length";
     let shown = browser.value("document.querySelectorAll('.node').length")?;
-    assert_eq!((&rows, &shown), (&500.into(), &40.into()), "one drawing takes {milliseconds} ms");
+    assert_eq!((browser.value(rows)?, shown), (50.into(), 40.into()));
     let note = browser.value("document.getElementById('graph-note').textContent")?;
     ensure!(note.as_str().is_some_and(|note| note.contains("pairs more")), "{note}");
+
+    assert_eq!(browser.value("crowd(() => {})")?["touched"], 0, "a second that is as those before");
+    let busier = browser.value("crowd((flows) => { flows.find((flow) => flow.destination.workload === 'workload-030' && flow.direction === 'inbound').count = 900; })")?;
+    assert_eq!(
+        (&busier["added"], &busier["rows"]),
+        (&0.into(), &serde_json::json!(["crowd/workload-030"])),
+        "{busier}"
+    );
+    let newcomer = browser.value("crowd((flows) => flows.push(flow('inbound', 5, 499), { ...flow('inbound', 5, 0), destination: { namespace: 'z', workload: 'new' } }))")?;
+    ensure!(
+        newcomer["rows"].as_array().is_some_and(|rows| rows.len() <= 3),
+        "one more is no reason to write the others: {newcomer}"
+    );
+
+    let more = "document.querySelector('#workload-table').parentElement.nextElementSibling";
+    assert_eq!(browser.value(&format!("{more}.textContent"))?, "Show 451 more");
+    browser.value(&format!("{more}.focus()"))?;
+    browser.press("Enter")?;
+    assert_eq!(browser.value(rows)?, 501, "by a key");
+    assert_eq!(browser.value(&format!("document.activeElement === {more}"))?, true, "and back by the same");
     if let Some(directory) = pictures() {
         browser.screenshot(&directory.join("page-crowd.png"))?;
     }
+    assert_eq!(browser.troubles()?, [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn connections_that_stay_open_are_seen_with_what_they_move_while_they_are() -> Result<()> {
+    let world = World::new("page-open")?;
+    let _server = world.far.serve("--listen 5432")?;
+    let service = world.bed.service("db", &[(5432, 5432)])?;
+    service.backends(&[&world.far])?;
+    world.settle()?;
+    // Before anybody watches.
+    let held = hold(&world.client, service.at(5432), 3)?;
+    let node = world.client.node();
+    let mut browser = Browser::start(node)?;
+    browser.open(PAGE, (1280, 1600))?;
+    let tile = |id: &str| format!("document.getElementById('tile-{id}').textContent");
+    browser.wait("three are open", &format!("{} === '3'", tile("open")), SOON)?;
+    browser.wait("and move bytes", &format!("parseFloat({}) > 0", tile("bytes")), SOON)?;
+    assert_eq!(browser.value(&tile("rate"))?, "0", "none has ended");
+    let edge = "document.querySelector('.words')";
+    browser.wait("they are an edge", &format!("{edge}?.textContent.includes('3 open')"), SOON)?;
+    assert_eq!(
+        browser.value(&format!("{edge}.querySelector('.lock').getAttribute('class')"))?,
+        "lock",
+        "in mutual TLS"
+    );
+    let row =
+        "[...document.querySelectorAll('#workload-table tbody tr')].map((row) => row.cells[0].textContent).join()";
+    assert_eq!(browser.value(row)?, "default/client");
+
+    let socket = node.directory().join("admin.sock").display().to_string();
+    let heddle = binary("heddle")?.display().to_string();
+    let mut top = node.command(&heddle)?.words("top -o json --socket").arg(socket).start()?;
+    let first: Value = serde_json::from_str(&top.wait_line(SOON, |_| true)?)?;
+    let flows = first["flows"].as_array().context("flows")?;
+    assert_eq!((flows.len(), &flows[0]["open"], &flows[0]["count"]), (1, &3.into(), &0.into()), "{first}");
+    assert_eq!((&first["milliseconds"], &flows[0]["sent"]), (&0.into(), &0.into()), "nothing of before: {first}");
+    let next: Value = serde_json::from_str(&top.wait_line(SOON, |line| !line.contains("\"milliseconds\":0,"))?)?;
+    ensure!(next["flows"][0]["sent"].as_u64() > Some(0), "{next}");
+
+    held.end()?;
+    browser.wait("their end is seen", &format!("{} === '0' && {} !== '0'", tile("open"), tile("rate")), SOON)?;
     assert_eq!(browser.troubles()?, [""; 0]);
     Ok(())
 }
@@ -166,8 +245,8 @@ fn an_agent_that_is_watched_tells_only_what_is_asked_for_and_forgets_who_went() 
 }
 
 #[test]
-fn top_fills_a_terminal_of_80_by_24_and_gives_it_back() -> Result<()> {
-    let (web, loads, _versions) = busy("top")?;
+fn top_fills_a_terminal_of_80_by_24_says_that_the_agent_is_lost_and_gives_it_back() -> Result<()> {
+    let (mut web, loads, _versions) = busy("top")?;
     let node = web.world.client.node();
     let socket = node.directory().join("admin.sock").display().to_string();
     let heddle = binary("heddle")?.display().to_string();
@@ -177,10 +256,24 @@ fn top_fills_a_terminal_of_80_by_24_and_gives_it_back() -> Result<()> {
     std::thread::sleep(Duration::from_millis(2_500));
     top.write_line("2")?;
     std::thread::sleep(Duration::from_millis(500));
+    for load in loads {
+        load.end()?;
+    }
+    web.world.a.process().kill()?;
+    std::thread::sleep(Duration::from_millis(1_500));
     top.write_line("q")?;
     let finished = top.wait(SOON)?;
     let screen = finished.stdout.join("\n");
-    for text in ["heddle top", "WORKLOAD", "default/client", "default/near", "RULE", "HTTPRoute", "default/v1"] {
+    for text in [
+        "heddle top",
+        "WORKLOAD",
+        "default/client",
+        "default/near",
+        "RULE",
+        "HTTPRoute",
+        "default/v1",
+        "nothing comes from the agent",
+    ] {
         ensure!(screen.contains(text), "{text} was not on the screen:\n{screen}");
     }
     ensure!(screen.contains("\u{1b}[?1049l"), "the screen from before is not back");
@@ -191,8 +284,5 @@ fn top_fills_a_terminal_of_80_by_24_and_gives_it_back() -> Result<()> {
         !no_terminal.status.success() && no_terminal.stderr.join(" ").contains("needs a terminal"),
         "{no_terminal:?}"
     );
-    for load in loads {
-        load.end()?;
-    }
     Ok(())
 }

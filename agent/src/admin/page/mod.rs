@@ -21,14 +21,19 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// What the page is made of, below `/page/`.
-const PARTS: [(&str, &str, &str); 7] = [
+const PARTS: [(&str, &str, &str); 12] = [
     ("/page/style.css", CSS, include_str!("style.css")),
     ("/page/main.js", SCRIPT, include_str!("main.js")),
     ("/page/traffic.js", SCRIPT, include_str!("traffic.js")),
+    ("/page/sums.js", SCRIPT, include_str!("sums.js")),
+    ("/page/format.js", SCRIPT, include_str!("format.js")),
+    ("/page/columns.js", SCRIPT, include_str!("columns.js")),
     ("/page/table.js", SCRIPT, include_str!("table.js")),
     ("/page/graph.js", SCRIPT, include_str!("graph.js")),
+    ("/page/layout.js", SCRIPT, include_str!("layout.js")),
     ("/page/status.js", SCRIPT, include_str!("status.js")),
     ("/page/tap.js", SCRIPT, include_str!("tap.js")),
+    ("/page/theme.js", SCRIPT, include_str!("theme.js")),
 ];
 
 /// Adds the parts of the page. What is at `/` itself depends on who asks: see [`wanted_by`].

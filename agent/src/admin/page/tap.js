@@ -73,12 +73,34 @@ function line(told) {
   const element = document.createElement("li");
   const who = (side, address) => (told[`${side}_workload`] ? `${told[`${side}_namespace`]}/${told[`${side}_workload`]}` : told[address]);
   const what = told.method ? `${told.method} ${told.path}` : `${told.sent_bytes} bytes, ${told.received_bytes} back`;
-  const status = told.grpc_status ?? told.status ?? "";
   const flag = told.flag === "-" ? "" : told.flag;
   const server = told.destination_workload ? who("destination") : told.service ?? told.destination_address;
-  element.textContent = `${told.time.slice(11, 23)} ${who("source", "source_address")} ${told.direction === "inbound" ? "<-" : "->"} ${server} ` +
-    `${told.tls_version ? "mtls" : "plain"} ${told.protocol}  ${what}  ${status} ${flag} ${told.duration_ms} ms  ${told.error ?? ""}`.trimEnd();
+  const ended = `${told.grpc_status ?? told.status ?? ""} ${flag}`.trim() || "ok";
   // Of a call those are failures that a server is to blame for.
-  if (flag || told.status >= 500 || [2, 4, 12, 13, 14, 15].includes(told.grpc_status)) element.className = "bad";
+  const failed = flag || told.status >= 500 || [2, 4, 12, 13, 14, 15].includes(told.grpc_status);
+  const parts = [
+    [told.time.slice(11, 23), "quiet"],
+    [` ${who("source", "source_address")} ${told.direction === "inbound" ? "<-" : "->"} ${server} `, ""],
+    [`${protection(told, flag)} ${told.protocol}`, "quiet"],
+    [`  ${what}  `, ""],
+    [ended, failed ? "bad" : "good"],
+    [` ${told.duration_ms} ms`, "quiet"],
+    [told.error ? `  ${told.error}` : "", "bad"],
+  ];
+  element.append(...parts.filter(([text]) => text).map(([text, kind]) => part(text, kind)));
+  if (failed) element.className = "failed";
+  return element;
+}
+
+// What failed on its way out without TLS may never have been sent.
+function protection(told, flag) {
+  if (told.tls_version) return "mtls";
+  return flag && told.direction === "outbound" ? "-" : "plain";
+}
+
+function part(text, kind) {
+  const element = document.createElement("span");
+  element.textContent = text;
+  element.className = kind;
   return element;
 }

@@ -6,23 +6,23 @@ use ratatui::{
     layout::{Alignment, Constraint, Layout, Rect},
     style::{Color, Modifier, Style},
     text::{Line, Span},
-    widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState},
+    widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap},
 };
 
 use super::{
     state::{KEPT, State},
-    view::{Row, View},
+    view::{Room, Row, View},
 };
 
 /// Of a number with its space.
-const NUMBER: u16 = 8;
+const NUMBER: u16 = 7;
 
 /// Of a trend, where there is room for it.
 const TREND: u16 = 20;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-const KEYS: &str = "1-4 view  ↑↓ row  ←→ sort  ⏎ inside  / filter  p pause  ? help  q quit";
+const KEYS: &str = "1-4 view  ↑↓ row  ⏎ inside  ←→ sort  r turn  / filter  p pause  ? help  q quit";
 
 const HELP: &str = "\
 What pods of this node ask and are asked, from the agent's view.
@@ -32,23 +32,30 @@ What pods of this node ask and are asked, from the agent's view.
 Enter          the flows of the workload under the cursor, and from
                there its open connections
 Esc            back; first it clears the filter
-← → s          sort by the next column
-r              the other way round
+← → s          sort by another column: ▼ is there, the most first
+r              the other way round: ▲
 /              show rows with this text; Enter keeps it, Esc clears it
 p, space       pause
 q, Ctrl-C      end
 
-/S and percentages are of the last 10 s; P50 and P99 are milliseconds
-and at most an eighth too long. FAIL% counts response flags, statuses
-from 500 on, and failures of gRPC. A connection is counted at its end.";
+Rates (/S, BYTES a second) and percentages are of the last 10 s; P50 and
+P99 are milliseconds and at most an eighth too long. FAIL% counts flags,
+statuses from 500 on, and failures of gRPC. /S counts a connection at its
+end; OPEN are those that are open now, and BYTES has what they move.";
 
 pub(super) fn draw(frame: &mut Frame<'_>, state: &State, place: &str) {
-    let [head, table, foot] =
-        Layout::vertical([Constraint::Length(2), Constraint::Min(3), Constraint::Length(1)]).areas(frame.area());
+    let lost =
+        state.trouble.as_ref().map(|why| format!("nothing comes from the agent, asked again each second: {why}"));
+    let room = lost.as_ref().map_or(0, |text| columns(text.chars().count()).div_ceil(frame.area().width.max(1)).min(3));
+    let [head, table, trouble, foot] =
+        Layout::vertical([Constraint::Length(2), Constraint::Min(3), Constraint::Length(room), Constraint::Length(1)])
+            .areas(frame.area());
     let rows = state.rows();
     frame.render_widget(Paragraph::new(heading(state, place, rows.len())), head);
     draw_table(frame, state, &rows, table);
-    frame.render_widget(Paragraph::new(footing(state)), foot);
+    let lost = Paragraph::new(lost.unwrap_or_default()).wrap(Wrap { trim: true });
+    frame.render_widget(lost.style(Style::new().fg(Color::Red)), trouble);
+    frame.render_widget(Line::styled(KEYS, Style::new().fg(Color::DarkGray)), foot);
     if state.shows_help {
         help(frame);
     }
@@ -60,8 +67,8 @@ fn heading<'a>(state: &'a State, place: &'a str, rows: usize) -> Vec<Line<'a>> {
         let style = if view == state.view { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
         views.push(Span::styled(format!(" {} {} ", number + 1, view.title()), style));
     }
-    views.push(Span::styled(format!("  {place}"), Style::new().fg(Color::DarkGray)));
-    let mut about = vec![Span::raw(if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") })];
+    let rows = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+    let mut about = vec![Span::raw(format!("{rows}, by {}{}", state.sorted_by(), mark(state)))];
     let mut add = |text: String, color| about.push(Span::styled(format!("  {text}"), Style::new().fg(color)));
     if let Some(inside) = &state.inside {
         add(format!("of {inside}"), Color::Cyan);
@@ -78,14 +85,8 @@ fn heading<'a>(state: &'a State, place: &'a str, rows: usize) -> Vec<Line<'a>> {
     if state.left_out > 0 {
         add(format!("{} left out: too much to be told apart", state.left_out), Color::Yellow);
     }
+    about.push(Span::styled(format!("  {place}"), Style::new().fg(Color::DarkGray)));
     vec![Line::from(views), Line::from(about)]
-}
-
-fn footing(state: &State) -> Line<'_> {
-    match &state.trouble {
-        Some(trouble) => Line::styled(trouble.as_str(), Style::new().fg(Color::Red)),
-        None => Line::styled(KEYS, Style::new().fg(Color::DarkGray)),
-    }
 }
 
 fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
@@ -93,27 +94,28 @@ fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
         let text = match (state.is_waiting(), state.filter.is_empty()) {
             (true, _) => "Waiting for the first second.",
             (false, true) if state.view == View::Connections => "No connection is open.",
-            (false, true) => "Nothing has ended in the last minute.",
+            (false, true) => "Nothing is open, and nothing has ended in the last minute.",
             (false, false) => "No row has this in its names.",
         };
         frame.render_widget(Paragraph::new(text).alignment(Alignment::Center), area);
         return;
     }
     let (names, numbers) = (state.view.names(), state.view.numbers());
-    let shown = usize::from((area.width / 2).max(area.width.saturating_sub(24 * columns(names.len()))) / NUMBER)
-        .min(numbers.len());
+    let for_names = names.iter().map(|name| name.room.least() + 1).sum();
+    let shown = usize::from(area.width.saturating_sub(for_names) / NUMBER).min(numbers.len());
     let with_trend =
         state.view != View::Connections && shown == numbers.len() && area.width >= 60 + columns(shown) * NUMBER + TREND;
-    let titles = names.iter().chain(numbers[..shown].iter().map(|column| &column.title)).enumerate();
-    let mark = if state.ascending { "▲" } else { "▼" };
+    let titles = names.iter().map(|name| name.title).chain(numbers[..shown].iter().map(|column| column.title));
+    let mark = mark(state);
     let mut head: Vec<Cell<'_>> = titles
+        .enumerate()
         .map(|(column, title)| {
-            let text = if column == state.sort { format!("{title}{mark}") } else { (*title).to_owned() };
+            let text = if column == state.sort { format!("{title}{mark}") } else { title.to_owned() };
             let side = if column < names.len() { Alignment::Left } else { Alignment::Right };
             Cell::from(Line::from(text).alignment(side))
         })
         .collect();
-    let mut widths = vec![Constraint::Fill(1); names.len()];
+    let mut widths: Vec<Constraint> = names.iter().map(|name| name.room.constraint()).collect();
     widths.extend(vec![Constraint::Length(NUMBER - 1); shown]);
     if with_trend {
         head.push(Cell::from("LAST MINUTE"));
@@ -126,6 +128,26 @@ fn draw_table(frame: &mut Frame<'_>, state: &State, rows: &[Row], area: Rect) {
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let selected = state.selected.min(rows.len() - 1);
     frame.render_stateful_widget(table, area, &mut TableState::default().with_selected(selected));
+}
+
+fn mark(state: &State) -> &'static str {
+    if state.ascending { "▲" } else { "▼" }
+}
+
+impl Room {
+    fn least(self) -> u16 {
+        match self {
+            Self::Letters(letters) | Self::AtLeast(letters) => letters,
+        }
+    }
+
+    fn constraint(self) -> Constraint {
+        match self {
+            Self::Letters(letters) => Constraint::Length(letters),
+            // What is over is shared as what is needed is.
+            Self::AtLeast(letters) => Constraint::Fill(letters),
+        }
+    }
 }
 
 fn cells(row: &Row, state: &State, shown: usize, with_trend: bool) -> TableRow<'static> {
@@ -156,7 +178,7 @@ fn trend(counts: &[u64]) -> String {
 
 fn help(frame: &mut Frame<'_>) {
     let area = frame.area();
-    let (width, height) = (area.width.min(76), area.height.min(21));
+    let (width, height) = (area.width.min(76), area.height.min(22));
     let middle = Rect::new((area.width - width) / 2, (area.height - height) / 2, width, height);
     frame.render_widget(Clear, middle);
     frame.render_widget(Paragraph::new(HELP).block(Block::bordered().title(" help, esc closes ")), middle);

@@ -7,6 +7,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod unit;
 mod view;
 
 use std::{
@@ -28,7 +29,11 @@ use ratatui::{
     DefaultTerminal,
     crossterm::event::{self, KeyEventKind},
 };
-use tokio::{runtime::Builder, sync::mpsc};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
 
 use super::{
     arguments::AskedAgent,
@@ -42,7 +47,7 @@ use view::View;
 /// Show who speaks with whom on this node, how much, how fast, and what fails; anew each second.
 ///
 /// Asks the running agent by its admin socket, so it needs to run on the node, as the socket's owner. Nothing is kept by the
-/// agent for it: the tables begin empty. `?` shows the keys.
+/// agent for it: the tables begin with the connections that are open. `?` shows the keys.
 ///
 /// Exit codes: 0 ended by a key, 1 there is no terminal, 2 the agent does not answer.
 #[derive(Debug, Args)]
@@ -118,23 +123,33 @@ impl Top {
         tokio::spawn(watch_connections(socket.clone(), Arc::clone(&are_shown), events.clone()));
         tokio::spawn(async move { watch(&socket, &events).await });
         let (mut state, place) = (State::new(), self.agent.socket.display().to_string());
+        let mut terminated = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
         loop {
             terminal.draw(|frame| draw::draw(frame, &state, &place)).context("draw on the terminal")?;
             are_shown.store(state.view == View::Connections, Relaxed);
-            match received.recv().await {
-                None => return Ok(()),
-                Some(Event::Second(second)) => state.add(second),
-                Some(Event::Connections(connections)) => state.set_connections(connections),
-                Some(Event::Trouble(trouble)) => state.trouble = Some(trouble),
-                Some(Event::Input(event::Event::Key(key))) if key.kind != KeyEventKind::Release => {
-                    if state.key(key) == Next::Quit {
-                        return Ok(());
-                    }
-                }
-                Some(Event::Input(_)) => {}
+            // Whoever is ended from outside gives the terminal back too.
+            let event = tokio::select! {
+                event = received.recv() => event,
+                _ = terminated.recv() => None,
+                _ = tokio::signal::ctrl_c() => None,
+            };
+            let Some(event) = event else { return Ok(()) };
+            if happened(&mut state, event) == Next::Quit {
+                return Ok(());
             }
         }
     }
+}
+
+fn happened(state: &mut State, event: Event) -> Next {
+    match event {
+        Event::Second(second) => state.add(second),
+        Event::Connections(connections) => state.set_connections(connections),
+        Event::Trouble(trouble) => state.trouble = Some(trouble),
+        Event::Input(event::Event::Key(key)) if key.kind != KeyEventKind::Release => return state.key(key),
+        Event::Input(_) => {}
+    }
+    Next::Go
 }
 
 /// Waits for keys on a thread of its own, which ends with the process.

@@ -196,6 +196,15 @@ impl State {
         View::ALL[(at + steps) % View::ALL.len()]
     }
 
+    /// The title of the column that says the order, which a narrow screen may have no room for.
+    pub(super) fn sorted_by(&self) -> &'static str {
+        let names = self.view.names();
+        match self.sort.checked_sub(names.len()) {
+            None => names[self.sort].title,
+            Some(number) => self.view.numbers()[number].title,
+        }
+    }
+
     fn columns(&self) -> usize {
         self.view.names().len() + self.view.numbers().len()
     }

@@ -1,6 +1,6 @@
 //! Sums of what is shown in one row.
 
-use std::{collections::BTreeMap, ops::AddAssign};
+use std::collections::BTreeMap;
 
 use super::traffic::Flow;
 
@@ -8,8 +8,10 @@ use super::traffic::Flow;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     pub(super) count: u64,
+    /// Connections that are open now.
+    pub(super) open: u64,
     failed: u64,
-    /// Of those that went to somebody.
+    /// Of those that ended and those that are open, those that travelled.
     carried: u64,
     /// Of them, those in mutual TLS.
     mutual_tls: u64,
@@ -18,20 +20,33 @@ pub(super) struct Sum {
     latencies: BTreeMap<u64, u64>,
 }
 
-impl AddAssign<&Flow> for Sum {
-    fn add_assign(&mut self, flow: &Flow) {
+impl Sum {
+    /// Adds what ended and moved in a second.
+    pub(super) fn add(&mut self, flow: &Flow) {
         self.count += flow.count;
         self.failed += flow.failed;
-        self.carried += if flow.destination.is_some() { flow.count } else { 0 };
-        self.mutual_tls += if flow.mutual_tls { flow.count } else { 0 };
+        self.protect(flow, flow.count);
         self.bytes += flow.sent + flow.received;
         for (micros, count) in &flow.latencies {
             *self.latencies.entry(*micros).or_default() += count;
         }
     }
-}
 
-impl Sum {
+    /// Adds what is open.
+    pub(super) fn hold(&mut self, flow: &Flow) {
+        self.open += flow.open;
+        self.protect(flow, flow.open);
+    }
+
+    fn protect(&mut self, flow: &Flow, count: u64) {
+        self.carried += if flow.mutual_tls.is_some() { count } else { 0 };
+        self.mutual_tls += if flow.mutual_tls == Some(true) { count } else { 0 };
+    }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.count + self.open + self.bytes > 0
+    }
+
     /// Of 100 that many failed.
     pub(super) fn failed_percent(&self) -> f64 {
         percent(self.failed, self.count)

@@ -13,7 +13,8 @@ use super::{
     draw::draw,
     state::{KEPT, Next, State},
     traffic::Second,
-    view::{Unit, View},
+    unit::Unit,
+    view::View,
 };
 
 fn flow(direction: &str, from: &str, to: &str, count: u64, failed: u64) -> serde_json::Value {
@@ -21,8 +22,16 @@ fn flow(direction: &str, from: &str, to: &str, count: u64, failed: u64) -> serde
         "direction": direction, "source": {"namespace": "shop", "workload": from},
         "destination": {"namespace": "shop", "workload": to}, "service": "web.shop.svc.cluster.local",
         "protocol": "http/1", "route": "HTTPRoute shop/web rules[0]", "mutualTls": true, "count": count, "failed": failed,
-        "statuses": {}, "flags": {}, "latencies": [[1_000, count - 1], [250_000, 1]], "sent": 100, "received": 900,
+        "statuses": {}, "flags": {}, "latencies": [[1_000, count - 1], [250_000, 1]], "open": 0, "sent": 100,
+        "received": 900,
     })
+}
+
+/// Connections that have been open for long.
+fn open(direction: &str, from: &str, to: &str, count: u64) -> serde_json::Value {
+    let mut open = flow(direction, from, to, 1, 0);
+    (open["count"], open["open"], open["latencies"]) = (0.into(), count.into(), json!([]));
+    open
 }
 
 fn second(flows: &[serde_json::Value]) -> Second {
@@ -56,10 +65,63 @@ fn a_workload_has_what_comes_in_and_what_goes_out_and_nothing_twice() {
     let rows = state.rows();
     let of = |name: &str| rows.iter().find(|row| row.names == [name]).unwrap();
     assert_eq!(rows.len(), 2);
-    assert_eq!(&of("shop/pay").numbers[..3], [Some(100.0), Some(0.0), Some(5.0)]);
+    assert_eq!(&of("shop/pay").numbers[..3], [Some(100.0), Some(0.0), Some(0.0)]);
     assert_eq!(&of("shop/cart").numbers[..3], [Some(0.0), Some(100.0), Some(0.0)]);
-    assert_eq!(of("shop/pay").numbers[3..5], [Some(1.0), Some(1.0)], "99 of 100 took a millisecond");
+    assert_eq!((of("shop/pay").numbers[3], of("shop/cart").numbers[3]), (Some(5.0), Some(0.0)), "what failed");
+    assert_eq!(of("shop/pay").numbers[4..6], [Some(1.0), Some(1.0)], "99 of 100 took a millisecond");
     assert_eq!((of("shop/pay").fails, of("shop/cart").fails), (true, false));
+}
+
+#[test]
+fn a_flow_that_both_sides_tell_is_counted_once() {
+    let mut state = state(&[flow("outbound", "cart", "pay", 100, 0), flow("inbound", "cart", "pay", 100, 5)]);
+    press(&mut state, &[KeyCode::Char('3')]);
+    assert_eq!(
+        (state.rows().len(), state.rows()[0].numbers[0], state.rows()[0].numbers[2]),
+        (1, Some(100.0), Some(0.0))
+    );
+    let mut one_side = self::state(&[flow("inbound", "cart", "pay", 7, 0)]);
+    press(&mut one_side, &[KeyCode::Char('3')]);
+    assert_eq!(one_side.rows()[0].numbers[0], Some(7.0), "of a client elsewhere the server's side tells");
+}
+
+#[test]
+fn what_is_only_open_is_there_at_once_with_what_it_moves() {
+    let told_first = json!({"at": 1, "milliseconds": 0, "leftOut": 0, "flows": [open("outbound", "cart", "db", 3)]});
+    let mut state = State::new();
+    state.add(serde_json::from_value(told_first).unwrap());
+    assert_eq!((names(&state), state.rows()[0].numbers[2]), (vec!["shop/cart".to_owned()], Some(3.0)));
+    state.add(second(&[open("outbound", "cart", "db", 2)]));
+    let row = &state.rows()[0];
+    assert_eq!((row.numbers[2], row.numbers[6], row.numbers[7]), (Some(2.0), Some(2_000.0), Some(100.0)));
+    assert_eq!(row.trend, [1_000, 1_000], "bytes, where nothing ended");
+    state.add(second(&[]));
+    assert_eq!(state.rows()[0].numbers[2], Some(0.0), "open no more");
+}
+
+#[test]
+fn what_never_travelled_is_neither_encrypted_nor_not() {
+    let mut failed = flow("outbound", "cart", "pay", 4, 4);
+    failed["mutualTls"] = json!(null);
+    assert_eq!(state(&[failed.clone()]).rows()[0].numbers[7], None);
+    let both = state(&[failed, flow("outbound", "cart", "pay", 1, 0)]);
+    assert_eq!(both.rows()[0].numbers[7], Some(100.0));
+}
+
+#[test]
+fn a_lost_agent_is_said_beside_what_was_seen_and_forgotten_when_it_is_back() {
+    let mut state = state(&[flow("inbound", "a", "b", 5, 0)]);
+    state.trouble = Some(
+        "ask the agent at /run/heddle/admin.sock: is it running here, and is that its admin.socket?: \
+        Connection refused (os error 111)"
+            .to_owned(),
+    );
+    let lost = screen(&state, 80, 24);
+    for text in ["nothing comes from the agent, asked again each second", "(os error 111)", "shop/b", "q quit"] {
+        assert!(lost.contains(text), "{text} is not in\n{lost}");
+    }
+    state.add(second(&[]));
+    assert!(!screen(&state, 80, 24).contains("nothing comes"));
 }
 
 #[test]
@@ -153,7 +215,7 @@ fn the_screen_has_everything_at_80_by_24() {
     let state = state(&[flow("inbound", "cart", "payments", 1_234, 3)]);
     let screen = screen(&state, 80, 24);
     for text in
-        ["1 Workloads", "WORKLOAD", "IN/S▼", "FAIL%", "P99", "MTLS%", "shop/payments", "1.2k", "0.2", "100", "q quit"]
+        ["1 Workloads", "WORKLOAD", "IN/S▼", "OPEN", "FAIL%", "P99", "MTLS%", "shop/payments", "1.2k", "0.2", "q quit"]
     {
         assert!(screen.contains(text), "{text} is not in\n{screen}");
     }
@@ -177,8 +239,8 @@ fn a_wide_screen_has_trends_and_a_tiny_one_does_not_fail() {
 
 #[test]
 fn every_number_fits_its_column() {
-    let numbers = [0.0, 0.04, 0.5, 9.99, 99.94, 100.0, 999.9, 1_000.0, 123_456.0, 9e9, 4e11];
-    for unit in [Unit::PerSecond, Unit::BytesPerSecond, Unit::Bytes, Unit::Seconds, Unit::Percent, Unit::Milliseconds] {
+    let numbers = [0.0, 0.04, 0.5, 9.99, 99.94, 100.0, 999.9, 999.96, 1_000.0, 123_456.0, 999_960.0, 9e9, 4e11];
+    for unit in [Unit::PerSecond, Unit::Count, Unit::Bytes, Unit::Seconds, Unit::Percent, Unit::Milliseconds] {
         let most = match unit {
             Unit::Percent => 100.0,
             Unit::Milliseconds | Unit::Seconds => 4e6,
@@ -186,7 +248,7 @@ fn every_number_fits_its_column() {
         };
         for number in numbers.into_iter().filter(|number| *number <= most) {
             let text = unit.text(number);
-            assert!(text.len() <= 7, "{unit:?} {number}: {text}");
+            assert!(text.len() <= 6, "{unit:?} {number}: {text}");
         }
     }
     assert_eq!((Unit::Percent.text(0.01), Unit::Milliseconds.text(12_345.0)), ("<0.1".to_owned(), "12.3s".to_owned()));

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use serde::Deserialize;
 
-/// The sums of a second.
+/// The sums of a second, or what is open when the agent is asked, with a length of 0.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Second {
@@ -25,11 +25,14 @@ pub(super) struct Flow {
     service: Option<String>,
     pub(super) protocol: String,
     pub(super) route: Option<String>,
-    pub(super) mutual_tls: bool,
+    /// Nothing of what never travelled.
+    pub(super) mutual_tls: Option<bool>,
     pub(super) count: u64,
     pub(super) failed: u64,
     /// Microseconds, and how many took at most so long.
     pub(super) latencies: Vec<(u64, u64)>,
+    /// Connections that were open at the end of the second.
+    pub(super) open: u64,
     pub(super) sent: u64,
     pub(super) received: u64,
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{
     sums::{Sum, percent},
     traffic::{Direction, Flow, Second},
+    unit::Unit,
 };
 
 /// Rates are those of so many seconds: one alone jumps, and more hide what has just begun.
@@ -21,22 +22,27 @@ pub(super) enum View {
     Connections,
 }
 
-/// How a number is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    PerSecond,
-    BytesPerSecond,
-    Percent,
-    Milliseconds,
-    Seconds,
-    Bytes,
-}
-
 /// A column of numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) title: &'static str,
     pub(super) unit: Unit,
+}
+
+/// A column of names, and the room that it is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameColumn {
+    pub(super) title: &'static str,
+    pub(super) room: Room,
+}
+
+/// How wide names are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// So many letters.
+    Letters(u16),
+    /// A share of what is there, of which fewer than these letters would say too little.
+    AtLeast(u16),
 }
 
 /// One row.
@@ -45,7 +51,7 @@ pub(super) struct Row {
     pub(super) names: Vec<String>,
     /// `None` where there is nothing to say.
     pub(super) numbers: Vec<Option<f64>>,
-    /// How many in each second, the oldest first.
+    /// How many in each second, the oldest first; where nothing ended, bytes.
     pub(super) trend: Vec<u64>,
     /// Whether something of it failed lately.
     pub(super) fails: bool,
@@ -58,15 +64,28 @@ const fn column(title: &'static str, unit: Unit) -> Column {
 const IN: Column = column("IN/S", Unit::PerSecond);
 const OUT: Column = column("OUT/S", Unit::PerSecond);
 const RATE: Column = column("/S", Unit::PerSecond);
-const SHARE: Column = column("SHARE%", Unit::Percent);
+const OPEN: Column = column("OPEN", Unit::Count);
+const SHARE: Column = column("SHARE", Unit::Percent);
 const FAILED: Column = column("FAIL%", Unit::Percent);
 const MEDIAN: Column = column("P50", Unit::Milliseconds);
 const SLOWEST: Column = column("P99", Unit::Milliseconds);
-const BYTES: Column = column("BYTES/S", Unit::BytesPerSecond);
+const BYTES: Column = column("BYTES", Unit::PerSecond);
 const AGE: Column = column("AGE", Unit::Seconds);
 const SENT: Column = column("SENT", Unit::Bytes);
 const RECEIVED: Column = column("BACK", Unit::Bytes);
 const TLS: Column = column("MTLS%", Unit::Percent);
+
+const fn name(title: &'static str, room: Room) -> NameColumn {
+    NameColumn { title, room }
+}
+
+const WORKLOAD: NameColumn = name("WORKLOAD", Room::AtLeast(23));
+const SERVICE: NameColumn = name("SERVICE", Room::AtLeast(13));
+const RULE: NameColumn = name("RULE", Room::AtLeast(18));
+const FROM: NameColumn = name("FROM", Room::AtLeast(14));
+const TO: NameColumn = name("TO", Room::AtLeast(14));
+const PROTOCOL: NameColumn = name("PROTO", Room::Letters(6));
+const ID: NameColumn = name("ID", Room::Letters(7));
 
 impl View {
     pub(super) const ALL: [Self; 4] = [Self::Workloads, Self::Routes, Self::Flows, Self::Connections];
@@ -80,20 +99,21 @@ impl View {
         }
     }
 
-    pub(super) fn names(self) -> &'static [&'static str] {
+    pub(super) fn names(self) -> &'static [NameColumn] {
         match self {
-            Self::Workloads => &["WORKLOAD"],
-            Self::Routes => &["SERVICE", "RULE", "TO"],
-            Self::Flows => &["FROM", "TO", "PROTOCOL"],
-            Self::Connections => &["ID", "FROM", "TO", "PROTOCOL"],
+            Self::Workloads => &[WORKLOAD],
+            Self::Routes => &[SERVICE, RULE, TO],
+            Self::Flows => &[FROM, TO, PROTOCOL],
+            Self::Connections => &[ID, FROM, TO, PROTOCOL],
         }
     }
 
+    /// The more important the further to the left: on a narrow screen the others are left out.
     pub(super) fn numbers(self) -> &'static [Column] {
         match self {
-            Self::Workloads => &[IN, OUT, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
-            Self::Routes => &[RATE, SHARE, FAILED, MEDIAN, SLOWEST],
-            Self::Flows => &[RATE, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
+            Self::Workloads => &[IN, OUT, OPEN, FAILED, MEDIAN, SLOWEST, BYTES, TLS],
+            Self::Routes => &[RATE, SHARE, FAILED, SLOWEST, OPEN, MEDIAN],
+            Self::Flows => &[RATE, OPEN, FAILED, SLOWEST, BYTES, TLS, MEDIAN],
             Self::Connections => &[AGE, SENT, RECEIVED],
         }
     }
@@ -107,22 +127,18 @@ impl View {
             for flow in second.flows.iter().filter(|flow| of(flow)) {
                 for (names, role) in self.groups(flow) {
                     let group = groups.entry(names).or_default();
-                    group.trend.resize(seconds.len(), 0);
-                    group.trend[seconds.len() - 1 - age] += flow.count;
-                    if age < WINDOW {
-                        *group.of(role) += flow;
-                    }
+                    group.add(role, flow, age, seconds.len());
                 }
             }
         }
         let mut by_first: BTreeMap<String, u64> = BTreeMap::new();
         for (names, group) in &groups {
-            *by_first.entry(names[0].clone()).or_default() += group.own.count;
+            *by_first.entry(names[0].clone()).or_default() += group.own.count + group.own.open;
         }
         let row = |(names, group): (Vec<String>, Group)| {
             let numbers = self.row_numbers(&group, by_first[&names[0]], length);
-            let fails = [&group.own, &group.other].iter().any(|sum| sum.failed_percent() > 0.0);
-            Row { names, numbers, trend: group.trend, fails }
+            let fails = group.told().failed_percent() > 0.0;
+            Row { names, numbers, trend: group.trend(), fails }
         };
         groups.into_iter().map(row).collect()
     }
@@ -139,25 +155,33 @@ impl View {
             }
             (Self::Routes, Direction::Inbound) => Vec::new(),
             (Self::Connections, _) => Vec::new(),
-            (Self::Flows, _) => vec![(vec![flow.source.to_string(), flow.to(), flow.protocol.clone()], Role::Own)],
+            // Between two pods of this node both sides tell: it is counted by the client's.
+            (Self::Flows, direction) => {
+                let role = if direction == Direction::Outbound { Role::Own } else { Role::Other };
+                vec![(vec![flow.source.to_string(), flow.to(), flow.protocol.clone()], role)]
+            }
         }
     }
 
     fn row_numbers(self, group: &Group, of_service: u64, seconds: f64) -> Vec<Option<f64>> {
         let rate = |count: u64| Some(if seconds > 0.0 { count as f64 / seconds } else { 0.0 });
-        let Group { own, other, .. } = group;
-        // What a workload answers tells of it; what it asks, where it answers nothing.
-        let told = if own.count > 0 { own } else { other };
+        let (Group { own, other, .. }, told) = (group, group.told());
+        let open = Some((own.open + other.open) as f64);
         let (failed, tls) = (Some(told.failed_percent()), told.mutual_tls_percent());
         let (median, slowest) = (told.quantile(0.5), told.quantile(0.99));
         match self {
             Self::Workloads => {
-                vec![rate(own.count), rate(other.count), failed, median, slowest, rate(own.bytes + other.bytes), tls]
+                let bytes = rate(own.bytes + other.bytes);
+                vec![rate(own.count), rate(other.count), open, failed, median, slowest, bytes, tls]
             }
             Self::Routes => {
-                vec![rate(own.count), Some(percent(own.count, of_service)), failed, median, slowest]
+                let share = Some(percent(own.count + own.open, of_service));
+                vec![rate(own.count), share, failed, slowest, open, median]
             }
-            Self::Flows => vec![rate(own.count), failed, median, slowest, rate(own.bytes), tls],
+            Self::Flows => {
+                let open = Some(told.open as f64);
+                vec![rate(told.count), open, failed, slowest, rate(told.bytes), tls, median]
+            }
             Self::Connections => Vec::new(),
         }
     }
@@ -168,7 +192,9 @@ struct Group {
     own: Sum,
     /// What a workload asks of others.
     other: Sum,
-    trend: Vec<u64>,
+    /// Of each second: what ended, and bytes.
+    counts: Vec<u64>,
+    bytes: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -178,38 +204,33 @@ enum Role {
 }
 
 impl Group {
+    /// Adds a flow of the second that is so many seconds old, of so many.
+    fn add(&mut self, role: Role, flow: &Flow, age: usize, seconds: usize) {
+        for (trend, number) in [(&mut self.counts, flow.count), (&mut self.bytes, flow.sent + flow.received)] {
+            trend.resize(seconds, 0);
+            trend[seconds - 1 - age] += number;
+        }
+        if age < WINDOW {
+            self.of(role).add(flow);
+        }
+        if age == 0 {
+            self.of(role).hold(flow);
+        }
+    }
+
+    /// What a workload answers tells of it; what it asks, where it answers nothing.
+    fn told(&self) -> &Sum {
+        if self.own.is_any() { &self.own } else { &self.other }
+    }
+
+    fn trend(self) -> Vec<u64> {
+        if self.counts.iter().any(|count| *count > 0) { self.counts } else { self.bytes }
+    }
+
     fn of(&mut self, role: Role) -> &mut Sum {
         match role {
             Role::Own => &mut self.own,
             Role::Other => &mut self.other,
         }
-    }
-}
-
-impl Unit {
-    /// In at most seven characters.
-    pub(super) fn text(self, number: f64) -> String {
-        match self {
-            Self::PerSecond | Self::BytesPerSecond => scaled(number),
-            Self::Bytes if number < 1_000.0 => format!("{number:.0}"),
-            Self::Bytes => scaled(number),
-            Self::Seconds if number < 100.0 => format!("{number:.0}s"),
-            Self::Seconds if number < 6_000.0 => format!("{:.0}m", number / 60.0),
-            Self::Seconds => format!("{:.0}h", number / 3_600.0),
-            Self::Percent if number > 0.0 && number < 0.1 => "<0.1".to_owned(),
-            Self::Percent if number >= 99.95 => "100".to_owned(),
-            Self::Percent => format!("{number:.1}"),
-            Self::Milliseconds if number < 10.0 => format!("{number:.2}"),
-            Self::Milliseconds if number < 1_000.0 => format!("{number:.0}"),
-            Self::Milliseconds => format!("{:.1}s", number / 1_000.0),
-        }
-    }
-}
-
-fn scaled(number: f64) -> String {
-    let units = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
-    match units.into_iter().find(|(size, _)| number >= *size) {
-        Some((size, unit)) => format!("{:.1}{unit}", number / size),
-        None => format!("{number:.1}"),
     }
 }

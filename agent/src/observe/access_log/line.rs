@@ -8,7 +8,7 @@ use std::{
 use super::{LogFormat, RequestStory};
 use crate::{
     mesh::ServiceName,
-    observe::{ConnectionStart, Ended, Failure, NO_FLAG, Party, SocketFacts, Transport},
+    observe::{ConnectionStart, Ended, Failure, NO_FLAG, Party, SocketFacts, Transport, outcome::Moved},
 };
 
 /// What the access log tells about one connection, or one request in it.
@@ -25,6 +25,8 @@ pub(in crate::observe) struct Story {
     pub(in crate::observe) remarks: Vec<String>,
     pub(in crate::observe) sent: u64,
     pub(in crate::observe) received: u64,
+    /// Of these, what no watched second has told while it was open.
+    pub(in crate::observe) untold: Moved,
     /// Of the socket to the client, and of the one to the server.
     pub(in crate::observe) sockets: [Option<SocketFacts>; 2],
     pub(in crate::observe) failure: Option<Failure>,
@@ -295,7 +297,7 @@ fn identity(party: Option<&Party>) -> Value<'_> {
 /// Version, group and root.
 fn tls(transport: &Transport) -> (Value<'_>, Value<'_>, Value<'_>) {
     match transport {
-        Transport::Plain => (Value::None, Value::None, Value::None),
+        Transport::Unsent | Transport::Plain => (Value::None, Value::None, Value::None),
         Transport::Hbone { tls_version, group, root } => {
             (Value::Word(tls_version), Value::Word(group), Value::Shown(root))
         }

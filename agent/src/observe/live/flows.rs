@@ -1,24 +1,21 @@
-//! Who speaks with whom, by which rule, and how it ended, summed up for a second.
+//! Who speaks with whom, by which rule, how it ended and what is open, summed up for a second.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
     mem,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::{super::access_log::Story, latency::Latencies};
-use crate::{
-    mesh::ServiceName,
-    observe::{Party, Reporter, Transport, spans::is_failure},
+use super::{
+    super::{access_log::Story, open::OpenConnection},
+    key::FlowKey,
+    latency::Latencies,
 };
+use crate::observe::{outcome::Moved, spans::is_failure};
 
 /// Flows of a second. Beyond them things are counted and no more.
 const MOST_FLOWS: usize = 4096;
@@ -31,97 +28,60 @@ const SHARDS: usize = 8;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Second {
     /// When it ended, in milliseconds since 1970.
-    pub(super) at: u64,
-    /// How long it was: a busy agent can be late.
-    pub(super) milliseconds: u64,
-    /// What ended in it.
-    pub(super) flows: Vec<Flow>,
-    /// What ended beyond the bound of flows.
-    pub(super) left_out: u64,
+    at: u64,
+    /// How long it was: a busy agent can be late. 0 of what is told to a watcher who has just come.
+    milliseconds: u64,
+    /// What ended in it, and what was open at its end.
+    flows: Vec<Flow>,
+    /// What was beyond the bound of flows.
+    left_out: u64,
 }
 
 /// What one workload and another had to do with each other.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Flow {
+struct Flow {
     /// Between whom.
     #[serde(flatten)]
-    pub(super) key: FlowKey,
+    key: FlowKey,
     /// How it went.
     #[serde(flatten)]
-    pub(super) ended: Ended,
+    sums: Sums,
 }
 
-/// What makes two requests or connections alike.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct FlowKey {
-    /// `outbound` or `inbound`, as this node sees it.
-    pub(super) direction: &'static str,
-    /// The client.
-    pub(super) source: Peer,
-    /// The server; nobody where none was chosen.
-    pub(super) destination: Option<Peer>,
-    /// The Service that was dialled, by its host name.
-    #[serde(serialize_with = "as_host")]
-    pub(super) service: Option<ServiceName>,
-    /// `tcp`, `http/1`, `http/2` or `grpc`.
-    pub(super) protocol: &'static str,
-    /// The rule that matched, as in the access log.
-    pub(super) route: Option<String>,
-    /// Whether it travelled in mutual TLS; what went to nobody did not travel.
-    pub(super) mutual_tls: bool,
-}
-
-/// One end: a workload, or an address that the mesh knows nothing of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(untagged)]
-pub(super) enum Peer {
-    /// Pods of one owner.
-    Workload {
-        /// Their namespace.
-        namespace: Arc<str>,
-        /// Their owner.
-        workload: Arc<str>,
-    },
-    /// Outside of the mesh.
-    Address {
-        /// The address without the port, of which clients have many.
-        address: IpAddr,
-    },
-}
-
-/// How what is alike ended.
+/// What is alike, summed up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Ended {
-    /// Requests or connections.
-    pub(super) count: u64,
+struct Sums {
+    /// Requests or connections that ended.
+    count: u64,
     /// Of them, those that failed: by a response flag, a status from 500 on, or a gRPC status that says so.
-    pub(super) failed: u64,
+    failed: u64,
     /// By status; of gRPC calls by their own. Nothing of connections, nor of what had no answer.
-    pub(super) statuses: BTreeMap<u16, u64>,
+    statuses: BTreeMap<u16, u64>,
     /// By response flag.
-    pub(super) flags: BTreeMap<&'static str, u64>,
+    flags: BTreeMap<&'static str, u64>,
     /// How long they took.
-    pub(super) latencies: Latencies,
-    /// Bytes from clients to servers.
-    pub(super) sent: u64,
+    latencies: Latencies,
+    /// Connections without requests that were open at the end of the second.
+    open: u64,
+    /// Bytes from clients to servers: of requests when they end, of connections when they pass.
+    sent: u64,
     /// And back.
-    pub(super) received: u64,
+    received: u64,
 }
 
 /// What has ended since the last second did.
 #[derive(Debug)]
 pub(super) struct Flows {
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Gathered>; SHARDS],
     /// Of all shards.
     count: AtomicUsize,
     since: Mutex<Option<Instant>>,
 }
 
+/// Flows that become those of a second.
 #[derive(Debug, Default)]
-struct Shard {
-    flows: HashMap<FlowKey, Ended>,
+pub(super) struct Gathered {
+    flows: HashMap<FlowKey, Sums>,
     left_out: u64,
 }
 
@@ -138,62 +98,56 @@ impl Flows {
         match shard.flows.entry(key) {
             Entry::Occupied(mut entry) => entry.get_mut().add(story),
             Entry::Vacant(entry) if self.count.fetch_add(1, Relaxed) < MOST_FLOWS => {
-                entry.insert(Ended::default()).add(story);
+                entry.insert(Sums::default()).add(story);
             }
             Entry::Vacant(_) => shard.left_out += 1,
         }
     }
 
-    /// What has ended since this was called before.
-    pub(super) fn take(&self) -> Second {
-        let mut flows = HashMap::new();
-        let mut left_out = 0;
+    /// What has ended since this was called before, and how long ago that is.
+    pub(super) fn take(&self) -> (Gathered, Duration) {
+        let mut all = Gathered::default();
         self.count.store(0, Relaxed);
         for shard in &self.shards {
-            let Shard { flows: part, left_out: out } = mem::take(&mut *shard.lock());
-            left_out += out;
-            for (key, ended) in part {
-                flows.entry(key).or_insert_with(Ended::default).merge(&ended);
+            let Gathered { flows, left_out } = mem::take(&mut *shard.lock());
+            all.left_out += left_out;
+            for (key, sums) in flows {
+                all.flows.entry(key).or_default().merge(&sums);
             }
         }
         let now = Instant::now();
         let length = self.since.lock().replace(now).map_or(super::SECOND, |since| now - since);
-        let flows = flows.into_iter().map(|(key, ended)| Flow { key, ended }).collect();
+        (all, length)
+    }
+}
+
+impl Gathered {
+    /// Adds a connection that is open, and what it has moved in this second.
+    pub(super) fn add_open(&mut self, connection: &OpenConnection, moved: Moved) {
+        let has_room = self.flows.len() < MOST_FLOWS;
+        let sums = match self.flows.entry(FlowKey::of_open(&connection.facts)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) if has_room => entry.insert(Sums::default()),
+            Entry::Vacant(_) => return self.left_out += 1,
+        };
+        sums.open += 1;
+        sums.sent += moved.sent;
+        sums.received += moved.received;
+    }
+
+    /// The second that ends now.
+    pub(super) fn end(self, length: Duration) -> Second {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Second { at: milliseconds(at), milliseconds: milliseconds(length), flows, left_out }
-    }
-}
-
-impl FlowKey {
-    fn of(story: &Story) -> Self {
-        let request = story.request.as_deref();
-        Self {
-            direction: story.start.reporter.direction(),
-            source: Peer::of(&story.start.client),
-            destination: story.server.as_ref().map(Peer::of),
-            service: story.service.clone(),
-            protocol: story.protocol(),
-            // The server's agent knows of no rule.
-            route: request
-                .filter(|_| story.start.reporter == Reporter::Source)
-                .and_then(|request| request.route().map(str::to_owned)),
-            mutual_tls: story.transport != Transport::Plain,
+        Second {
+            at: milliseconds(at),
+            milliseconds: milliseconds(length),
+            flows: self.flows.into_iter().map(|(key, sums)| Flow { key, sums }).collect(),
+            left_out: self.left_out,
         }
     }
 }
 
-impl Peer {
-    fn of(party: &Party) -> Self {
-        match &party.workload {
-            Some(workload) => {
-                Self::Workload { namespace: Arc::clone(&workload.namespace), workload: Arc::clone(&workload.owner) }
-            }
-            None => Self::Address { address: party.address.ip() },
-        }
-    }
-}
-
-impl Ended {
+impl Sums {
     fn add(&mut self, story: &Story) {
         let status = story.status();
         self.count += 1;
@@ -205,8 +159,8 @@ impl Ended {
             *self.flags.entry(failure.flag.as_str()).or_default() += 1;
         }
         self.latencies.add(story.duration);
-        self.sent += story.sent;
-        self.received += story.received;
+        self.sent += story.untold.sent;
+        self.received += story.untold.received;
     }
 
     fn merge(&mut self, other: &Self) {
@@ -219,6 +173,7 @@ impl Ended {
             *self.flags.entry(flag).or_default() += count;
         }
         self.latencies.merge(&other.latencies);
+        self.open += other.open;
         self.sent += other.sent;
         self.received += other.received;
     }
@@ -251,8 +206,4 @@ fn shard() -> usize {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn as_host<S: serde::Serializer>(service: &Option<ServiceName>, serializer: S) -> Result<S::Ok, S::Error> {
-    service.as_ref().map(ServiceName::host).serialize(serializer)
 }

@@ -1,10 +1,12 @@
 //! What happens now, for those who watch: each request and connection at its end (a tap), and the sums of each second (flows).
 //!
-//! In: the stories that records end with. Out: lines and seconds, into queues that have a bound. Nothing is made, kept or sent
-//! while nobody watches. A watcher that is too slow loses, and is told how much; nobody waits for it.
+//! In: the stories that records end with, and the connections that are open. Out: lines and seconds, into queues that have a
+//! bound. Nothing is made, kept or sent while nobody watches. A watcher that is too slow loses, and is told how much; nobody
+//! waits for it.
 
 mod filter;
 mod flows;
+mod key;
 mod latency;
 mod tap;
 #[cfg(test)]
@@ -26,8 +28,8 @@ use tokio::{
 pub use filter::{BadFilter, TapFilter};
 pub use tap::{TapEvent, TapWatch};
 
-use super::access_log::Story;
-use flows::Flows;
+use super::{access_log::Story, open::OpenConnections, outcome::Moved};
+use flows::{Flows, Gathered, Second};
 use tap::Taps;
 
 /// Who watch at once, of either kind. Each is a connection of an administrator of this node.
@@ -42,6 +44,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Live {
     watchers: Watchers,
+    open: Arc<OpenConnections>,
     flows: Flows,
     /// As JSON, which is made once for all.
     seconds: broadcast::Sender<Arc<str>>,
@@ -64,21 +67,22 @@ pub struct TooManyWatchers;
 #[derive(Debug)]
 pub struct FlowWatch {
     live: Arc<Live>,
+    /// What was open when it came, until that is told.
+    first: Option<Arc<str>>,
     seconds: broadcast::Receiver<Arc<str>>,
 }
 
-impl Default for Live {
-    fn default() -> Self {
+impl Live {
+    pub(super) fn new(open: Arc<OpenConnections>) -> Self {
         Self {
             watchers: Watchers::default(),
+            open,
             flows: Flows::default(),
             seconds: broadcast::channel(BEHIND).0,
             taps: Taps::default(),
         }
     }
-}
 
-impl Live {
     /// Whether anybody is to be told of what ends.
     pub(super) fn is_watched(&self) -> bool {
         self.watchers.of_flows.load(Relaxed) + self.watchers.taps.load(Relaxed) > 0
@@ -96,8 +100,13 @@ impl Live {
 
     /// Starts to watch the sums of seconds.
     pub(super) fn watch_flows(self: &Arc<Self>) -> Result<FlowWatch, TooManyWatchers> {
+        // Whoever cannot come costs no look at all connections.
+        if self.watchers.of_flows.load(Relaxed) >= MOST_WATCHERS {
+            return Err(TooManyWatchers);
+        }
+        let first = self.open_now();
         enter(&self.watchers.of_flows)?;
-        Ok(FlowWatch { live: Arc::clone(self), seconds: self.seconds.subscribe() })
+        Ok(FlowWatch { live: Arc::clone(self), first: Some(first), seconds: self.seconds.subscribe() })
     }
 
     /// Starts to watch what ends and passes the filter.
@@ -122,12 +131,25 @@ impl Live {
     }
 
     fn end_second(&self) {
-        let second = self.flows.take();
+        let (mut gathered, length) = self.flows.take();
         if self.watchers.of_flows.load(Relaxed) > 0 {
-            // A second has nothing that JSON could not say; who subscribes and goes within it is no reason to fail.
-            let text = serde_json::to_string(&second).unwrap_or_default();
-            let _ = self.seconds.send(text.into());
+            self.open.each_relayed(|open| gathered.add_open(open, open.untold()));
+            // Who subscribes and goes within a second is no reason to fail.
+            let _ = self.seconds.send(json(&gathered.end(length)));
         }
+    }
+
+    /// What is open, for one who comes. The first one is told nothing of bytes that passed before.
+    fn open_now(&self) -> Arc<str> {
+        let is_first = self.watchers.of_flows.load(Relaxed) == 0;
+        let mut gathered = Gathered::default();
+        self.open.each_relayed(|open| {
+            if is_first {
+                open.untold();
+            }
+            gathered.add_open(open, Moved::default());
+        });
+        json(&gathered.end(Duration::ZERO))
     }
 
     fn leave_tap(&self, id: u64) {
@@ -139,6 +161,9 @@ impl Live {
 impl FlowWatch {
     /// The next second as JSON, and how many were lost before it. `None` when the agent ends.
     pub async fn next(&mut self) -> Option<(Arc<str>, u64)> {
+        if let Some(first) = self.first.take() {
+            return Some((first, 0));
+        }
         let mut lost = 0;
         loop {
             match self.seconds.recv().await {
@@ -154,6 +179,11 @@ impl Drop for FlowWatch {
     fn drop(&mut self) {
         self.live.watchers.of_flows.fetch_sub(1, Relaxed);
     }
+}
+
+/// A second has nothing that JSON could not say.
+fn json(second: &Second) -> Arc<str> {
+    serde_json::to_string(second).unwrap_or_default().into()
 }
 
 fn enter(count: &AtomicUsize) -> Result<(), TooManyWatchers> {

@@ -10,7 +10,8 @@ use super::*;
 use crate::{
     mesh::ServiceName,
     observe::{
-        Failure, Observer, Reporter, RequestProtocol, RequestStart, ResponseFlag,
+        ConnectionRecord, Failure, Observer, Reporter, RequestProtocol, RequestStart, ResponseFlag, RootName,
+        Transport,
         request::tests::start,
         tests::{party, silent, workload},
     },
@@ -73,12 +74,61 @@ fn what_is_alike_is_summed_up_and_what_is_not_is_told_apart() {
         serde_json::json!([{
             "direction": "outbound", "source": {"namespace": "default", "workload": "client"},
             "destination": {"namespace": "default", "workload": "web"}, "service": "web.shop.svc.cluster.local",
-            "protocol": "http/1", "route": "HTTPRoute shop/web rules[0]", "mutualTls": false,
+            "protocol": "http/1", "route": "HTTPRoute shop/web rules[0]", "mutualTls": null,
             "count": 4, "failed": 2, "statuses": {"200": 1, "404": 1, "500": 1, "503": 1}, "flags": {"UH": 1},
-            "latencies": latencies, "sent": 40, "received": 0,
+            "latencies": latencies, "open": 0, "sent": 40, "received": 0,
         }])
     );
     assert_eq!(second(&mut watch)["flows"], serde_json::json!([]), "a second begins with nothing");
+}
+
+/// A connection that is joined, or one whose dial goes on.
+fn connection(observer: &Observer, transport: Transport) -> ConnectionRecord {
+    let mut record = observer.connection(crate::observe::tests::start());
+    record.set_server(party("10.2.0.2:5432", Some(workload("db", ""))));
+    record.set_transport(transport);
+    record
+}
+
+/// Of the one flow of a second: how many ended, how many are open, bytes there and back.
+fn numbers(second: &serde_json::Value) -> [u64; 4] {
+    let [flow] = &second["flows"].as_array().unwrap()[..] else { panic!("one flow: {second}") };
+    ["count", "open", "sent", "received"].map(|name| flow[name].as_u64().unwrap())
+}
+
+#[tokio::test]
+async fn a_connection_is_told_while_it_is_open_and_each_byte_of_it_once() {
+    let observer = silent();
+    let mut record = connection(&observer, Transport::Plain);
+    let bytes = record.opened();
+    bytes.add_sent(1_000_000);
+    let mut watch = observer.watch_flows().unwrap();
+    let first = serde_json::from_str(&watch.next().await.unwrap().0).unwrap();
+    assert_eq!(numbers(&first), [0, 1, 0, 0], "at once, and nothing of what passed before");
+    bytes.add_sent(5);
+    bytes.add_received(7);
+    assert_eq!(numbers(&second(&mut watch)), [0, 1, 5, 7]);
+    bytes.add_sent(3);
+    let mut other = observer.watch_flows().unwrap();
+    let first = serde_json::from_str(&other.next().await.unwrap().0).unwrap();
+    assert_eq!(numbers(&first), [0, 1, 0, 0], "who comes later");
+    assert_eq!(numbers(&second(&mut watch)), [0, 1, 3, 0], "takes nothing from who was there");
+    assert_eq!(numbers(&second(&mut watch)), [0, 1, 0, 0], "silent, and there");
+    bytes.add_received(2);
+    record.finish(Ok(()));
+    assert_eq!(numbers(&second(&mut watch)), [1, 0, 0, 2], "its end, with what was not told yet");
+}
+
+#[test]
+fn the_lock_of_a_connection_is_known_and_what_never_travelled_has_none() {
+    let observer = silent();
+    let mut watch = observer.watch_flows().unwrap();
+    let hbone = Transport::Hbone { tls_version: "TLSv1_3", group: "X25519", root: RootName::of(b"a root") };
+    for (transport, told) in [(hbone, Some(true)), (Transport::Plain, Some(false)), (Transport::Unsent, None)] {
+        let failure = Failure { flag: ResponseFlag::NoHealthyUpstream, error: String::new(), denied_by: None };
+        connection(&observer, transport).finish(Err(failure));
+        assert_eq!(flows(&mut watch)[0]["mutualTls"], serde_json::json!(told), "{transport:?}");
+    }
 }
 
 #[test]
@@ -95,8 +145,11 @@ fn beyond_the_bound_flows_are_only_counted() {
         };
         observer.connection(start).finish(Ok(()));
     }
+    let mut open = connection(&observer, Transport::Plain);
+    open.opened();
     let second = second(&mut watch);
-    assert_eq!((second["flows"].as_array().unwrap().len(), &second["leftOut"]), (4_096, &904.into()));
+    assert_eq!((second["flows"].as_array().unwrap().len(), &second["leftOut"]), (4_096, &905.into()));
+    open.finish(Ok(()));
 }
 
 #[tokio::test]

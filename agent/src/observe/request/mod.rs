@@ -22,6 +22,7 @@ use super::{
     ByteCounts, ConnectionStart, Failure, Observer, Party, RequestIds, ResponseFlag, SpanIds, Transport,
     access_log::{Failed, LineEvent, Logging, RequestStory, Story},
     metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
+    outcome::Moved,
     spans::is_failure,
 };
 use crate::mesh::ServiceName;
@@ -75,7 +76,7 @@ impl RequestRecord {
             protocol: start.protocol,
             service: None,
             server: None,
-            transport: Transport::Plain,
+            transport: Transport::default(),
             tries: 0,
             status: None,
             grpc_status: None,
@@ -245,6 +246,7 @@ impl Unfinished {
             remarks: self.remarks,
             sent: measured.sent,
             received: measured.received,
+            untold: Moved { sent: measured.sent, received: measured.received },
             sockets: [None; 2],
             failure,
             request: request.map(Box::new),

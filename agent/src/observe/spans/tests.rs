@@ -27,6 +27,7 @@ use crate::{
         Transport,
         access_log::{LineEvent, RequestStory},
         metrics,
+        outcome::Moved,
         request::tests::start,
         tests::{party, workload},
         trace_context::{SpanId, TraceId},
@@ -70,6 +71,7 @@ fn story(reporter: Reporter, protocol: RequestProtocol, end: (Option<u16>, Optio
         remarks: Vec::new(),
         sent: 10,
         received: 20,
+        untold: Moved::default(),
         failure: None,
         request: Some(Box::new(words.ended(status, end.1))),
     }
