@@ -21,7 +21,7 @@ use crate::{
     balance::{Way, WhyPlain},
     capture::{Accepted, Arrival, EnrolledPod},
     connect::{
-        RelayError, Side, Wire,
+        RelayError, Side, VisibleWire, Wire,
         http::{self, HttpVersion},
         relay, reset_on_close,
     },
@@ -235,8 +235,9 @@ impl Outbound<'_> {
     async fn requests(self, stream: Wire, version: HttpVersion) {
         let node = &self.thread.node;
         let (thread, pod) = (Arc::clone(self.thread), Arc::clone(self.pod));
-        let requests =
-            Arc::new(request::Outbound { thread, pod, client: self.client, original_dst: self.original_dst });
+        let (client, original_dst) = (self.client, self.original_dst);
+        let (stream, socket) = VisibleWire::over(stream);
+        let requests = Arc::new(request::Outbound { thread, pod, client, socket, original_dst });
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = http::serve(stream, version, node.http, node.draining.clone(), answer).await;
         request::served(&node.observer, self.client, &served);

@@ -9,11 +9,14 @@ use axum::{
 
 use super::{
     answer::refused,
+    query,
     routes::{Page, Sources},
+    simulate::SimulateError,
 };
 use crate::{
     explain::{BadQuestion, Report, Unanswerable},
     observe::OpenView,
+    simulate::{Forecast, Proposal},
 };
 
 pub(super) const EXPLAIN: Page =
@@ -33,6 +36,12 @@ pub trait Questions: Send + Sync {
 
     /// The open connections, so many of the oldest.
     fn connections(&self, most: usize) -> OpenView;
+
+    /// Tells what new policies would change. It may take a while: to be called where nobody waits for other things.
+    ///
+    /// # Errors
+    /// There is nothing to judge by, or the policies are none.
+    fn simulate(&self, proposal: &Proposal) -> Result<Forecast, SimulateError>;
 }
 
 /// Why there is no explanation.
@@ -73,16 +82,21 @@ pub(super) async fn explain(State(sources): State<Sources>, RawQuery(query): Raw
 }
 
 pub(super) async fn connections(State(sources): State<Sources>, RawQuery(query): RawQuery) -> Response {
-    let most = match query.as_deref().unwrap_or_default() {
-        "" => Some(LISTED),
-        query => query.strip_prefix("most=").and_then(|most| most.parse().ok()),
-    };
-    match most {
+    match most(query.as_deref().unwrap_or_default()) {
         Some(most) => Json(sources.questions.connections(most)).into_response(),
         None => {
             let bad = "the only parameter is most, a number of connections, such as /connections?most=5000";
             refused(StatusCode::BAD_REQUEST, bad)
         }
+    }
+}
+
+/// How many a query asks for.
+fn most(query: &str) -> Option<usize> {
+    match query::pairs(query).as_slice() {
+        [] => Some(LISTED),
+        [(key, most)] if key == "most" => most.parse().ok(),
+        _ => None,
     }
 }
 

@@ -50,15 +50,17 @@ pub(super) async fn change(State(sources): State<Sources>, headers: HeaderMap, b
         Ok(change) => change,
         Err((status, why)) => return refused(status, why),
     };
+    // All that can be refused comes before what changes something.
+    if change.access.is_some() && !sources.observer.has_access_log() {
+        return refused(StatusCode::CONFLICT, "access: this agent has no access log");
+    }
     if let Some(level) = &change.level
         && let Err(error) = sources.log.set_level(level)
     {
         return refused(StatusCode::BAD_REQUEST, format!("level: {error}"));
     }
     if let Some(access) = change.access {
-        if !sources.observer.turn_access_log(access) {
-            return refused(StatusCode::CONFLICT, "access: this agent has no access log");
-        }
+        sources.observer.turn_access_log(access);
         tracing::info!(access, "the access log was turned by the admin endpoint");
     }
     Json(logging(&sources)).into_response()

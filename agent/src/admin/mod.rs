@@ -20,6 +20,7 @@ mod query;
 mod readiness;
 mod routes;
 mod server;
+mod simulate;
 pub mod status;
 mod streams;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use explain::{ExplainError, Questions};
 pub use plain::{MetricsText, PlainEndpoints, serve_plain};
 pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};
+pub use simulate::SimulateError;
 
 use listener::SocketFile;
 use server::{BOUNDS, Bounds, Listener};

@@ -1,15 +1,15 @@
-//! What each endpoint answers. Only reads, so only GET and HEAD, but for `/logging`; nothing here carries a secret, by the
-//! types it is given.
+//! What each endpoint answers. Only reads, so only GET and HEAD, but for `/logging`, and for `/simulate`, which reads what it
+//! is asked; nothing here carries a secret, by the types it is given.
 
 use std::{convert::Infallible, fmt::Write as _, sync::Arc};
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -20,6 +20,7 @@ use super::{
     explain::{self, CONNECTIONS, EXPLAIN, Questions},
     flows::{FLOWS, flows},
     logging, page, profile,
+    simulate::{LONGEST_PROPOSAL, SIMULATE, simulate},
     status::Status,
     streams,
 };
@@ -46,7 +47,7 @@ pub struct Sources {
     pub log: LogControl,
     /// The lines of `/events`.
     pub events: EventFeed,
-    /// The answers of `/explain` and `/connections`. Asked on the control runtime.
+    /// The answers of `/explain`, `/connections` and `/simulate`. Asked on the control runtime, but for the last.
     pub questions: Arc<dyn Questions>,
 }
 
@@ -86,15 +87,16 @@ pub(super) fn health(sources: &Sources) -> Router {
 
 /// The admin address: everything, for reading. Whatever runs in the node's network namespace can reach it.
 pub(super) fn admin(sources: &Sources) -> Router {
-    administration(sources, get(logging::show))
+    administration(get(logging::show)).with_state(sources.clone())
 }
 
 /// The admin socket: everything, for its owner.
 pub(super) fn socket(sources: &Sources) -> Router {
-    administration(sources, get(logging::show).put(logging::change))
+    let simulate = post(simulate).layer(DefaultBodyLimit::max(LONGEST_PROPOSAL));
+    administration(get(logging::show).put(logging::change)).route(SIMULATE.0, simulate).with_state(sources.clone())
 }
 
-fn administration(sources: &Sources, logging: MethodRouter<Sources>) -> Router {
+fn administration(logging: MethodRouter<Sources>) -> Router<Sources> {
     page::parts(Router::new())
         .route("/", get(front))
         .route(STATUS.0, get(status))
@@ -112,11 +114,25 @@ fn administration(sources: &Sources, logging: MethodRouter<Sources>) -> Router {
         .route(READY.0, get(ready))
         .route(LIVE.0, get(live))
         .fallback(|| not_found(&ADMIN_PAGES))
-        .with_state(sources.clone())
 }
 
-const ADMIN_PAGES: [Page; 14] =
-    [STATUS, CONFIG, EXPLAIN, CONNECTIONS, TAP, TRAFFIC, EVENTS, FLOWS, LOGGING, CPU, HEAP, METRICS, READY, LIVE];
+const ADMIN_PAGES: [Page; 15] = [
+    STATUS,
+    CONFIG,
+    EXPLAIN,
+    CONNECTIONS,
+    TAP,
+    TRAFFIC,
+    EVENTS,
+    FLOWS,
+    SIMULATE,
+    LOGGING,
+    CPU,
+    HEAP,
+    METRICS,
+    READY,
+    LIVE,
+];
 
 /// The page for browsers; for others the list of endpoints.
 async fn front(headers: HeaderMap) -> Response {

@@ -37,6 +37,10 @@ impl Questions for NoQuestions {
     fn connections(&self, most: usize) -> crate::observe::OpenView {
         crate::observe::OpenView { open: most, connections: Vec::new() }
     }
+
+    fn simulate(&self, _: &crate::simulate::Proposal) -> Result<crate::simulate::Forecast, SimulateError> {
+        Err(SimulateError::NotYet)
+    }
 }
 
 struct Bed {
@@ -292,6 +296,7 @@ async fn what_is_no_proper_change_of_the_logs_changes_nothing_and_says_what_is_w
         (JSON, r#"{"levle": "debug"}"#, 400, "unknown field `levle`"),
         (JSON, r#"{"level": 7}"#, 400, "at line 1 column 11"),
         (JSON, r#"{"access": true}"#, 409, "this agent has no access log"),
+        (JSON, r#"{"level": "debug", "access": true}"#, 409, "this agent has no access log"),
         (JSON, long.as_str(), 413, "4096 bytes at most"),
         ("Content-Type: text/plain\r\n", debug, 415, "application/json"),
         ("Content-Type: application/json\r\nOrigin: https://evil.example\r\n", debug, 403, "may not change"),
@@ -384,11 +389,38 @@ async fn questions_are_answered_or_refused_with_a_status_that_tells_why() {
         ("/connections", 200, "\"open\":1000"),
         ("/connections?most=7", 200, "\"open\":7"),
         ("/connections?most=x", 400, "the only parameter is most"),
-        ("/flows", 400, "at most 30 seconds"),
-        ("/flows?recording=1&wait=31", 400, "at most 30 seconds"),
-        ("/flows?recording=1&wait=0", 200, "\"overflow\":0"),
+        ("/connections?%6dost=7", 200, "\"open\":7"),
+        ("/connections?most=7&more=1", 400, "the only parameter is most"),
+        ("/flows", 400, "/flows?recording=NUMBER"),
+        ("/flows?recording=1&wait=1", 400, "/flows?recording=NUMBER"),
+        ("/flows?end=true", 400, "/flows?recording=NUMBER"),
+        ("/flows?recording=1", 200, "\"overflow\":0"),
+        ("/flows?end=true&recording=1", 200, "\"overflow\":0"),
     ] {
         let answer = get(bed.admin(), path).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(says), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn what_is_proposed_is_judged_for_the_sockets_owner_only_and_within_bounds() {
+    let bed = Bed::start(BOUNDS).await;
+    let post = |body: &str| {
+        let length = body.len();
+        format!(
+            "POST /simulate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+    };
+    let nothing = r#"{"documents": [], "flows": []}"#;
+    for (body, status, says) in [
+        (nothing, 503, "no snapshot of the mesh yet"),
+        (r#"{"documents": []}"#, 400, "the proposal is not understood: missing field `flows`"),
+        (r#"{"documents": [], "flows": [], "mesh": 1}"#, 400, "unknown field `mesh`"),
+        (&" ".repeat((4 << 20) + 1), 413, "4194304 bytes at most"),
+    ] {
+        let answer = talk(UnixStream::connect(bed.socket()).await.unwrap(), &post(body)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(says), "{answer}");
+    }
+    let answer = talk(TcpStream::connect(bed.admin()).await.unwrap(), &post(nothing)).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }

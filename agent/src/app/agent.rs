@@ -83,7 +83,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(file) = revocations.1 {
         tokio::spawn(file.follow(certificates.clone(), observer.clone()));
     }
-    let questions = Questions::new(observer.clone(), Arc::clone(&config.node));
+    let settings = MeshSettings {
+        node: Arc::clone(&config.node),
+        trust_domain: config.trust_domain.clone(),
+        root_namespace: Arc::clone(&config.root_namespace),
+    };
+    let questions = Questions::new(observer.clone(), settings.clone());
     // Before the objects: whoever waits for an API server that does not answer can be asked why.
     let endpoints = serve_admin(&config, (&observer, &log, &feed), (status, questions.clone()), stopped).await?;
     let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
@@ -100,11 +105,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.met(PROGRAMS);
 
     let snapshot = SnapshotHandle::default();
-    let settings = MeshSettings {
-        node: Arc::clone(&config.node),
-        trust_domain: config.trust_domain.clone(),
-        root_namespace: Arc::clone(&config.root_namespace),
-    };
     let (answers, names) = watch::channel(mesh::Names::new());
     let mesh = mesh::run(objects, names, settings, snapshot.clone());
     let _ = published.set(mesh.clone());

@@ -3,24 +3,25 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use crate::{
-    admin::{self, ExplainError},
+    admin::{self, ExplainError, SimulateError},
     explain::{self, AccessLogState, Report, Unanswerable, View, World, Written},
-    mesh::Workload,
+    mesh::{MeshSettings, Workload},
     node::Node,
     observe::{Observer, OpenView},
+    simulate::{Change, Forecast, Proposal, new_policies, simulate},
 };
 
 /// Who answers. The node is there only once the objects of the mesh are known.
 #[derive(Clone)]
 pub(super) struct Questions {
     observer: Observer,
-    name: Arc<str>,
+    settings: MeshSettings,
     node: Arc<OnceLock<Weak<Node>>>,
 }
 
 impl Questions {
-    pub(super) fn new(observer: Observer, name: Arc<str>) -> Self {
-        Self { observer, name, node: Arc::default() }
+    pub(super) fn new(observer: Observer, settings: MeshSettings) -> Self {
+        Self { observer, settings, node: Arc::default() }
     }
 
     /// From now on there is something to answer from. It is not kept alive by that.
@@ -28,8 +29,12 @@ impl Questions {
         let _ = self.node.set(Arc::downgrade(node));
     }
 
+    fn node(&self) -> Option<Arc<Node>> {
+        self.node.get().and_then(Weak::upgrade)
+    }
+
     fn with_world<T>(&self, answer: impl FnOnce(&World<'_>) -> Result<T, Unanswerable>) -> Result<T, ExplainError> {
-        let node = self.node.get().and_then(Weak::upgrade).ok_or(ExplainError::NotYet)?;
+        let node = self.node().ok_or(ExplainError::NotYet)?;
         let (snapshot, keys) = (node.snapshot.load(), node.token_keys.load());
         let capture = |workload: &Workload| workload.local.as_deref().map(|local| local.rules.clone());
         let world = World {
@@ -42,7 +47,7 @@ impl Questions {
             keys: &keys,
             sessions: &node.session_key,
             connect_timeout: node.limits.connect_timeout,
-            view: View::Agent { node: &self.name, certificates: &node.certificates },
+            view: View::Agent { node: &self.settings.node, certificates: &node.certificates },
             capture: &capture,
         };
         Ok(answer(&world)?)
@@ -87,5 +92,12 @@ impl admin::Questions for Questions {
 
     fn connections(&self, most: usize) -> OpenView {
         self.observer.open_connections(most)
+    }
+
+    fn simulate(&self, proposal: &Proposal) -> Result<Forecast, SimulateError> {
+        let node = self.node().ok_or(SimulateError::NotYet)?;
+        let policies = new_policies(&proposal.objects(), &self.settings)?;
+        let before = node.snapshot.load();
+        Ok(simulate(&Change { before: &before, policies: &policies, access: &node.access }, &proposal.flows))
     }
 }

@@ -29,6 +29,11 @@ pub(super) fn ask(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
     good(socket, path, ask_for(socket, path)?)
 }
 
+/// The same for who has a runtime.
+pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
+    good(socket, path, whole(socket, Request::get(path).body(Full::default())?).await?)
+}
+
 /// The agent's answer to GET `path`, whatever its status.
 pub(super) fn ask_for(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     answer(socket, Request::get(path).body(Full::default())?)
@@ -36,7 +41,16 @@ pub(super) fn ask_for(socket: &Path, path: &str) -> anyhow::Result<(StatusCode, 
 
 /// The body of the agent's answer to PUT `path` with some JSON.
 pub(super) fn put(socket: &Path, path: &str, json: String) -> anyhow::Result<Bytes> {
-    let request = Request::builder().method(Method::PUT).uri(path).header(CONTENT_TYPE, "application/json");
+    told(socket, path, Method::PUT, json)
+}
+
+/// The same of POST.
+pub(super) fn post(socket: &Path, path: &str, json: String) -> anyhow::Result<Bytes> {
+    told(socket, path, Method::POST, json)
+}
+
+fn told(socket: &Path, path: &str, method: Method, json: String) -> anyhow::Result<Bytes> {
+    let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
     good(socket, path, answer(socket, request.body(json.into())?)?)
 }
 
@@ -146,11 +160,15 @@ impl Lines {
 }
 
 fn answer(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(timely(socket, async {
+    Builder::new_current_thread().enable_all().build()?.block_on(whole(socket, request))
+}
+
+async fn whole(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+    timely(socket, async {
         let response = respond(socket, request).await?;
         Ok((response.status(), response.into_body().collect().await?.to_bytes()))
-    }))
+    })
+    .await
 }
 
 /// The body of a good answer; a bad one is an error that says what the agent says.

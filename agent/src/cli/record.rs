@@ -1,28 +1,34 @@
 //! `heddle record`.
 
 use std::{
-    collections::HashMap,
     fs,
     path::PathBuf,
+    pin::pin,
     process::ExitCode,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
 use clap::Args;
+use tokio::{
+    runtime::Builder,
+    signal::ctrl_c,
+    time::{Instant, sleep, sleep_until},
+};
 
-use super::{arguments::AskedAgent, ask::ask};
+use super::{arguments::AskedAgent, ask};
 use crate::{
     admin::status::Status,
     cli,
-    observe::{Flow, Flows, FlowsEnd, FlowsHead, TakenFlows, VERSION, timestamp},
+    observe::{FlowCounts, Flows, FlowsEnd, FlowsHead, TakenFlows, VERSION, timestamp},
 };
 
 /// Record who asks the pods of this node for what, into a file for heddle simulate.
 ///
 /// Asks the running agent by its admin socket, so it needs to run on the node, as the socket's owner. Distinct flows are
 /// counted: the client's proven identity (or else its address), workload, port, and of requests method, path and host. Headers,
-/// tokens and queries are not recorded. Connections and requests count at their end.
+/// tokens and queries are not recorded. Connections and requests count at their end; those that are open when the recording
+/// ends count too, and are marked. SIGINT ends the recording early, and what was recorded is written.
 ///
 /// Exit codes: 0 recorded, 2 the agent does not answer, the file cannot be written, or wrong usage.
 #[derive(Debug, Args)]
@@ -37,7 +43,7 @@ pub(super) struct Record {
     agent: AskedAgent,
 }
 
-/// How often what was recorded is taken. Shorter than the agent's answers may take.
+/// How often what was recorded is taken: the agent keeps a bounded number of flows, and a recording for a minute only.
 const STEP: Duration = Duration::from_secs(2);
 
 /// Distinct flows of a file; further ones are only counted.
@@ -58,57 +64,82 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How a recording ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    InTime,
+    Interrupted,
+}
+
 impl Record {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        match self.recorded() {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        match runtime.block_on(self.recorded()) {
             Ok(said) => cli::print(&said)?,
             Err(error) => return cli::failed(2, &error),
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn recorded(&self) -> anyhow::Result<String> {
-        let status: Status = serde_json::from_slice(&ask(&self.agent.socket, "/status")?)
+    async fn recorded(&self) -> anyhow::Result<String> {
+        let status: Status = serde_json::from_slice(&ask::get(&self.agent.socket, "/status").await?)
             .context("the agent's answer is not understood")?;
-        let (id, started, end) = (fastrand::u64(..), now(), Instant::now() + self.time);
-        let (mut counts, mut overflow) = (HashMap::<Flow, u64>::new(), 0);
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            // Up to the next second: the last look is after the end.
-            let wait = left.min(STEP).as_millis().div_ceil(1000);
-            let body = ask(&self.agent.socket, &format!("/flows?recording={id}&wait={wait}"))?;
-            let taken: TakenFlows = serde_json::from_slice(&body).context("the agent's answer is not understood")?;
-            overflow += taken.overflow;
-            for flow in taken.flows {
-                let (count, key) = (flow.count, Flow { count: 0, ..flow });
-                let has_room = counts.len() < MOST;
-                match counts.get_mut(&key) {
-                    Some(known) => *known += count,
-                    None if has_room => drop(counts.insert(key, count)),
-                    None => overflow += count,
+        let head = FlowsHead { version: VERSION, node: status.node, started: now() };
+        let (began, mut counts) = (Instant::now(), FlowCounts::bounded(MOST));
+        let ending = self.record(&mut counts).await?;
+        let TakenFlows { flows, overflow } = counts.into_taken();
+        let end = FlowsEnd { ended: now(), flows: flows.len() as u64, overflow };
+        let recorded = Flows { head, flows, end };
+        self.write(&recorded)?;
+        let early = match ending {
+            Ending::InTime => String::new(),
+            Ending::Interrupted => format!("interrupted after {} s: ", began.elapsed().as_secs()),
+        };
+        Ok(format!("{early}{}, written to {}", said(&recorded), self.to.display()))
+    }
+
+    /// Counts until the time is over, or SIGINT.
+    async fn record(&self, counts: &mut FlowCounts) -> anyhow::Result<Ending> {
+        let (id, end) = (fastrand::u64(..), Instant::now() + self.time);
+        // Waited for only while the agent is not being asked: it cuts off no answer with flows in it.
+        let mut interrupted = pin!(ctrl_c());
+        let ending = loop {
+            counts.merge(self.take(&format!("/flows?recording={id}")).await?);
+            tokio::select! {
+                signal = &mut interrupted => {
+                    signal.context("wait for SIGINT")?;
+                    break Ending::Interrupted;
                 }
+                () = sleep_until(end) => break Ending::InTime,
+                () = sleep(STEP) => {}
             }
-            if left.is_zero() {
-                break;
-            }
-        }
-        let mut flows: Vec<Flow> = counts.into_iter().map(|(flow, count)| Flow { count, ..flow }).collect();
-        flows.sort_by_key(|flow| std::cmp::Reverse(flow.count));
-        let (distinct, all) = (flows.len(), flows.iter().map(|flow| flow.count).sum::<u64>());
-        let head = FlowsHead { version: VERSION, node: status.node, started };
-        let end = FlowsEnd { ended: now(), flows: distinct as u64, overflow };
-        let text = Flows { head, flows, end }.write()?;
-        let place = self.to.display();
+        };
+        counts.merge(self.take(&format!("/flows?recording={id}&end=true")).await?);
+        Ok(ending)
+    }
+
+    async fn take(&self, path: &str) -> anyhow::Result<TakenFlows> {
+        let body = ask::get(&self.agent.socket, path).await?;
+        serde_json::from_slice(&body).context("the agent's answer is not understood")
+    }
+
+    fn write(&self, recorded: &Flows) -> anyhow::Result<()> {
         let aside = self.to.with_extension("part");
-        fs::write(&aside, text).with_context(|| format!("write {}", aside.display()))?;
-        fs::rename(&aside, &self.to).with_context(|| format!("move what was recorded to {place}"))?;
-        Ok(format!(
-            "{all} connections and requests in {distinct} distinct flows, written to {place}{}",
-            match overflow {
-                0 => String::new(),
-                more => format!("; {more} more without their flow, since there were too many"),
-            }
-        ))
+        fs::write(&aside, recorded.write()?).with_context(|| format!("write {}", aside.display()))?;
+        fs::rename(&aside, &self.to).with_context(|| format!("move what was recorded to {}", self.to.display()))
+    }
+}
+
+/// What a recording has in it.
+fn said(Flows { flows, end, .. }: &Flows) -> String {
+    let (all, open) = flows.iter().fold((0, 0), |(all, open), flow| (all + flow.count, open + flow.open));
+    let mut said = format!("{all} connections and requests in {} distinct flows", flows.len());
+    if open > 0 {
+        said += &format!(", {open} of them open still");
+    }
+    match end.overflow {
+        0 => said,
+        more => said + &format!("; {more} more without their flow: too many, or open since before the recording"),
     }
 }
 

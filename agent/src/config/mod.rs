@@ -15,6 +15,7 @@ mod otlp;
 mod problem;
 mod resolve;
 mod resolved;
+mod secrets;
 mod source;
 pub(crate) mod yaml;
 

@@ -106,7 +106,7 @@ fn otlp(otlp: MapReader<'_>) -> Option<OtlpConfig> {
     });
     let protocol = protocol.unwrap_or(OtlpProtocol::Grpc);
     let timeout = otlp.parsed("timeout", TIMEOUT, |text| duration(text).filter(|timeout| *timeout <= LONGEST_TIMEOUT));
-    let headers = otlp.map("headers").map(|map| headers(&map));
+    let headers = otlp.secret_map("headers").map(|map| headers(&map));
     let roots = otlp.parsed("roots", "an absolute path, or \"\" for the machine's certificates", path_or_none);
     if protocol == OtlpProtocol::Grpc && endpoint.as_ref().is_some_and(|endpoint| !endpoint.path.is_empty()) {
         otlp.complain("endpoint", "has a path, which OTLP over gRPC has no use for; remove it, or set protocol: http");

@@ -80,6 +80,15 @@ impl Problems {
         self.0.iter()
     }
 
+    /// The same with only those source lines that may be shown.
+    #[must_use]
+    pub(super) fn showing(mut self, may_show: impl Fn(usize) -> bool) -> Self {
+        for problem in &mut self.0 {
+            problem.snippet.take_if(|_| !problem.position.is_some_and(|position| may_show(position.line)));
+        }
+        self
+    }
+
     /// How many there are, never 0.
     pub fn count(&self) -> usize {
         self.0.len()

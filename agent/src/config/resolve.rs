@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, JwksConfig, Limits, LogConfig, LogFormat, Machine,
-    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, source,
+    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -40,12 +40,12 @@ impl Config {
     /// # Errors
     /// Every problem of the text.
     pub fn parse(file_name: &str, text: &str, machine: &Machine) -> Result<Self, Problems> {
-        let root = single_document(file_name, text)?;
+        let root = single_document(file_name, text).map_err(|problems| secrets::hidden(problems, None))?;
         let report = Report::new(file_name, text);
         let config = resolve(&root, &report, machine);
         match (config, Problems::new(report.into_problems())) {
             (Some(config), None) => Ok(config),
-            (_, Some(problems)) => Err(problems),
+            (_, Some(problems)) => Err(secrets::hidden(problems, Some(&root))),
             (None, None) => Err(Problem::of_file(file_name, "is not a usable configuration").into()),
         }
     }

@@ -6,7 +6,12 @@ use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{machine::cgroup2_mount, *};
+use super::{
+    machine::cgroup2_mount,
+    secrets::HARMLESS,
+    yaml::{Node, Value},
+    *,
+};
 use crate::rules::value::Percentage;
 
 const MINIMAL: &str = "node: node-a\nsource: {files: {path: /etc/heddle/objects}}\n";
@@ -622,6 +627,42 @@ fn a_key_for_the_collector_is_never_shown() {
     let number = of("api-key: 123456789");
     assert!(number.len() == 1 && !number[0].contains("123456789"), "{number:?}");
     assert!(of("a: b, A: c")[0].contains("is there twice"), "{:?}", of("a: b, A: c"));
+}
+
+#[test]
+fn no_line_that_may_hold_a_secret_is_shown_with_a_problem_in_it() {
+    let said = |text: &str| Config::parse("agent.yaml", text, &machine()).unwrap_err().to_string();
+    const LOG: &str = "node: a\nsource: {files: {path: /o}}\nlog:\n  format: yaml\n";
+    for (text, place) in [
+        // A mistake beside the header, in its value, in its name, and in what it stands in.
+        ("tracing: {otlp: {endpoint: \"http://c:1\", headers: {k: S3cret}, retry: 1}}", "5:"),
+        ("tracing:\n  otlp:\n    endpoint: http://c:1\n    headers: {k: 17, l: S3cret}", "8:"),
+        ("tracing: {otlp: {endpoint: \"http://c:1\", headers: S3cret}}", "5:"),
+        ("tracing: {otlp: {endpoint: \"http://c:1\", header: {k: S3cret}}}", "5:"),
+        ("trasing: {otlp: {headers: {k: S3cret}}}", "5:"),
+        ("ca: {remote: {address: \"https://user:S3cret@ca:1\", roots: /r}}", "5:"),
+        // Nobody can tell what a line is of a file that cannot be read.
+        ("tracing: {otlp: {headers: {k: S3cret]}}", "5:"),
+        ("---\ntracing: {otlp: {headers: {k: S3cret}}}", "5:"),
+    ] {
+        let said = said(&format!("{LOG}{text}\n"));
+        assert!(said.contains(&format!("agent.yaml:{place}")) && !said.contains("S3cret"), "{text}: {said}");
+    }
+    let flow = "{node: a, log: {format: yaml}, tracing: {otlp: {endpoint: \"http://c:1\", headers: {k: S3cret}}}}";
+    assert!(said(flow).contains("log.format") && !said(flow).contains("S3cret"), "{}", said(flow));
+    let after = "{node: a, tracing: {otlp: {endpoint: \"http://c:1\",\n headers: {k: S3cret}}}, log: {format: yaml}}";
+    assert!(said(after).contains("log.format") && !said(after).contains("S3cret"), "{}", said(after));
+    // Other lines are shown, below a header too.
+    let fine = format!("tracing: {{otlp: {{endpoint: \"http://c:1\", headers: {{k: S3cret}}}}}}\n{LOG}");
+    assert!(said(&fine).contains("  5 |   format: yaml\n"), "{}", said(&fine));
+}
+
+#[test]
+fn every_key_says_whether_its_lines_may_be_shown() {
+    let Value::Map(entries) = Node::parse(FULL).unwrap().value else { panic!("no map") };
+    let hidden: Vec<_> = entries.iter().map(|entry| entry.key.as_str()).filter(|key| !HARMLESS.contains(key)).collect();
+    assert_eq!(hidden, ["ca", "tracing"]);
+    assert!(HARMLESS.iter().all(|key| *key == "state" || entries.iter().any(|entry| entry.key == *key)));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::{
     authorize::{self, Admission, Approach, Facts, Permitted},
     capture::{EnrolledPod, dialled, is_agent_port, is_own_dial},
     connect::{
-        RelayError, Side as End, Wire, dial_application,
+        RelayError, Side as End, VisibleWire, Wire, dial_application,
         http::{self, HttpVersion},
         relay, reset_on_close,
         tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelIo},
@@ -198,12 +198,14 @@ impl Inbound<'_> {
         mut admission: Admission,
     ) {
         let node = &self.thread.node;
+        let (client, socket) = VisibleWire::over(client);
         let requests = request::Inbound::new(
             request::InboundFacts {
                 thread: Arc::clone(self.thread),
                 pod: Arc::clone(self.pod),
                 peer: self.peer.cloned(),
                 client: self.client,
+                socket,
                 to: self.to,
                 transport: self.transport,
                 approach,

@@ -4,16 +4,18 @@
 //! ```text
 //! {"heddleFlows":1,"node":"node-a","started":"2026-07-30T10:00:00.000Z"}
 //! {"identity":"spiffe://cluster.local/ns/shop/sa/web","namespace":"shop","workload":"cart","port":8080,"method":"GET","path":"/items","host":"cart","count":41}
-//! {"address":"192.0.2.7","namespace":"shop","workload":"cart","port":9000,"count":2}
+//! {"address":"192.0.2.7","namespace":"shop","workload":"cart","port":9000,"count":2,"open":1}
 //! {"ended":"2026-07-30T10:10:00.000Z","flows":2,"overflow":0}
 //! ```
 //!
-//! A client is told by the identity that it proved, else by its address. Headers, tokens and queries are never in it.
+//! A client is told by the identity that it proved, else by its address. Headers, tokens and queries are never in it. What was
+//! open at the end of the recording is among the counts, and counted by itself: a long one is what a new policy cuts.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConnectionStart, Party, Reporter};
 use crate::mesh::SpiffeId;
 
 /// The version of the format. A reader refuses others.
@@ -52,7 +54,8 @@ pub struct FlowsEnd {
     pub ended: String,
     /// How many distinct flows there are.
     pub flows: u64,
-    /// How many connections and requests were not kept, since there were too many distinct flows.
+    /// How many connections and requests were not kept: there were too many distinct flows, or nobody had remembered what a
+    /// request is that was open at the end.
     pub overflow: u64,
 }
 
@@ -71,8 +74,16 @@ pub struct Flow {
     /// The request; absent for a connection without any.
     #[serde(flatten)]
     pub request: Option<FlowRequest>,
-    /// How many there were.
+    /// How many there were, with those that were open at the end of the recording.
     pub count: u64,
+    /// How many of these were open at the end of the recording.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub open: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Who asked.
@@ -96,6 +107,28 @@ pub struct FlowRequest {
     /// Its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+}
+
+impl Flow {
+    /// The flow of what a pod of this node was asked, whatever it was answered; without counts.
+    pub(super) fn of(start: &ConnectionStart, server: Option<&Party>, request: Option<FlowRequest>) -> Option<Self> {
+        if start.reporter != Reporter::Destination {
+            return None;
+        }
+        let workload = server?.workload.as_deref()?;
+        Some(Self {
+            client: match &start.client.identity {
+                Some(identity) => FlowClient::Identity(identity.clone()),
+                None => FlowClient::Address(start.client.address.ip()),
+            },
+            namespace: workload.namespace.to_string(),
+            workload: workload.owner.to_string(),
+            port: start.original_dst.port(),
+            request,
+            count: 0,
+            open: 0,
+        })
+    }
 }
 
 mod identity {

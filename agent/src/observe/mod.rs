@@ -9,6 +9,8 @@ mod event_feed;
 mod facts;
 mod flag;
 mod flow;
+mod flow_counts;
+mod inventory;
 mod live;
 mod metrics;
 mod open;
@@ -40,6 +42,7 @@ pub use access_log::{AccessLogOutput, AccessLogSettings, FIELDS, Field, LogForma
 pub use event_feed::{EventFeed, Heard, Listener, MOST_LISTENERS, QUEUE};
 pub use flag::{NO_FLAG, ResponseFlag};
 pub use flow::{BadFlows, CUT, Flow, FlowClient, FlowRequest, Flows, FlowsEnd, FlowsHead, VERSION};
+pub use flow_counts::{FlowCounts, TakenFlows};
 pub use live::{BadFilter, FlowWatch, TapEvent, TapFilter, TapWatch, TooManyWatchers};
 pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
 pub use metrics::{
@@ -57,7 +60,6 @@ pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, ShownEn
 pub use process_log::{AUDIT, KERNEL_LOG, LogControl, LogError, init_audited_log, init_log};
 pub use recent::{Ended, EndedRequest};
 pub use record::{ConnectionRecord, HttpConnection};
-pub use recordings::TakenFlows;
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 pub use socket::{ReadFacts, Shown, SocketEnd, SocketFacts, SocketView};
@@ -67,19 +69,21 @@ pub use trace_context::{RequestIds, SpanId, SpanIds, TraceId};
 use crate::{mesh::WorkloadTelemetry, rules::telemetry::AccessLogging};
 
 use access_log::{Failed, Logging};
+use flow_counts::Tally;
+use request::OpenFlow;
 use trace_context::Draw;
 
 /// How often bytes of open connections reach the counters, and unused label sets are looked for. Shorter than the usual
 /// scrape interval of 15 s would be wasted: each scrape counts the bytes too.
 const TICK: Duration = Duration::from_secs(15);
 
-/// Looks for long connections in the time after which they are told: a line is late by a twelfth of it.
+/// Looks for long connections and requests in the time after which they are told: a line is late by a twelfth of it.
 const LOOKS: u32 = 12;
 
-/// How many are told at one look: a fraction of what the log's queue has room for.
+/// How many of each are told at one look: a fraction of what the log's queue has room for.
 const MOST_TOLD: usize = 1000;
 
-/// The shortest time between two of them: each goes through all open connections.
+/// The shortest time between two of them: each goes through all that is open.
 const SHORTEST_LOOK: Duration = Duration::from_millis(100);
 
 /// Ends of one trace that are told: a request has one on each side, and one for each try by its application.
@@ -98,6 +102,7 @@ struct Inner {
     requests: metrics::Requests,
     policy_hits: metrics::PolicyHits,
     open: Arc<open::OpenConnections>,
+    open_requests: request::OpenRequests,
     access_log: Option<access_log::AccessLog>,
     live: Arc<live::Live>,
     recordings: recordings::Recordings,
@@ -149,6 +154,7 @@ impl Observer {
             traffic: metrics::Traffic::new(Arc::clone(&cluster)),
             requests: metrics::Requests::new(cluster),
             policy_hits: metrics::PolicyHits::default(),
+            open_requests: request::OpenRequests::default(),
             access_log,
             live: Arc::new(live::Live::new(Arc::clone(&open))),
             open,
@@ -222,19 +228,25 @@ impl Observer {
         self.inner.access_log.as_ref().is_some_and(access_log::AccessLog::is_on)
     }
 
-    /// From now on the access log is written, or is not. False if this agent has none that could be.
-    pub fn turn_access_log(&self, on: bool) -> bool {
-        let log = self.inner.access_log.as_ref();
-        log.inspect(|log| log.turn(on)).is_some()
+    /// Whether there is an access log that could be written.
+    pub fn has_access_log(&self) -> bool {
+        self.inner.access_log.is_some()
+    }
+
+    /// From now on the access log is written, or is not, where there is one.
+    pub fn turn_access_log(&self, on: bool) {
+        if let Some(log) = &self.inner.access_log {
+            log.turn(on);
+        }
     }
 
     /// How often the access log has a line of what is open; `None` for only at its end.
-    pub fn long_connections(&self) -> Option<Duration> {
+    fn long_connections(&self) -> Option<Duration> {
         self.inner.access_log.as_ref()?.settings.long_connections
     }
 
-    /// The control task: counts the bytes of long connections, tells of them, and removes unused series, until `stop` is true
-    /// or gone.
+    /// The control task: counts the bytes of long connections, tells of them and of long requests, and removes unused series,
+    /// until `stop` is true or gone.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -249,7 +261,7 @@ impl Observer {
                 _ = &mut stopped => return,
                 () = &mut live => return,
                 _ = ticks.tick() => self.tick(Instant::now()),
-                _ = looks.tick(), if every.is_some() => self.tell_long_connections(Instant::now()),
+                _ = looks.tick(), if every.is_some() => self.tell_what_is_open(Instant::now()),
             }
         }
     }
@@ -260,7 +272,7 @@ impl Observer {
         self.inner.access_log.as_ref().is_none_or(|log| log.flush(patience))
     }
 
-    fn tell_long_connections(&self, now: Instant) {
+    fn tell_what_is_open(&self, now: Instant) {
         let (Some(log), Some(every)) = (&self.inner.access_log, self.long_connections()) else { return };
         let due = self.inner.open.due(now, every, MOST_TOLD);
         let is_told =
@@ -269,6 +281,8 @@ impl Observer {
             let progress = facts::Progress::of(&open.counts);
             log.push(Arc::clone(&open.facts).told(access_log::LineEvent::Open, progress, None));
         }
+        let lines = self.inner.open_requests.due(now, every, MOST_TOLD, log.default());
+        lines.into_iter().filter(|_| log.admits(Failed::No)).for_each(|line| log.push(line));
     }
 
     /// Waits until the spans of what ended before now are exported, at most `patience`; whether they are. Blocks: for the end of
@@ -303,6 +317,19 @@ impl Observer {
     /// What was recorded since the last time.
     pub fn take_flows(&self, id: u64) -> TakenFlows {
         self.inner.recordings.take(id, Instant::now())
+    }
+
+    /// Ends a recording: what was recorded since the last time, and what is open now.
+    pub fn end_recording(&self, id: u64) -> TakenFlows {
+        let mut all = recordings::no_flows();
+        // Before what ended: what ends meanwhile is counted twice, and never missed.
+        self.inner.open.each_flow(|flow| all.add(flow, Tally::OPEN));
+        self.inner.open_requests.each_flow(|flow| match flow {
+            OpenFlow::Known(flow) => all.add(&flow, Tally::OPEN),
+            OpenFlow::Unknown => all.add_unknown(),
+        });
+        all.merge(self.inner.recordings.end(id));
+        all.into_taken()
     }
 
     /// The connections that are open now, so many of the oldest.

@@ -1,11 +1,9 @@
 //! The connections that are joined and not yet ended: so that their bytes reach the counters while they run, so that the long
 //! ones of them can be told in the access log, and so that they can be listed.
 //!
-//! Data threads touch one of several shards, twice per connection; the control task walks them. Descriptors bound how many
-//! there are.
+//! Descriptors bound how many there are.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -14,21 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteCounts, Party, access_log::timestamp, facts::Facts, metrics::Series, outcome::Moved};
+use super::{
+    ByteCounts, Party,
+    access_log::timestamp,
+    facts::Facts,
+    flow::Flow,
+    inventory::{Inventory, Turn},
+    metrics::Series,
+    outcome::Moved,
+};
 use crate::mesh::ServiceName;
 
-/// A power of two well above the number of data threads: two of them seldom meet.
-const SHARDS: usize = 64;
-
 /// Every open connection.
-#[derive(Debug)]
-pub(super) struct OpenConnections {
-    shards: [Mutex<HashMap<u64, Arc<OpenConnection>>>; SHARDS],
-    next: AtomicU64,
-}
+#[derive(Debug, Default)]
+pub(super) struct OpenConnections(Inventory<OpenConnection>);
 
 /// One open connection: the relay's counts, and how much of them was added to the series.
 #[derive(Debug)]
@@ -38,8 +37,7 @@ pub(super) struct OpenConnection {
     /// `None` for one with requests, whose bytes are those of the requests.
     pub(super) series: Option<Arc<Series>>,
     pub(super) facts: Arc<Facts>,
-    /// How old it was when it was told last, in milliseconds.
-    told_at: AtomicU64,
+    turn: Turn,
     counted: Seen,
     /// To those who watch.
     told: Seen,
@@ -115,12 +113,6 @@ pub struct EndView {
     pub identity: Option<String>,
 }
 
-impl Default for OpenConnections {
-    fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), next: AtomicU64::new(0) }
-    }
-}
-
 impl OpenConnections {
     /// One whose bytes are relayed. `is_logged`: its line will tell about its sockets.
     pub(super) fn add(&self, series: Arc<Series>, facts: Arc<Facts>, is_logged: bool) -> Arc<OpenConnection> {
@@ -134,88 +126,69 @@ impl OpenConnections {
     }
 
     fn insert(&self, series: Option<Arc<Series>>, facts: Arc<Facts>, counts: ByteCounts) -> Arc<OpenConnection> {
-        // From 1 on: 0 is no id.
-        let id = self.next.fetch_add(1, Relaxed) + 1;
-        let connection = Arc::new(OpenConnection {
+        self.0.insert(|id| OpenConnection {
             id,
             counts: Arc::new(counts),
             series,
+            turn: Turn::from(facts.accepted),
             facts,
-            told_at: AtomicU64::new(0),
             counted: Seen::default(),
             told: Seen::default(),
-        });
-        self.shard(id).lock().insert(id, Arc::clone(&connection));
-        connection
+        })
     }
 
     /// Adds its last bytes to its series and forgets it.
     pub(super) fn remove(&self, connection: &OpenConnection) {
-        self.shard(connection.id).lock().remove(&connection.id);
+        self.0.remove(connection.id);
         connection.count_bytes();
     }
 
     /// Adds what every connection moved since the last time.
     pub(super) fn count_bytes(&self) {
-        for shard in &self.shards {
-            shard.lock().values().for_each(|connection| connection.count_bytes());
-        }
+        self.0.each(|connection| connection.count_bytes());
     }
 
     /// Looks at each one whose bytes are relayed. What opens or ends meanwhile waits for a list of its
     /// shard and not for the look.
     pub(super) fn each_relayed(&self, mut look: impl FnMut(&OpenConnection)) {
-        for shard in &self.shards {
-            let of_shard: Vec<_> = shard.lock().values().filter(|open| open.series.is_some()).cloned().collect();
-            of_shard.iter().for_each(|open| look(open));
-        }
+        self.0.some(usize::MAX, OpenConnection::is_relayed).iter().for_each(|open| look(open));
     }
 
     /// Those that are to be told by now, each of them once in `every`, so many at most: the others are told at the next look.
     pub(super) fn due(&self, now: Instant, every: Duration, most: usize) -> Vec<Arc<OpenConnection>> {
-        let mut due: Vec<Arc<OpenConnection>> = Vec::new();
-        for shard in &self.shards {
-            let shard = shard.lock();
-            let room = most - due.len();
-            due.extend(shard.values().filter(|connection| connection.is_due(now, every)).take(room).cloned());
-        }
-        due.iter().for_each(|connection| connection.is_told(now));
+        // Of requests each has a line.
+        let due = self.0.some(most, |connection| connection.is_relayed() && connection.turn.is_due(now, every));
+        due.iter().for_each(|connection| connection.turn.is_told(now));
         due
     }
 
     /// So many of the oldest.
     pub(super) fn view(&self, most: usize) -> OpenView {
-        let mut all: Vec<Arc<OpenConnection>> = Vec::new();
-        for shard in &self.shards {
-            all.extend(shard.lock().values().cloned());
-        }
+        let mut all = self.0.some(usize::MAX, |_| true);
         all.sort_by_key(|connection| connection.id);
         OpenView { open: all.len(), connections: all.iter().take(most).map(|connection| connection.view()).collect() }
     }
 
     pub(super) fn find(&self, id: u64) -> Option<ConnectionView> {
-        let found = self.shard(id).lock().get(&id).cloned();
-        found.map(|connection| connection.view())
+        self.0.find(id).map(|connection| connection.view())
     }
 
-    fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Arc<OpenConnection>>> {
-        &self.shards[usize::try_from(id % SHARDS as u64).unwrap_or(0)]
+    /// Has the flow of each that is relayed looked at: those of requests are told by the requests.
+    pub(super) fn each_flow(&self, mut look: impl FnMut(&Flow)) {
+        self.0.each(|connection| {
+            let Facts { start, server, .. } = &*connection.facts;
+            if connection.is_relayed()
+                && let Some(flow) = Flow::of(start, server.as_ref(), None)
+            {
+                look(&flow);
+            }
+        });
     }
 }
 
 impl OpenConnection {
-    fn is_due(&self, now: Instant, every: Duration) -> bool {
-        // Of requests each has a line.
-        self.series.is_some() && self.age(now) >= self.told_at.load(Relaxed) + every.as_millis() as u64
-    }
-
-    fn is_told(&self, now: Instant) {
-        self.told_at.store(self.age(now), Relaxed);
-    }
-
-    /// In milliseconds.
-    fn age(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.facts.accepted).as_millis() as u64
+    fn is_relayed(&self) -> bool {
+        self.series.is_some()
     }
 
     fn count_bytes(&self) {

@@ -4,7 +4,6 @@
 //! that nobody asks for ends by itself.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -13,12 +12,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Reporter,
-    access_log::Story,
-    flow::{Flow, FlowClient},
+    access_log::{RequestStory, Story},
+    flow::Flow,
+    flow_counts::{FlowCounts, TakenFlows, Tally},
 };
 
 /// Recordings at one time.
@@ -44,18 +42,7 @@ struct Inner {
 struct Recording {
     id: u64,
     asked: Instant,
-    /// With a count of 0 each.
-    flows: HashMap<Flow, u64>,
-    overflow: u64,
-}
-
-/// What was recorded since the last take.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TakenFlows {
-    /// Distinct flows.
-    pub flows: Vec<Flow>,
-    /// Connections and requests whose flow was one too many.
-    pub overflow: u64,
+    flows: FlowCounts,
 }
 
 impl Recordings {
@@ -66,7 +53,7 @@ impl Recordings {
         if let Some(known) = all.iter_mut().find(|recording| recording.id == id) {
             known.asked = now;
         } else if all.len() < MOST_RECORDINGS {
-            all.push(Recording { id, asked: now, flows: HashMap::new(), overflow: 0 });
+            all.push(Recording { id, asked: now, flows: no_flows() });
         } else {
             return false;
         }
@@ -79,9 +66,19 @@ impl Recordings {
         let mut all = self.0.all.lock();
         let Some(recording) = all.iter_mut().find(|recording| recording.id == id) else { return TakenFlows::default() };
         recording.asked = now;
-        let (flows, overflow) = (std::mem::take(&mut recording.flows), std::mem::take(&mut recording.overflow));
+        let flows = std::mem::replace(&mut recording.flows, no_flows());
         drop(all);
-        TakenFlows { flows: flows.into_iter().map(|(flow, count)| Flow { count, ..flow }).collect(), overflow }
+        flows.into_taken()
+    }
+
+    /// Ends a recording, with what it has since the last time.
+    pub(super) fn end(&self, id: u64) -> TakenFlows {
+        let mut all = self.0.all.lock();
+        let place = all.iter().position(|recording| recording.id == id);
+        let ended = place.map(|place| all.swap_remove(place));
+        self.0.is_any.store(!all.is_empty(), Relaxed);
+        drop(all);
+        ended.map(|recording| recording.flows.into_taken()).unwrap_or_default()
     }
 
     /// Whether anybody records.
@@ -92,7 +89,8 @@ impl Recordings {
     /// Adds what ended.
     pub(super) fn add(&self, story: &Story, now: Instant) {
         if self.is_any() {
-            self.add_flow(flow(story), now);
+            let request = story.request.as_deref().map(RequestStory::as_flow);
+            self.add_flow(Flow::of(&story.start, story.server.as_ref(), request), now);
         }
     }
 
@@ -100,41 +98,14 @@ impl Recordings {
         let mut all = self.0.all.lock();
         all.retain(|recording| now < recording.asked + GIVEN_UP);
         if let Some(flow) = flow {
-            all.iter_mut().for_each(|recording| recording.add(&flow));
+            all.iter_mut().for_each(|recording| recording.flows.add(&flow, Tally::ENDED));
         }
         self.0.is_any.store(!all.is_empty(), Relaxed);
     }
 }
 
-impl Recording {
-    fn add(&mut self, flow: &Flow) {
-        let has_room = self.flows.len() < MOST_FLOWS;
-        match self.flows.get_mut(flow) {
-            Some(count) => *count += 1,
-            None if has_room => drop(self.flows.insert(flow.clone(), 1)),
-            None => self.overflow += 1,
-        }
-    }
-}
-
-/// The flow of what a pod of this node was asked, whatever it was answered.
-fn flow(story: &Story) -> Option<Flow> {
-    if story.start.reporter != Reporter::Destination {
-        return None;
-    }
-    let server = story.server.as_ref()?;
-    let workload = server.workload.as_deref()?;
-    Some(Flow {
-        client: match &story.start.client.identity {
-            Some(identity) => FlowClient::Identity(identity.clone()),
-            None => FlowClient::Address(story.start.client.address.ip()),
-        },
-        namespace: workload.namespace.to_string(),
-        workload: workload.owner.to_string(),
-        port: story.start.original_dst.port(),
-        request: story.request.as_deref().map(super::access_log::RequestStory::as_flow),
-        count: 0,
-    })
+pub(super) fn no_flows() -> FlowCounts {
+    FlowCounts::bounded(MOST_FLOWS)
 }
 
 #[cfg(test)]
@@ -143,7 +114,8 @@ mod tests {
 
     use super::*;
     use crate::observe::{
-        Observer, RequestProtocol, RequestStart,
+        ConnectionStart, FlowClient, Observer, Reporter, RequestProtocol, RequestStart,
+        flow_counts::tests::flow,
         request::tests::start,
         tests::{party, silent, workload},
     };
@@ -177,26 +149,48 @@ mod tests {
     }
 
     #[test]
-    fn too_many_flows_are_only_counted_and_one_that_nobody_asks_for_ends() {
-        let (recordings, now) = (Recordings::default(), Instant::now());
-        assert!(recordings.begin(1, now));
-        let flow = |port| Flow {
-            client: FlowClient::Address([10, 0, 0, 1].into()),
-            namespace: String::new(),
-            workload: String::new(),
-            port,
-            request: None,
-            count: 0,
+    fn what_is_open_at_the_end_is_counted_and_marked_and_what_nobody_remembers_is_said() {
+        let observer = silent();
+        let asked = |path: &'static str| {
+            let original_dst = "10.2.0.2:8080".parse().unwrap();
+            let start =
+                RequestStart { reporter: Reporter::Destination, original_dst, path, ..start(RequestProtocol::Http1) };
+            let mut record = observer.request(start);
+            record.set_server(party("10.2.0.2:8080", Some(workload("web", ""))));
+            record
         };
-        {
-            let mut all = recordings.0.all.lock();
-            (0..10_005).for_each(|port| all[0].add(&flow(port)));
-            all[0].add(&flow(0));
-        }
-        let taken = recordings.take(1, now);
-        assert_eq!((taken.flows.len(), taken.overflow), (MOST_FLOWS, 5));
-        assert_eq!(taken.flows.iter().map(|flow| flow.count).max(), Some(2));
+        let connected = |reporter| {
+            let start = ConnectionStart {
+                reporter,
+                client: party("10.1.0.1:40000", None),
+                original_dst: "10.2.0.2:9000".parse().unwrap(),
+                generation: 1,
+            };
+            let mut record = observer.connection(start);
+            record.set_server(party("10.2.0.2:9000", Some(workload("web", ""))));
+            drop(record.opened());
+            record
+        };
+        // Nobody wanted to know what this one is when it began.
+        let _early = asked("/early");
+        let (_in, _out) = (connected(Reporter::Destination), connected(Reporter::Source));
+        assert!(observer.record_flows(1));
+        let _late = asked("/late");
+        asked("/late").finish(Ok(()));
+        let taken = observer.end_recording(1);
+        let told: Vec<_> = taken.flows.iter().map(|flow| (flow.port, flow.count, flow.open)).collect();
+        assert_eq!((told, taken.overflow), (vec![(8080, 2, 1), (9000, 1, 1)], 1), "{taken:?}");
+        assert!(taken.flows[1].request.is_none() && !observer.inner.recordings.is_any());
+    }
+
+    #[test]
+    fn one_that_nobody_asks_for_ends_and_so_does_one_that_is_ended() {
+        let (recordings, now) = (Recordings::default(), Instant::now());
+        assert!((1..=3).all(|id| recordings.begin(id, now)));
+        recordings.add_flow(Some(flow(80)), now);
+        assert_eq!((recordings.end(2).flows.len(), recordings.end(2).flows.len()), (1, 0));
+        assert_eq!(recordings.take(1, now).flows.len(), 1, "the others go on");
         recordings.add_flow(None, now + GIVEN_UP);
-        assert!(!recordings.0.is_any.load(Relaxed) && recordings.0.all.lock().is_empty());
+        assert!(!recordings.is_any() && recordings.0.all.lock().is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Who owns a socket shows it for a time that ends before the socket does; others look at it through a lock that the end of
 //! that time takes too. So nobody ever asks about a number that stands for another socket by then. Nothing is asked of the
-//! kernel unless somebody looks, or the connection ends and there is a log to tell.
+//! kernel unless somebody looks, or a socket that could be looked at is about to be closed.
 
 use std::{os::fd::RawFd, sync::Arc};
 
@@ -20,12 +20,9 @@ pub struct SocketFacts {
 /// Asks the kernel about an open socket.
 pub type ReadFacts = fn(RawFd) -> Option<SocketFacts>;
 
-/// A socket that many connections share, as a tunnel's: empty once it is closed.
+/// A socket that many connections or requests share. What was known of it last stays known.
 #[derive(Debug)]
-pub struct SocketView {
-    open: Mutex<Option<RawFd>>,
-    read: ReadFacts,
-}
+pub struct SocketView(Mutex<End>);
 
 /// Shows a socket while it lives: to be dropped before the socket is.
 #[derive(Debug)]
@@ -35,12 +32,12 @@ pub struct Shown(Arc<SocketView>);
 impl SocketView {
     /// Shows a socket.
     pub fn show(socket: RawFd, read: ReadFacts) -> Shown {
-        Shown(Arc::new(Self { open: Mutex::new(Some(socket)), read }))
+        Shown(Arc::new(Self(Mutex::new(End::Open(SocketEnd::Own(socket, read))))))
     }
 
-    fn facts(&self) -> Option<SocketFacts> {
-        let open = self.open.lock();
-        open.and_then(self.read)
+    /// How its packets travel.
+    pub(super) fn facts(&self) -> Option<SocketFacts> {
+        self.0.lock().facts()
     }
 }
 
@@ -53,7 +50,7 @@ impl Shown {
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        *self.0.open.lock() = None;
+        self.0.0.lock().close();
     }
 }
 
@@ -85,9 +82,7 @@ impl Ends {
 
     /// The sockets are about to be closed: what is known of them last stays known.
     pub(super) fn hide(&self) {
-        for end in self.0.lock().iter_mut() {
-            *end = End::Closed(end.facts());
-        }
+        self.0.lock().iter_mut().for_each(End::close);
     }
 
     /// Of the end to the client, and of the one to the server.
@@ -105,6 +100,11 @@ impl End {
             Self::Open(SocketEnd::Shared(view)) => view.facts(),
             Self::Closed(last) => *last,
         }
+    }
+
+    /// The socket is about to be closed.
+    fn close(&mut self) {
+        *self = Self::Closed(self.facts());
     }
 }
 
@@ -127,9 +127,11 @@ mod tests {
         assert_eq!(rtts(&ends), [None, None]);
         ends.show(SocketEnd::Own(10, read), SocketEnd::Shared(tunnel.view()));
         assert_eq!(rtts(&ends), [Some(10), Some(20)]);
+        let view = tunnel.view();
         drop(tunnel);
-        assert_eq!(rtts(&ends), [Some(10), None], "the tunnel is closed");
+        assert!(matches!(*view.0.lock(), End::Closed(_)), "its number may stand for another socket now");
+        assert_eq!((rtts(&ends), view.facts().map(|facts| facts.rtt_us)), ([Some(10), Some(20)], Some(20)));
         ends.hide();
-        assert_eq!(rtts(&ends), [Some(10), None]);
+        assert_eq!(rtts(&ends), [Some(10), Some(20)]);
     }
 }

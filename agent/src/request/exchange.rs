@@ -118,10 +118,7 @@ pub(super) fn switched(
     record.responded(response.status());
     let bytes = record.bytes();
     tokio::spawn(async move {
-        let result = tokio::select! {
-            result = upgrade::pass(client_half, server_half, &bytes) => result,
-            () = record.tell_while_open() => return,
-        };
+        let result = upgrade::pass(client_half, server_half, &bytes).await;
         record.finish(result.map_err(|error| error.failure()));
         drop(held);
     });

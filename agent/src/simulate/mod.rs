@@ -7,23 +7,27 @@
 
 mod case;
 mod head;
+mod new;
 #[cfg(test)]
 mod tests;
 mod unseen;
 
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub use new::{BadPolicies, new_policies};
 
 use crate::{
     authorize::AccessSettings,
     mesh::{Policy, Snapshot, Workload},
-    observe::{Flow, Flows},
+    objects::{ConfigMap, Object, ObjectSet},
+    observe::Flow,
 };
 use case::{Case, Outcome};
 
 /// What would change.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// Flows that are allowed and would be refused, the most frequent first.
@@ -34,18 +38,28 @@ pub struct Forecast {
     pub cannot_be_judged: Vec<Changed>,
     /// How many connections and requests stay as they are.
     pub unchanged: u64,
-    /// How many were recorded without their flow, since there were too many different ones.
+    /// How many were recorded without their flow.
     pub overflow: u64,
 }
 
 /// A flow of which something would change.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Changed {
     /// The flow.
     #[serde(flatten)]
     pub flow: Flow,
     /// The document that would decide, or why it cannot be judged.
     pub why: String,
+}
+
+/// What a running agent is asked: some flows, and the documents that are to be new in its mesh.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proposal {
+    /// What holds the new AuthorizationPolicies.
+    pub documents: Vec<ConfigMap>,
+    /// Recorded flows.
+    pub flows: Vec<Flow>,
 }
 
 /// The mesh, and what is to be new in it.
@@ -59,14 +73,12 @@ pub struct Change<'a> {
 }
 
 /// Judges all flows.
-pub fn simulate(change: &Change<'_>, flows: &Flows) -> Forecast {
-    let mut forecast = Forecast { overflow: flows.end.overflow, ..Forecast::default() };
-    let workloads = change.before.workloads();
-    for flow in &flows.flows {
-        let is_it =
-            |workload: &&&Arc<Workload>| *workload.namespace == *flow.namespace && *workload.owner == *flow.workload;
+pub fn simulate(change: &Change<'_>, flows: &[Flow]) -> Forecast {
+    let mut forecast = Forecast::default();
+    let workloads = by_owner(change.before);
+    for flow in flows {
         let changed = |why: String| Changed { flow: flow.clone(), why };
-        let Some(workload) = workloads.iter().find(is_it) else {
+        let Some(workload) = workloads.get(&(flow.namespace.as_str(), flow.workload.as_str())) else {
             forecast.cannot_be_judged.push(changed("the mesh has no pod of this workload any more".to_owned()));
             continue;
         };
@@ -77,10 +89,47 @@ pub fn simulate(change: &Change<'_>, flows: &Flows) -> Forecast {
             Outcome::Unknown(why) => forecast.cannot_be_judged.push(changed(why)),
         }
     }
-    for list in [&mut forecast.newly_denied, &mut forecast.newly_allowed, &mut forecast.cannot_be_judged] {
-        list.sort_by_key(|changed| std::cmp::Reverse(changed.flow.count));
+    forecast.in_order()
+}
+
+/// A pod of each workload.
+fn by_owner(mesh: &Snapshot) -> HashMap<(&str, &str), &Arc<Workload>> {
+    let mut pods = HashMap::new();
+    for pod in mesh.workloads() {
+        pods.entry((&*pod.namespace, &*pod.owner)).or_insert(pod);
     }
-    forecast
+    pods
+}
+
+impl Forecast {
+    /// Adds what was found of other flows.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.newly_denied.extend(other.newly_denied);
+        self.newly_allowed.extend(other.newly_allowed);
+        self.cannot_be_judged.extend(other.cannot_be_judged);
+        self.unchanged += other.unchanged;
+        self.overflow += other.overflow;
+        self.in_order()
+    }
+
+    fn in_order(mut self) -> Self {
+        for list in [&mut self.newly_denied, &mut self.newly_allowed, &mut self.cannot_be_judged] {
+            list.sort_by_key(|changed| Reverse(changed.flow.count));
+        }
+        self
+    }
+}
+
+impl Proposal {
+    /// Its documents as the objects that they are.
+    pub fn objects(&self) -> ObjectSet {
+        let mut objects = ObjectSet::default();
+        for map in &self.documents {
+            objects.insert(Object::ConfigMap(Arc::new(map.clone())));
+        }
+        objects
+    }
 }
 
 impl Change<'_> {

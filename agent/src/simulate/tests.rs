@@ -11,7 +11,7 @@ use crate::{
     config::MtlsMode,
     identify::TrustDomains,
     mesh::testing,
-    observe::{BadFlows, FlowClient, FlowRequest, FlowsEnd, FlowsHead, VERSION},
+    observe::{BadFlows, FlowClient, FlowRequest, Flows, FlowsEnd, FlowsHead, VERSION},
 };
 
 const MESH: &str = "
@@ -44,6 +44,7 @@ fn flow(client: &str, path: Option<&str>, count: u64) -> Flow {
         port: 8080,
         request: path.map(request),
         count,
+        open: 0,
     }
 }
 
@@ -54,7 +55,7 @@ fn outcomes(before: &str, new: &str, flows: &[Flow]) -> Vec<&'static str> {
     flows
         .iter()
         .map(|flow| {
-            let forecast = simulate(&change, &Flows { flows: vec![flow.clone()], ..Flows::default() });
+            let forecast = simulate(&change, std::slice::from_ref(flow));
             let counts =
                 [&forecast.newly_denied, &forecast.newly_allowed, &forecast.cannot_be_judged].map(|list| list.len());
             match (counts, forecast.unchanged) {
@@ -183,7 +184,7 @@ fn who_was_refused_before_it_said_anything_may_have_been_about_to_ask() {
 fn a_recording_comes_through_its_file_and_others_are_refused() {
     let recording = Flows {
         head: FlowsHead { version: VERSION, node: "node-a".to_owned(), started: "now".to_owned() },
-        flows: vec![flow("web", Some("/a"), 3), flow("192.0.2.7", None, 2)],
+        flows: vec![flow("web", Some("/a"), 3), Flow { open: 1, ..flow("192.0.2.7", None, 2) }],
         end: FlowsEnd { ended: "later".to_owned(), flows: 2, overflow: 9 },
     };
     let text = recording.write().unwrap();
@@ -193,6 +194,8 @@ fn a_recording_comes_through_its_file_and_others_are_refused() {
         line.contains("\"identity\":\"spiffe://cluster.local/ns/shop/sa/web\"") && line.contains("\"path\":\"/a\""),
         "{line}"
     );
+    // Files of before there was a mark of what is open have none.
+    assert_eq!(Flows::read(&text.replace(",\"open\":1", "")).unwrap().flows[1].open, 0);
     assert!(matches!(Flows::read(""), Err(BadFlows::Head(_))));
     assert!(matches!(Flows::read(&text.replace(":1,\"node\"", ":2,\"node\"")), Err(BadFlows::Version(2))));
     assert!(matches!(Flows::read(text.lines().next().unwrap()), Err(BadFlows::Unfinished)));

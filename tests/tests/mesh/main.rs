@@ -34,6 +34,7 @@ mod relay;
 mod revocation;
 mod sandbox;
 mod services;
+mod simulate;
 mod source;
 mod telemetry;
 mod threats;

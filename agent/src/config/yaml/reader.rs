@@ -49,12 +49,16 @@ impl<'a> Report<'a> {
     }
 
     fn map(&'a self, node: &'a Node, path: String) -> Option<MapReader<'a>> {
+        self.map_or(node, path, |path| self.refuse(path, node, MAP))
+    }
+
+    fn map_or(&'a self, node: &'a Node, path: String, refuse: impl FnOnce(&str)) -> Option<MapReader<'a>> {
         let entries = match &node.value {
             Value::Map(entries) => entries.as_slice(),
             // `admin:` with nothing below it means the defaults, as in Kubernetes.
             Value::Null => &[],
             _ => {
-                self.refuse(&path, node, "a map of keys and values");
+                refuse(&path);
                 return None;
             }
         };
@@ -73,6 +77,7 @@ impl<'a> Report<'a> {
     }
 }
 
+const MAP: &str = "a map of keys and values";
 const TEXT: &str = "text (quote numbers and booleans)";
 
 impl<'a> MapReader<'a> {
@@ -133,6 +138,13 @@ impl<'a> MapReader<'a> {
     /// The map under a key, where the key is there.
     pub(crate) fn map(&self, key: &'static str) -> Option<Self> {
         self.report.map(self.node(key)?, self.path_of(key))
+    }
+
+    /// The same where what is there may be a secret: no message shows it.
+    pub(crate) fn secret_map(&self, key: &'static str) -> Option<Self> {
+        let (node, path) = (self.node(key)?, self.path_of(key));
+        let refuse = |path: &str| self.report.add(node.position, format!("{path}: is no map; allowed: {MAP}"));
+        self.report.map_or(node, path, refuse)
     }
 
     /// A map of maps with keys of the writer's choice, such as one entry for each port.

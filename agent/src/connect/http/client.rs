@@ -18,7 +18,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::replay::RequestBody;
-use crate::connect::Wire;
+use crate::connect::VisibleWire;
 
 /// The versions of HTTP that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +76,7 @@ pub enum SendError {
 
 impl Http1Client {
     /// Starts HTTP/1.1.
-    pub(super) async fn open(wire: Wire) -> Result<Self, hyper::Error> {
+    pub(super) async fn open(wire: VisibleWire) -> Result<Self, hyper::Error> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD as usize * 2).max_headers(256);
         let (send, connection) = builder.handshake(TokioIo::new(wire)).await?;
@@ -105,7 +105,7 @@ impl Http1Client {
 
 impl Http2Client {
     /// Starts HTTP/2.
-    pub(super) async fn open(wire: Wire) -> Result<Self, hyper::Error> {
+    pub(super) async fn open(wire: VisibleWire) -> Result<Self, hyper::Error> {
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)

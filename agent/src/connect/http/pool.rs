@@ -16,13 +16,13 @@ use std::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{net::TcpStream, sync::Notify, time::timeout};
 
 use crate::{
     balance::breaker::{Breaker, Overflow, Underway},
-    connect::{ApplicationError, ConnectError, Opened, Wire, tunnel::Tunnel},
+    connect::{ApplicationError, ConnectError, Opened, VisibleWire, Wire, tunnel::Tunnel},
     mesh::{SpiffeId, WorkloadUid},
-    observe::{GaugeGuard, Transport},
+    observe::{GaugeGuard, SocketView, Transport},
 };
 
 use super::{
@@ -69,6 +69,8 @@ pub struct WayFacts {
     pub transport: Transport,
     /// The identity that the other end proved.
     pub peer: Option<SpiffeId>,
+    /// Its socket, or that of its tunnel.
+    socket: Arc<SocketView>,
     /// The tunnel that it is in.
     tunnel: Option<Arc<Tunnel>>,
     /// Counts the connection for as long as it is there.
@@ -82,9 +84,9 @@ impl Terms {
 }
 
 impl WayFacts {
-    /// Of plain TCP.
-    pub fn plain() -> Self {
-        Self { transport: Transport::Plain, peer: None, tunnel: None, held: None }
+    /// Its socket, or that of its tunnel.
+    pub fn socket(&self) -> Arc<SocketView> {
+        Arc::clone(&self.socket)
     }
 
     fn counts_in(&self, breaker: &Arc<Breaker>) -> bool {
@@ -99,17 +101,22 @@ impl WayFacts {
 
 /// A way that was opened, on which HTTP can start.
 pub struct OpenWay {
-    /// The byte stream.
-    pub wire: Wire,
-    /// What is known of it.
-    pub facts: WayFacts,
+    wire: VisibleWire,
+    facts: WayFacts,
 }
 
 impl OpenWay {
     /// A way to an endpoint, which counts among the connections under way for as long as it is there.
     pub fn new(opened: Opened, held: (Option<Underway>, GaugeGuard)) -> Self {
         let Opened { wire, transport, peer, tunnel, .. } = opened;
-        Self { wire, facts: WayFacts { transport, peer, tunnel, held: Some(Arc::new(held)) } }
+        let (wire, socket) = VisibleWire::over(wire);
+        Self { wire, facts: WayFacts { transport, peer, socket, tunnel, held: Some(Arc::new(held)) } }
+    }
+
+    /// One to an application, in plain TCP.
+    pub fn plain(stream: TcpStream) -> Self {
+        let (wire, socket) = VisibleWire::over(Wire::Tcp(stream));
+        Self { wire, facts: WayFacts { transport: Transport::Plain, peer: None, socket, tunnel: None, held: None } }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -13,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::TunnelStream;
+use crate::observe::SocketView;
 
 /// A stream of a tunnel.
 pub struct TunnelIo {
@@ -51,6 +53,11 @@ impl TunnelIo {
             }
         };
         Ok(true)
+    }
+
+    /// The tunnel's socket.
+    pub fn socket(&self) -> Arc<SocketView> {
+        self.stream.view()
     }
 
     /// The stream, and what was received of it.

@@ -68,7 +68,11 @@ impl TunnelStream {
 
     /// The tunnel's socket.
     pub(super) fn socket(&self) -> SocketEnd {
-        SocketEnd::Shared(Arc::clone(&self.socket))
+        SocketEnd::Shared(self.view())
+    }
+
+    fn view(&self) -> Arc<SocketView> {
+        Arc::clone(&self.socket)
     }
 
     /// Ends the stream abnormally.

@@ -138,12 +138,16 @@ pub const FIELDS: &[Field] = &[
         "from accept to end, or to now; of a request, from its head to the end of the response",
         |s| Value::Number(u64::try_from(s.duration.as_millis()).unwrap_or(u64::MAX)),
     ),
-    field("client_rtt_us", "round trip time of the agent's socket to the client, smoothed, in microseconds", |s| {
-        socket(s.sockets[0], |facts| facts.rtt_us)
-    }),
+    field(
+        "client_rtt_us",
+        "round trip time of the agent's socket to the client, smoothed, in microseconds; of requests only where one failed, \
+         took a second, or is open",
+        |s| socket(s.sockets[0], |facts| facts.rtt_us),
+    ),
     field(
         "client_retransmits",
-        "segments that were sent again on that socket; a tunnel's has those of all of its streams",
+        "segments that were sent again on that socket since it was opened; a tunnel's has those of all of its streams, a kept \
+         connection's those of all of its requests",
         |s| socket(s.sockets[0], |facts| facts.retransmits),
     ),
     field("server_rtt_us", "the same of its socket to the server, or to the server's node", |s| {

@@ -58,7 +58,7 @@ pub struct AccessLogOutput {
 pub struct AccessLogSettings {
     /// Whether it has any, to begin with.
     pub on: bool,
-    /// How often it has one of each connection that is open; `None` for only at its end.
+    /// How often it has one of each connection and request that is open; `None` for only at its end.
     pub long_connections: Option<Duration>,
     /// How many a second, at most; `None` for any number.
     pub rate: Option<NonZeroU32>,

@@ -3,6 +3,7 @@
 //! In: what `request/` knows step by step. Out: Istio's request metrics, an access log line and a span, where there are any.
 //! Counting costs one look into a table; texts are copied only for a line or a span, once for both.
 
+mod open;
 mod start;
 #[cfg(test)]
 pub(super) mod tests;
@@ -11,21 +12,26 @@ use std::{
     fmt,
     sync::Arc,
     thread,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::StatusCode;
 
+pub(super) use open::{OpenFlow, OpenRequest, OpenRequests};
 pub use start::{RequestProtocol, RequestStart};
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, Observer, Party, RequestIds, ResponseFlag, SpanIds, Transport,
+    ByteCounts, ConnectionStart, Failure, Observer, Party, RequestIds, ResponseFlag, SocketView, SpanIds, Transport,
     access_log::{Failed, LineEvent, Logging, RequestStory, Story},
     metrics::{LabelSet, Measured, RequestEnd, RequestLabels},
     outcome::Moved,
     spans::is_failure,
 };
 use crate::mesh::ServiceName;
+
+/// A request that took so long has its sockets looked at. Of others nobody asks how their packets travelled, and a look is a
+/// system call.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// One request from its head to the end of its response. Call [`finish`](Self::finish) with its outcome; one that is dropped
 /// without is counted and logged too: as [`ResponseFlag::DownstreamClosed`], since it is the client's going away that drops a
@@ -34,10 +40,7 @@ use crate::mesh::ServiceName;
 #[must_use = "a record that is dropped without `finish` counts as given up by the client"]
 pub struct RequestRecord {
     observer: Observer,
-    began: Instant,
-    bytes: Arc<ByteCounts>,
-    /// Taken at the end.
-    story: Option<Box<Unfinished>>,
+    open: Arc<OpenRequest>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ struct Unfinished {
     service: Option<ServiceName>,
     server: Option<Party>,
     transport: Transport,
+    /// That to the client, and that to the server.
+    sockets: [Option<Arc<SocketView>>; 2],
     tries: u32,
     status: Option<StatusCode>,
     grpc_status: Option<u32>,
@@ -60,6 +65,10 @@ struct Unfinished {
 
 impl RequestRecord {
     pub(super) fn new(observer: Observer, start: RequestStart<'_>) -> Self {
+        Self::begun(observer, start, Instant::now())
+    }
+
+    fn begun(observer: Observer, start: RequestStart<'_>, began: Instant) -> Self {
         observer.inner.metrics.http_requests_open.inc();
         let logging = observer.logging(start.telemetry.access_log);
         let is_told = logging.may_log() || start.ids.span.is_some() || observer.inner.is_watched();
@@ -77,6 +86,7 @@ impl RequestRecord {
             service: None,
             server: None,
             transport: Transport::default(),
+            sockets: [None, None],
             tries: 0,
             status: None,
             grpc_status: None,
@@ -85,7 +95,8 @@ impl RequestRecord {
             span,
             words,
         };
-        Self { observer, began: Instant::now(), bytes: Arc::default(), story: Some(Box::new(unfinished)) }
+        let open = observer.inner.open_requests.begin(unfinished, began);
+        Self { observer, open }
     }
 
     /// The service that was asked, or the one that took over from it.
@@ -101,6 +112,16 @@ impl RequestRecord {
     /// How the request travels between the nodes.
     pub fn set_transport(&mut self, transport: Transport) {
         self.edit(|story| story.transport = transport);
+    }
+
+    /// The socket over which the request came, or that of its tunnel.
+    pub fn set_client_socket(&mut self, socket: Arc<SocketView>) {
+        self.edit(|story| story.sockets[0] = Some(socket));
+    }
+
+    /// The one over which it goes on. May be set again with another try.
+    pub fn set_server_socket(&mut self, socket: Arc<SocketView>) {
+        self.edit(|story| story.sockets[1] = Some(socket));
     }
 
     /// How many endpoints were tried so far.
@@ -126,7 +147,7 @@ impl RequestRecord {
 
     /// Where the bytes of the bodies are added up: sent is the request's, received the response's.
     pub fn bytes(&self) -> Arc<ByteCounts> {
-        Arc::clone(&self.bytes)
+        Arc::clone(&self.open.bytes)
     }
 
     /// The head of the response that the client gets leaves, not one that was tried and thrown away.
@@ -139,52 +160,38 @@ impl RequestRecord {
         self.edit(|story| story.grpc_status = Some(status));
     }
 
-    /// Tells in the access log that the request is open still, as often as the log has lines of what is open. Never ends.
-    pub async fn tell_while_open(&self) {
-        let Some(every) = self.observer.long_connections() else { return std::future::pending().await };
-        loop {
-            tokio::time::sleep(every).await;
-            let (Some(log), Some(story)) = (&self.observer.inner.access_log, &self.story) else { continue };
-            if story.logging.tells_open(log.default()) && log.admits(Failed::No) {
-                log.push((**story).clone().told(LineEvent::Open, self.measured(), None));
-            }
-        }
-    }
-
     /// The request ended: its response is complete, or will not be.
     pub fn finish(mut self, result: Result<(), Failure>) {
         self.conclude(result.err());
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut Unfinished)) {
-        if let Some(story) = self.story.as_deref_mut() {
+        if let Some(story) = self.open.story.lock().as_mut() {
             change(story);
         }
     }
 
-    fn measured(&self) -> Measured {
-        let (sent, received) = self.bytes.read();
-        Measured { duration: self.began.elapsed(), sent, received }
-    }
-
     fn word(&mut self, change: impl FnOnce(&mut RequestStory)) {
-        if let Some(words) = self.story.as_deref_mut().and_then(|story| story.words.as_mut()) {
-            change(words);
-        }
+        self.edit(|story| {
+            if let Some(words) = &mut story.words {
+                change(words);
+            }
+        });
     }
 
     fn conclude(&mut self, failure: Option<Failure>) {
-        let Some(mut story) = self.story.take() else { return };
         let inner = &self.observer.inner;
-        let measured = self.measured();
+        let Some(mut story) = inner.open_requests.end(&self.open) else { return };
+        let measured = self.open.measured();
         let flag = failure.as_ref().map(|failure| failure.flag);
         inner.requests.count(&inner.metrics, story.labels(flag), measured);
         inner.metrics.http_requests_open.dec();
-        let is_logged = inner.is_logged(story.logging, story.failed(flag), story.request_id());
+        let failed = Failed::from(story.has_failed(flag));
+        let is_logged = inner.is_logged(story.logging, failed, story.request_id());
         let span = story.span.take();
         // One that began before anybody wanted to know is not told.
         if story.words.is_some() {
-            inner.tell(is_logged, span, || (*story).told(LineEvent::End, measured, failure));
+            inner.tell(is_logged, span, || story.told(LineEvent::End, measured, failure));
         }
     }
 
@@ -206,15 +213,15 @@ impl RequestRecord {
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        if self.story.is_some() {
+        if self.open.story.lock().is_some() {
             self.conclude(Some(self.given_up()));
         }
     }
 }
 
 impl Unfinished {
-    fn failed(&self, flag: Option<ResponseFlag>) -> Failed {
-        Failed::from(is_failure(flag, self.status, self.grpc_status))
+    fn has_failed(&self, flag: Option<ResponseFlag>) -> bool {
+        is_failure(flag, self.status, self.grpc_status)
     }
 
     fn request_id(&self) -> Option<&str> {
@@ -233,6 +240,11 @@ impl Unfinished {
     }
 
     fn told(self, event: LineEvent, measured: Measured, failure: Option<Failure>) -> Story {
+        let flag = failure.as_ref().map(|failure| failure.flag);
+        let sockets = match event == LineEvent::Open || measured.duration >= SLOW || self.has_failed(flag) {
+            true => self.sockets.each_ref().map(|socket| socket.as_ref()?.facts()),
+            false => [None; 2],
+        };
         let request = self.words.map(|words| words.ended(self.status, self.grpc_status));
         Story {
             event,
@@ -247,7 +259,7 @@ impl Unfinished {
             sent: measured.sent,
             received: measured.received,
             untold: Moved { sent: measured.sent, received: measured.received },
-            sockets: [None; 2],
+            sockets,
             failure,
             request: request.map(Box::new),
         }

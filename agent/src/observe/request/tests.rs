@@ -8,7 +8,7 @@ use http::{Method, Version};
 
 use super::*;
 use crate::observe::{
-    AccessLogOutput, AccessLogSettings, LogFormat, Reporter, RootName, TraceId,
+    AccessLogOutput, AccessLogSettings, LogFormat, Reporter, RootName, SocketFacts, TraceId,
     tests::{OF_THE_PARTIES, failure, lines, logged, logging, logging_with, party, silent, value, workload},
 };
 use crate::{
@@ -84,9 +84,8 @@ fn an_answered_request_has_all_of_istios_labels_in_every_metric() {
 #[test]
 fn a_duration_is_in_milliseconds() {
     let observer = silent();
-    let mut record = observer.request(start(RequestProtocol::Http1));
-    record.began = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
-    record.finish(Ok(()));
+    let began = Instant::now().checked_sub(Duration::from_secs(3)).unwrap();
+    RequestRecord::begun(observer.clone(), start(RequestProtocol::Http1), began).finish(Ok(()));
     assert_eq!(value(&observer, "istio_request_duration_milliseconds_bucket", &[r#"le="2500""#]), Some(0.0));
     assert_eq!(value(&observer, "istio_request_duration_milliseconds_bucket", &[r#"le="3600000""#]), Some(1.0));
 }
@@ -240,7 +239,7 @@ fn texts_are_neither_kept_nor_formatted_without_an_access_log() {
     let observer = silent();
     let mut record = observer.request(start(RequestProtocol::Http1));
     record.set_route(Unspeakable);
-    assert!(record.story.as_ref().unwrap().words.is_none());
+    assert!(record.open.story.lock().as_ref().unwrap().words.is_none());
     record.finish(Ok(()));
     assert_eq!(value(&observer, "istio_requests_total", &[]), Some(1.0));
 }
@@ -291,18 +290,24 @@ fn requests_that_end_at_once_are_all_counted_in_one_series() {
     assert_eq!(value(&observer, "heddle_metric_label_sets", &[]), Some(1.0));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_request_that_stays_open_is_told_as_often_as_the_log_wants() {
+#[test]
+fn a_request_that_stays_open_is_told_as_often_as_the_log_wants() {
     let every = Some(Duration::from_secs(60));
     let (observer, output) =
         logging_with(AccessLogSettings { long_connections: every, ..AccessLogSettings::default() });
+    let began = Instant::now();
+    let look = |observer: &Observer| {
+        for seconds in [59, 61, 90, 119, 122, 130] {
+            observer.tell_what_is_open(began + Duration::from_secs(seconds));
+        }
+    };
     let mut record = observer.request(start(RequestProtocol::Http1));
     served(&mut record);
     record.responded(StatusCode::SWITCHING_PROTOCOLS);
     record.bytes().add_sent(7);
-    let open = Duration::from_secs(130);
-    tokio::time::timeout(open, record.tell_while_open()).await.unwrap_err();
+    look(&observer);
     record.finish(Ok(()));
+    observer.tell_what_is_open(began + Duration::from_secs(999));
     let lines = lines(&observer, &output);
     let events: Vec<_> = lines.iter().map(|line| (line["event"].clone(), line["status"].clone())).collect();
     assert_eq!(
@@ -313,9 +318,36 @@ async fn a_request_that_stays_open_is_told_as_often_as_the_log_wants() {
 
     let (observer, output) = logging_with(AccessLogSettings::default());
     let record = observer.request(start(RequestProtocol::Http1));
-    tokio::time::timeout(open, record.tell_while_open()).await.unwrap_err();
+    look(&observer);
     assert_eq!(logged(&observer, &output), "", "the log wants no lines of what is open");
     drop(record);
+}
+
+#[test]
+fn sockets_are_looked_at_of_requests_that_failed_or_were_slow_and_of_no_others() {
+    let (observer, output) = logging(LogFormat::Json);
+    let read = |socket| u32::try_from(socket).ok().map(|rtt_us| SocketFacts { rtt_us, retransmits: 2 });
+    let (client, server) = (SocketView::show(10, read), SocketView::show(20, read));
+    let asked = |ago: u64| {
+        let began = Instant::now().checked_sub(Duration::from_millis(ago)).unwrap();
+        let mut record = RequestRecord::begun(observer.clone(), start(RequestProtocol::Http1), began);
+        served(&mut record);
+        record.set_client_socket(client.view());
+        record.set_server_socket(server.view());
+        record.responded(StatusCode::OK);
+        record
+    };
+    asked(0).finish(Ok(()));
+    asked(1000).finish(Ok(()));
+    asked(0).finish(failure(ResponseFlag::UpstreamReset, "reset"));
+    let mut status = asked(0);
+    status.responded(StatusCode::BAD_GATEWAY);
+    status.finish(Ok(()));
+    let of =
+        |line: &serde_json::Value| ["client_rtt_us", "server_rtt_us", "server_retransmits"].map(|it| line[it].as_u64());
+    let looked = [Some(10), Some(20), Some(2)];
+    let lines: Vec<_> = lines(&observer, &output).iter().map(of).collect();
+    assert_eq!(lines, [[None; 3], looked, looked, looked]);
 }
 
 fn percent(percent: u32) -> Percentage {

@@ -22,9 +22,9 @@ use crate::{
     authorize::{Approach, PermittedRequest},
     capture::EnrolledPod,
     connect::{
-        Wire, dial_application,
+        dial_application,
         http::{
-            HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms, WayFacts,
+            HttpPool, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
             forwarded::{self, Proven},
             head, undelivered,
         },
@@ -32,7 +32,7 @@ use crate::{
     identify::VerifiedPeer,
     mesh::{Snapshot, Workload, WorkloadTelemetry},
     node::DataThread,
-    observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart, Transport},
+    observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart, SocketView, Transport},
     route::{http::is_grpc, retry::BodyState},
     target::{BadTarget, RequestTarget},
 };
@@ -50,6 +50,8 @@ pub struct InboundFacts {
     pub peer: Option<VerifiedPeer>,
     /// The client's end.
     pub client: SocketAddr,
+    /// The socket to the client.
+    pub socket: Arc<SocketView>,
     /// The pod's address and port.
     pub to: SocketAddr,
     /// How the bytes travel between the nodes.
@@ -97,7 +99,7 @@ impl Inbound {
             head::remove_hop_by_hop(&mut parts.headers, is_upgrade);
             self.write_client(&workload, &mut parts.headers);
             let permitted = self.authorize(&snapshot, &workload, &mut parts, authority.as_str(), &mut record)?;
-            self.forward(parts, authority, &replay, permitted).await
+            self.forward((parts, authority), &replay, permitted, &mut record).await
         };
         let response = match Box::pin(sent).await {
             Ok((response, lease)) => match client_half.filter(|_| upgrade::is_agreed(is_connect, &response)) {
@@ -137,7 +139,7 @@ impl Inbound {
         is_grpc: bool,
         (ids, telemetry): (RequestIds, WorkloadTelemetry),
     ) -> RequestRecord {
-        let InboundFacts { peer, client, to, transport, .. } = &self.facts;
+        let InboundFacts { peer, client, socket, to, transport, .. } = &self.facts;
         let known = snapshot.workload(client.ip());
         let known = known.filter(|known| peer.as_ref().is_none_or(|peer| *peer.id() == known.identity));
         let identity = peer.as_ref().map(|peer| peer.id().clone());
@@ -157,16 +159,17 @@ impl Inbound {
         let identity = Some(workload.identity.clone());
         record.set_server(Party { address: *to, workload: Some(Arc::clone(workload)), identity });
         record.set_transport(*transport);
+        record.set_client_socket(Arc::clone(socket));
         record
     }
 
     /// Sends a request to the application, with a leave that only `authorize` can give.
     async fn forward(
         &self,
-        mut parts: http::request::Parts,
-        authority: Authority,
+        (mut parts, authority): (http::request::Parts, Authority),
         replay: &Replay,
         _permitted: PermittedRequest,
+        record: &mut RequestRecord,
     ) -> Result<(Response<Incoming>, Lease), RequestFailed> {
         // hyper has answered it where the body is wanted.
         parts.headers.remove(http::header::EXPECT);
@@ -176,6 +179,7 @@ impl Inbound {
         }
         loop {
             let mut lease = self.pool.get(&self.key, TERMS, || self.open()).await?;
+            record.set_server_socket(lease.facts().socket());
             match lease.send(Request::from_parts(parts, replay.next_try())).await {
                 Ok(mut response) => {
                     // What only an agent may say.
@@ -200,7 +204,7 @@ impl Inbound {
                 Some(stream) => stream,
                 None => dial_application(&thread.node, &pod, client, to, approach).await?,
             };
-            Ok(OpenWay { wire: Wire::Tcp(stream), facts: WayFacts::plain() })
+            Ok(OpenWay::plain(stream))
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     connect::http::head,
     mesh::{Workload, WorkloadTelemetry},
     node::DataThread,
-    observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart},
+    observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart, SocketView},
     route::http::is_grpc,
 };
 use decide::{Planned, Unplanned};
@@ -42,6 +42,8 @@ pub struct Outbound {
     pub pod: Arc<EnrolledPod>,
     /// The client's end.
     pub client: SocketAddr,
+    /// The socket to the client.
+    pub socket: Arc<SocketView>,
     /// What it dialled.
     pub original_dst: SocketAddr,
 }
@@ -119,6 +121,7 @@ impl Outbound {
             telemetry,
             generation,
         });
+        record.set_client_socket(Arc::clone(&self.socket));
         if let Some(agent) = parts.headers.get(http::header::USER_AGENT).map(HeaderValue::to_str).and_then(Result::ok) {
             record.set_user_agent(agent);
         }

@@ -68,6 +68,7 @@ impl Forwarding<'_> {
         loop {
             let mut lease = self.connection(leg, candidate).await?;
             record.set_transport(lease.facts().transport);
+            record.set_server_socket(lease.facts().socket());
             if let Some(peer) = lease.facts().peer.clone() {
                 record.set_server(candidate.party(Some(peer)));
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use heddle_tests::bed::{Process, Service};
 use heddle_tests::peer::grpc::{GrpcCall, GrpcReport};
+use serde_json::Value;
 
 use super::tools::{document, in_force, listening};
 use crate::world::World;
@@ -17,7 +18,10 @@ struct Calls {
 
 impl Calls {
     fn new(name: &str) -> Result<Self> {
-        let world = World::new(name)?;
+        Self::within(World::new(name)?)
+    }
+
+    fn within(world: World) -> Result<Self> {
         let server = listening(&world.far, "grpc-serve --listen 9000 --name far")?;
         let service = world.bed.service("calls", &[(80, 9000)])?;
         service.backends(&[&world.far])?;
@@ -143,5 +147,50 @@ fn a_stream_outlives_changes_of_its_route() -> Result<()> {
     let finished = stream.wait(Duration::from_secs(30))?;
     let report: GrpcReport = serde_json::from_str(finished.stdout.last().context("a report")?)?;
     assert_eq!((report.calls[0].code.as_str(), report.calls[0].replies.len()), ("OK", 40), "{report:?}");
+    Ok(())
+}
+
+#[test]
+fn a_long_call_is_told_while_it_is_open_on_both_sides_and_short_ones_are_not() -> Result<()> {
+    let mut calls = Calls::within(World::with("grpc-open", |agent| agent.set("log.longConnections", "1s"))?)?;
+    // One that streams for three seconds, one of which no head has come back for so long, and short ones.
+    for line in
+        ["--method bidi --count 60 --delay-ms 50", "--method unary --delay-ms 2500", "--method server --times 20"]
+    {
+        let done = calls.ask(line)?;
+        assert!(done.iter().all(|call| call.code == "OK"), "{line}: {done:?}");
+    }
+    for log in [calls.world.log_of_a()?, calls.world.log_of_b()?] {
+        let lines = |method: &str| -> Vec<Value> {
+            let path = format!("/heddle.test.Echo/{method}");
+            log.iter().filter(|line| line["path"] == *path).cloned().collect()
+        };
+        for (method, status) in [("Bidi", Value::from(200)), ("Unary", Value::Null)] {
+            let of = lines(method);
+            let (last, before) = of.split_last().context(method)?;
+            assert!((1..4).contains(&before.len()), "{method}: {of:?}");
+            for line in before {
+                assert_eq!(
+                    (&line["event"], &line["status"], &line["grpc_status"]),
+                    (&"open".into(), &status, &Value::Null)
+                );
+                assert_eq!((&line["start"], &line["protocol"]), (&last["start"], &"grpc".into()), "{line}");
+            }
+            assert_eq!(
+                (&last["event"], &last["status"], &last["grpc_status"]),
+                (&"end".into(), &200.into(), &0.into())
+            );
+            let sent = |line: &Value| line["sent_bytes"].as_u64().unwrap_or_default();
+            assert!(of.is_sorted_by_key(sent) && sent(&of[0]) > 0, "bytes so far: {of:?}");
+            // Of what is open or slow it is known how the packets travel, at both ends of each agent.
+            for (line, end) in of.iter().flat_map(|line| ["client", "server"].map(|end| (line, end))) {
+                let rtt = line[format!("{end}_rtt_us")].as_u64();
+                assert!(rtt.is_some_and(|rtt| rtt > 0 && rtt < 1_000_000), "{end} of {line}");
+            }
+        }
+        let short = lines("Server");
+        assert!(short.len() == 20 && short.iter().all(|line| line["event"] == "end"), "{short:?}");
+        assert!(short.iter().all(|line| line["client_rtt_us"].is_null()), "nobody asks about these: {short:?}");
+    }
     Ok(())
 }
