@@ -4,19 +4,23 @@
 //! their network namespaces; each accepted connection goes to the [`DataPath`] as an [`Accepted`], with the evidence
 //! of where it came from: the namespace that the kernel accepted it in. What leaves a pod past all that is stopped at the
 //! node's end of its cable. [`AgentSockets`] opens the agent's own connections from inside those namespaces. Nothing here
-//! knows who a peer is or what is allowed.
+//! knows who a peer is or what is allowed. What the agent has decided to leave to the kernel, [`NativePaths`] tells it.
 
 mod accept;
 mod connection_events;
 mod enrolment;
 mod foretold;
 mod kernel;
+mod native;
+mod native_events;
 mod netlink;
 mod netns;
 mod pins;
 mod pods_by_cookie;
 mod return_route;
+mod ring;
 mod sandbox;
+mod sock_diag;
 mod sockets;
 mod survivors;
 mod switches;
@@ -26,12 +30,15 @@ mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
 pub use connection_events::{ConnectionEvents, LostEvents};
-pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
+pub use enrolment::{ByNamespace, EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
+pub use native::{EnteredConnection, NativePaths};
+pub use native_events::{LostNativeEvents, NativeEvents};
 pub use netns::NetworkNamespace;
 pub use pods_by_cookie::PodsByCookie;
 pub use sandbox::{SandboxError, Sandboxes};
+pub use sock_diag::Place;
 pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
 pub use switches::{KernelLogLevel, Switches};
 pub use tables::KernelCounters;

@@ -1,6 +1,9 @@
 //! The story of one connection while it happens: the steps fill it in, its end counts and logs it, exactly once.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
@@ -58,6 +61,11 @@ impl ConnectionRecord {
     /// How many endpoints were tried so far.
     pub fn set_tries(&mut self, tries: u32) {
         self.edit(|story| story.tries = tries);
+    }
+
+    /// When it really began, and how long ago, where that was not now.
+    pub fn set_time(&mut self, started: SystemTime, age: Duration) {
+        self.edit(|story| story.set_time(started, age));
     }
 
     /// What documents have to say about it without deciding over it, for the access log.

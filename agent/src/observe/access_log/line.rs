@@ -144,7 +144,7 @@ pub const FIELDS: &[Field] = &[
         "segments that were sent again on that socket; a tunnel's has those of all of its streams",
         |s| socket(s.sockets[0], |facts| facts.retransmits),
     ),
-    field("server_rtt_us", "the same of its socket to the server, or to the server's node", |s| {
+    field("server_rtt_us", "the same of its socket to the server, or to the server's node; of a native connection, of the client's own", |s| {
         socket(s.sockets[1], |facts| facts.rtt_us)
     }),
     field("server_retransmits", "the same of that socket", |s| socket(s.sockets[1], |facts| facts.retransmits)),
@@ -295,7 +295,7 @@ fn identity(party: Option<&Party>) -> Value<'_> {
 /// Version, group and root.
 fn tls(transport: &Transport) -> (Value<'_>, Value<'_>, Value<'_>) {
     match transport {
-        Transport::Plain => (Value::None, Value::None, Value::None),
+        Transport::Plain | Transport::Native => (Value::None, Value::None, Value::None),
         Transport::Hbone { tls_version, group, root } => {
             (Value::Word(tls_version), Value::Word(group), Value::Shown(root))
         }

@@ -177,7 +177,7 @@ impl FlowKey {
             route: request
                 .filter(|_| story.start.reporter == Reporter::Source)
                 .and_then(|request| request.route.clone()),
-            mutual_tls: story.transport != Transport::Plain,
+            mutual_tls: matches!(story.transport, Transport::Hbone { .. }),
         }
     }
 }
