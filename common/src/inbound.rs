@@ -1,7 +1,8 @@
 //! The decision at the socket look-up of a pod's network namespace: who gets this new connection?
 
 use crate::{
-    Address, ConnectionTuple, HBONE_PORT, KernelEvent, ListenerKind, NativeConnection, NativeSyn, PortDirection, PortKey,
+    Address, ConnectionTuple, HBONE_PORT, KernelEvent, ListenerKind, NativeConnection, NativeSyn, PortDirection,
+    PortKey,
 };
 
 /// A new TCP connection that arrived in an enrolled pod's network namespace.

@@ -30,8 +30,8 @@ pub use layout::{
     NetworkKey, OriginalDst, Pod, PortDirection, PortKey,
 };
 pub use native::{
-    MOST_NATIVE, NativeConnection, NativeEvent, NativeOutcome, NativeSocket, NativeStage, NativeState, NativeSyn, OUTSIDE,
-    Verdict, VerdictKey, native_has_room,
+    MOST_NATIVE, NativeConnection, NativeEvent, NativeOutcome, NativeSocket, NativeStage, NativeState, NativeSyn,
+    OUTSIDE, Verdict, VerdictKey, native_has_room,
 };
 pub use outbound::{Connect, Outbound, OutboundTables, decide_outbound};
 pub use packet::{Packet, Read, read_ipv4, read_ipv6};

@@ -53,11 +53,9 @@ proptest! {
 
 #[test]
 fn what_was_not_seen_at_the_pod_is_astray() {
-    for (destination, stage, expected) in [
-        (7, NativeStage::Opening, false),
-        (7, NativeStage::Arrived, true),
-        (OUTSIDE, NativeStage::Opening, true),
-    ] {
+    for (destination, stage, expected) in
+        [(7, NativeStage::Opening, false), (7, NativeStage::Arrived, true), (OUTSIDE, NativeStage::Opening, true)]
+    {
         assert_eq!(connection(destination, 1, stage).is_well_placed(), expected, "{destination} {stage:?}");
     }
 }

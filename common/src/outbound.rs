@@ -13,9 +13,6 @@ pub struct Connect {
     pub address: Address,
     /// Port, in host byte order.
     pub port: u16,
-    /// The address that the socket is bound to, `::` for none; `None` for a socket that only the agent can serve: one of
-    /// another protocol than plain TCP, or bound to a device.
-    pub bound: Option<Address>,
 }
 
 /// What the decision looks up, lazily.
@@ -24,6 +21,9 @@ pub trait OutboundTables {
     fn port_excluded(&self, key: &PortKey) -> bool;
     /// Whether a network that contains the key's address is excluded.
     fn network_excluded(&self, key: &NetworkKey) -> bool;
+    /// The address that the socket is bound to, `::` for none; nothing for a socket that only the agent can serve: one of
+    /// another protocol than plain TCP, or bound to a device.
+    fn bound(&self) -> Option<Address>;
     /// Whether it may go natively, on which generation.
     fn verdict(&self, key: &VerdictKey) -> Option<Verdict>;
     /// The generation in force.
@@ -69,8 +69,8 @@ pub fn decide_outbound(pod: &Pod, connect: &Connect, tables: &impl OutboundTable
 /// The verdict that it goes by. One that outlives its agent is none: without an agent nothing new is opened.
 #[inline(always)]
 fn native(connect: &Connect, tables: &impl OutboundTables) -> Option<Verdict> {
-    let bound = connect.bound?;
     let verdict = tables.verdict(&VerdictKey::new(connect.netns, connect.address, connect.port))?;
+    let bound = tables.bound()?;
     let holds = verdict.takes(tables.generation(), &bound) && tables.has_room() && tables.agent_serves(connect.netns);
     holds.then_some(verdict)
 }
@@ -107,6 +107,7 @@ mod tests {
         /// IPv4 networks as address and prefix length.
         networks: Vec<(Ipv4Addr, u8)>,
         verdict: Option<Verdict>,
+        bound: Option<Address>,
         is_full: bool,
         is_alone: bool,
     }
@@ -134,6 +135,10 @@ mod tests {
             self.contains(key.address.into())
         }
 
+        fn bound(&self) -> Option<Address> {
+            self.bound
+        }
+
         fn verdict(&self, key: &VerdictKey) -> Option<Verdict> {
             assert_eq!(key.netns, NETNS);
             self.verdict
@@ -153,8 +158,11 @@ mod tests {
     }
 
     fn verdict() -> impl Strategy<Value = Option<Verdict>> {
-        let verdict = (2_u64..5, any::<IpAddr>())
-            .prop_map(|(generation, client)| Verdict { generation, destination: 9, client: client.into() });
+        let verdict = (2_u64..5, any::<IpAddr>()).prop_map(|(generation, client)| Verdict {
+            generation,
+            destination: 9,
+            client: client.into(),
+        });
         proptest::option::of(verdict)
     }
 
@@ -182,10 +190,10 @@ mod tests {
             is_alone: bool,
             bound: Option<bool>,
         ) {
-            let model = Model { ports, networks, verdict, is_full, is_alone };
             // Unbound, bound to the address of the verdict, or nothing that goes natively.
             let bound = bound.map(|own| verdict.filter(|_| own).map_or_else(Address::default, |verdict| verdict.client));
-            let connect = Connect { netns: NETNS, by_agent, address: address.into(), port, bound };
+            let model = Model { ports, networks, verdict, bound, is_full, is_alone };
+            let connect = Connect { netns: NETNS, by_agent, address: address.into(), port };
             let canonical = address.to_canonical();
             let local = canonical.is_loopback() || canonical.is_unspecified() || canonical == own.to_canonical();
             let expected = if by_agent {
@@ -214,7 +222,7 @@ mod tests {
     fn flags_of_the_pod_gate_the_look_ups() {
         let model = Model { ports: [80].into(), networks: [(Ipv4Addr::UNSPECIFIED, 0)].into(), ..Model::default() };
         let address = IpAddr::from([192, 0, 2, 1]).into();
-        let connect = Connect { netns: NETNS, by_agent: false, address, port: 80, bound: None };
+        let connect = Connect { netns: NETNS, by_agent: false, address, port: 80 };
         assert_eq!(decide_outbound(&Pod::default(), &connect, &model), Outbound::Capture);
     }
 }

@@ -61,8 +61,7 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
     let by_agent = socket::stored(&maps::AGENT_SOCKETS, own).is_some();
     let port = u16::from_be(read_field!(context.sock_addr, user_port) as u16);
     let to = OriginalDst::new(address, port);
-    let attempt = Connect { netns, by_agent, address, port, bound: bound(context, own) };
-    match decide_outbound(pod, &attempt, &Tables) {
+    match decide_outbound(pod, &Connect { netns, by_agent, address, port }, &Tables { context, own }) {
         Outbound::Pass(event) => {
             socket::forget(&maps::NATIVE_SOCKETS, own);
             passes(own, event, to)
@@ -154,9 +153,12 @@ fn leave_device(context: &SockAddrContext) {
     }
 }
 
-struct Tables;
+struct Tables<'a> {
+    context: &'a SockAddrContext,
+    own: *mut bpf_sock,
+}
 
-impl OutboundTables for Tables {
+impl OutboundTables for Tables<'_> {
     #[inline(always)]
     fn port_excluded(&self, key: &PortKey) -> bool {
         maps::is_excluded_port(key)
@@ -165,6 +167,11 @@ impl OutboundTables for Tables {
     #[inline(always)]
     fn network_excluded(&self, key: &NetworkKey) -> bool {
         maps::is_excluded_network(key)
+    }
+
+    #[inline(always)]
+    fn bound(&self) -> Option<Address> {
+        bound(self.context, self.own)
     }
 
     #[inline(always)]

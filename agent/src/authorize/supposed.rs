@@ -10,9 +10,7 @@ use super::{
     policy::{self, RequestFacts, Ruling},
     remark, ruled, taken,
 };
-use crate::{
-    mesh::{Policy, Snapshot, SpiffeId, Workload},
-};
+use crate::mesh::{Policy, Snapshot, SpiffeId, Workload};
 
 /// What is known of a connection, whether it is proven or only supposed.
 #[derive(Clone, Copy, Debug)]

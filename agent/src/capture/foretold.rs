@@ -28,7 +28,7 @@ pub(super) fn pod_entry(addresses: &[Address], rules: &CaptureRules) -> Pod {
 /// What happens to a connect() of an enrolled pod; the event where it passes the agent by.
 pub fn outbound(addresses: &[IpAddr], rules: &CaptureRules, to: SocketAddr) -> Option<KernelEvent> {
     let own: Vec<Address> = addresses.iter().map(|address| Address::from(*address)).collect();
-    let connect = Connect { netns: NETNS, by_agent: false, address: to.ip().into(), port: to.port(), bound: None };
+    let connect = Connect { netns: NETNS, by_agent: false, address: to.ip().into(), port: to.port() };
     match decide_outbound(&pod_entry(&own, rules), &connect, &Excluded { addresses: &own, rules }) {
         // To leave it to the kernel is the agent's decision, too.
         Outbound::Capture | Outbound::Native(_) => None,
@@ -86,6 +86,10 @@ impl OutboundTables for Excluded<'_> {
     fn network_excluded(&self, key: &NetworkKey) -> bool {
         let address: IpAddr = key.address.into();
         self.rules.exclude_outbound_cidrs.iter().any(|network| holds(network, address))
+    }
+
+    fn bound(&self) -> Option<Address> {
+        None
     }
 
     fn verdict(&self, _: &VerdictKey) -> Option<Verdict> {

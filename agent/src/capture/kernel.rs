@@ -22,7 +22,8 @@ use aya::{
 };
 
 use super::{
-    AgentSockets, ConnectionEvents, KernelCounters, NativeEvents, NativePaths, NetworkNamespace, PodsByCookie, Switches,
+    AgentSockets, ConnectionEvents, KernelCounters, NativeEvents, NativePaths, NetworkNamespace, PodsByCookie,
+    Switches,
     pins::{Pins, remove_link},
     sys,
     tables::Tables,

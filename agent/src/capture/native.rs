@@ -6,9 +6,7 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use heddle_common::{
-    Address, ConnectionTuple, DialKey, NativeConnection, NativeState, OUTSIDE, Verdict, VerdictKey,
-};
+use heddle_common::{Address, ConnectionTuple, DialKey, NativeConnection, NativeState, OUTSIDE, Verdict, VerdictKey};
 use parking_lot::Mutex;
 
 use super::{
@@ -53,8 +51,8 @@ impl NativePaths {
         let verdicts = open(pins, "VERDICTS", aya::maps::Map::LruHashMap)?;
         let connections = open(pins, CONNECTIONS, aya::maps::Map::HashMap)?;
         let (verdicts, connections, state) = (Mutex::new(verdicts), Mutex::new(connections), Mutex::new(state));
-        let all_connections = MapData::from_pin(pins.map(CONNECTIONS))
-            .map_err(|source| KernelError::Map { map: CONNECTIONS, source })?;
+        let all_connections =
+            MapData::from_pin(pins.map(CONNECTIONS)).map_err(|source| KernelError::Map { map: CONNECTIONS, source })?;
         Ok(Self(Arc::new(Maps { verdicts, connections, all_connections, state, base })))
     }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, JwksConfig, Limits, LogConfig, LogFormat, Machine,
-    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, JwksConfig, Limits, LogConfig, LogFormat,
+    Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;

@@ -425,10 +425,7 @@ fn single_bad_values() {
             "3:12: tls.crl: found \"ca.crl\", allowed: an absolute path of a PEM file, or \"\" for none",
         ),
         ("tls: {crls: /ca.crl}\n", "3:7: unknown key \"crls\" in tls; did you mean \"crl\"?"),
-        (
-            "capture: {fastPath: on}\n",
-            "3:21: capture.fastPath: found \"on\", allowed: all, outsideMesh or off",
-        ),
+        ("capture: {fastPath: on}\n", "3:21: capture.fastPath: found \"on\", allowed: all, outsideMesh or off"),
         ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
         ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),
         (

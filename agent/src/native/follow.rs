@@ -253,7 +253,8 @@ impl Follower {
 
     fn is_stale(&self, connection: &EnteredConnection) -> bool {
         let is_old = since(connection.entry.began).1 > LOOK;
-        is_old && self.node.native.paths.of_snapshot(connection.entry.generation) != self.node.snapshot.load().generation
+        is_old
+            && self.node.native.paths.of_snapshot(connection.entry.generation) != self.node.snapshot.load().generation
     }
 
     fn entered(&self) -> Vec<EnteredConnection> {
@@ -322,7 +323,9 @@ impl Follower {
     fn opens(&self, snapshot: &Snapshot, ends: &Ends, connection: &EnteredConnection) -> Result<(), Unwanted> {
         let (client, server) = (ends.client().ip(), ends.server());
         match self.node.native.decide(&self.node, snapshot, &ends.source, client, server) {
-            Ok(Permitted { destination }) if cookie_of(destination.as_deref()) == connection.entry.destination => Ok(()),
+            Ok(Permitted { destination }) if cookie_of(destination.as_deref()) == connection.entry.destination => {
+                Ok(())
+            }
             Ok(_) => Err(Unwanted::Elsewhere("another pod has its address".to_owned())),
             Err(NotNative::Denied(denied)) => Err(Unwanted::Denied(denied)),
             Err(why) => Err(Unwanted::Elsewhere(why.to_string())),
@@ -344,7 +347,9 @@ impl Follower {
             (None, None) => return,
         };
         match ended {
-            Ok(true) => info!("ended an open native connection, one of whose pods has left the mesh while no agent ran"),
+            Ok(true) => {
+                info!("ended an open native connection, one of whose pods has left the mesh while no agent ran")
+            }
             Ok(false) => {}
             Err(error) => warn!(%error, "end a native connection; trying again"),
         }

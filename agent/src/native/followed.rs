@@ -15,8 +15,8 @@ use crate::{
     mesh::{Snapshot, Workload},
     node::Node,
     observe::{
-        BypassReason, ByteCounts, ConnectionRecord, ConnectionStart, Failure, Party, Reporter, ResponseFlag, SocketFacts,
-        Transport,
+        BypassReason, ByteCounts, ConnectionRecord, ConnectionStart, Failure, Party, Reporter, ResponseFlag,
+        SocketFacts, Transport,
     },
     route::{self, Route},
 };

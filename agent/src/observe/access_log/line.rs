@@ -144,9 +144,11 @@ pub const FIELDS: &[Field] = &[
         "segments that were sent again on that socket; a tunnel's has those of all of its streams",
         |s| socket(s.sockets[0], |facts| facts.retransmits),
     ),
-    field("server_rtt_us", "the same of its socket to the server, or to the server's node; of a native connection, of the client's own", |s| {
-        socket(s.sockets[1], |facts| facts.rtt_us)
-    }),
+    field(
+        "server_rtt_us",
+        "the same of its socket to the server, or to the server's node; of a native connection, of the client's own",
+        |s| socket(s.sockets[1], |facts| facts.rtt_us),
+    ),
     field("server_retransmits", "the same of that socket", |s| socket(s.sockets[1], |facts| facts.retransmits)),
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
     field("tls_version", "TLS version between the nodes", |s| tls(&s.transport).0),

@@ -13,7 +13,8 @@ fn a_pod_of_the_node_is_reached_natively_and_accounted_by_both_sides() -> Result
     let to = world.near.at(8080);
     warm(&world, &world.client, to)?;
     let native = counted(&world, "outbound_native")?;
-    let report = connect(&world.client, &format!("--to {to} --count 20 --concurrency 4 --bytes 5000 --check-peername"))?;
+    let report =
+        connect(&world.client, &format!("--to {to} --count 20 --concurrency 4 --bytes 5000 --check-peername"))?;
     ensure!(report.all_good(20), "{report:?}");
     assert_eq!(counted(&world, "outbound_native")?, native + 20.0);
     assert_eq!(counted(&world, "inbound_native")?, native + 20.0);

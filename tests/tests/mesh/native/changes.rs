@@ -41,7 +41,8 @@ fn a_deny_policy_ends_open_native_connections_and_refuses_new_ones() -> Result<(
     let log = world.log_of_a()?;
     let denied = |direction: &str| {
         let lines = lines_to(&log, to, direction);
-        let is_ended = |line: &&serde_json::Value| line["error"].as_str().is_some_and(|error| error.contains("it was open"));
+        let is_ended =
+            |line: &&serde_json::Value| line["error"].as_str().is_some_and(|error| error.contains("it was open"));
         lines.iter().filter(is_ended).filter(|line| line["policy"] == "AuthorizationPolicy default/near").count()
     };
     assert_eq!((denied("outbound"), denied("inbound")), (20, 20), "{log:?}");

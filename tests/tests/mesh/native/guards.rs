@@ -73,7 +73,8 @@ fn a_connection_that_somebody_else_answers_is_cut_off_before_it_says_anything() 
     world.near.netns().ip("link set eth0 down\n")?;
     stranger.netns().ip(&format!("addr add {}/24 dev eth0\n", world.near.v4()))?;
     world.client.netns().ip("neigh flush all\n")?;
-    let report: ProbeReport = world.client.ask(&format!("probe --to {to} --send needle --watch-ms 3000 --timeout 10"))?;
+    let report: ProbeReport =
+        world.client.ask(&format!("probe --to {to} --send needle --watch-ms 3000 --timeout 10"))?;
     assert!(report.data.is_none(), "{report:?}");
     assert_ne!(report.after.as_deref(), Some("open"), "it is ended, and not left alone: {report:?}");
     assert_eq!(counted(&world, "native_cut_off")?, 1.0);

@@ -23,7 +23,9 @@ fn world(name: &str) -> Result<World> {
 fn with(name: &str, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<World> {
     let world = World::with(name, configure)?;
     world.near.annotate(OPAQUE_PORTS, Some("8080"))?;
-    eventually("the port is opaque", SOON, || Ok(of_pod(&world.a, &world.near)?["opaquePorts"] == serde_json::json!([8080])))?;
+    eventually("the port is opaque", SOON, || {
+        Ok(of_pod(&world.a, &world.near)?["opaquePorts"] == serde_json::json!([8080]))
+    })?;
     Ok(world)
 }
 
