@@ -21,12 +21,12 @@ use super::{
     NotNative, Permitted,
     followed::{Ends, Followed, since},
     permission,
+    unwanted::{Unwanted, failure},
 };
 use crate::{
-    authorize::{Denied, Withdrawn, access_differs},
+    authorize::{Withdrawn, access_differs},
     capture::{EnrolledPod, EnteredConnection, LostNativeEvents, NativeEvents, Place},
     config::FastPath,
-    failure::Failed,
     mesh::{MeshState, Snapshot},
     node::Node,
     observe::{Failure, Metrics, Observer, Reporter, ResponseFlag},
@@ -63,38 +63,6 @@ pub fn register(observer: &Observer, node: &Arc<Node>, lost: LostNativeEvents) {
             metrics.set_native_connections(node.native.count());
         }
     });
-}
-
-/// Why the agent ends a native connection.
-#[derive(Debug, thiserror::Error)]
-enum Unwanted {
-    #[error(transparent)]
-    Withdrawn(Withdrawn),
-    #[error(transparent)]
-    Denied(Denied),
-    #[error("capture.fastPath of agent.yaml leaves no such connection to the kernel any more")]
-    Setting,
-    #[error("while it was opened its way has changed: {0}; the next one is decided anew")]
-    Elsewhere(String),
-}
-
-impl Unwanted {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Withdrawn(withdrawn) => Failure::from(&Failed::Withdrawn(withdrawn.clone())),
-            Self::Denied(denied) => Failure::from(&Failed::Authorize(denied.clone())),
-            Self::Setting => failure(ResponseFlag::Drained, &self.to_string()),
-            Self::Elsewhere(_) => failure(ResponseFlag::NoRoute, &self.to_string()),
-        }
-    }
-
-    fn count(&self, observer: &Observer) {
-        match self {
-            Self::Withdrawn(withdrawn) => Failed::Withdrawn(withdrawn.clone()).count(observer),
-            Self::Denied(denied) => denied.count(observer),
-            Self::Setting | Self::Elsewhere(_) => {}
-        }
-    }
 }
 
 impl Follower {
@@ -167,7 +135,7 @@ impl Follower {
         });
         let refused = self.refused.remove(&key);
         if let Some(mut followed) = followed {
-            followed.ended_by = followed.ended_by.or(refused);
+            followed.ended_by = followed.ended_by.take().or(refused);
             followed.end(event);
         }
     }
@@ -384,10 +352,6 @@ fn end(ends: &Ends, place: Place) {
     if let Err(error) = ends.source.end_native(&ends.tuple, place) {
         warn!(%error, client = %ends.client(), server = %ends.server(), "end a native connection that may not be");
     }
-}
-
-fn failure(flag: ResponseFlag, error: &str) -> Failure {
-    Failure { flag, error: error.to_owned(), denied_by: None }
 }
 
 fn cookie_of(pod: Option<&EnrolledPod>) -> u64 {

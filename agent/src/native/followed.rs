@@ -116,15 +116,24 @@ impl Followed {
     }
 
     /// It has ended.
-    pub(super) fn end(self, event: &NativeEvent) {
+    pub(super) fn end(mut self, event: &NativeEvent) {
         let facts = SocketFacts { rtt_us: event.rtt_us, retransmits: event.retransmits };
         let lasted = Duration::from_nanos(event.lasted);
         let (started, _) = since(self.began);
-        let failure = self.ended_by.or_else(|| broken_off(event));
-        for (mut record, counts) in self.records {
+        let failure = self.ended_by.take().or_else(|| broken_off(event));
+        for (mut record, counts) in std::mem::take(&mut self.records) {
             counts.set_ended(event.sent, event.received, facts);
             record.set_time(started, lasted);
             record.finish(failure.clone().map_or(Ok(()), Err));
+        }
+    }
+}
+
+/// The agent ends, and the connection goes on.
+impl Drop for Followed {
+    fn drop(&mut self) {
+        for (record, _) in std::mem::take(&mut self.records) {
+            record.left_open();
         }
     }
 }

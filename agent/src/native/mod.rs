@@ -13,6 +13,7 @@ mod follow;
 mod followed;
 #[cfg(test)]
 mod tests;
+mod unwanted;
 
 use std::{
     collections::HashSet,

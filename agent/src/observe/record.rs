@@ -108,6 +108,16 @@ impl ConnectionRecord {
         self.conclude(result.err());
     }
 
+    /// Nobody tells of the connection any more, which goes on: it has no end here.
+    pub fn left_open(mut self) {
+        let Some(Unfinished { open, .. }) = self.story.take() else { return };
+        let inner = &self.observer.inner;
+        if let Some(open) = open {
+            inner.open.remove(&open);
+        }
+        inner.metrics.open_connections.dec();
+    }
+
     fn edit(&mut self, change: impl FnOnce(&mut Facts)) {
         if let Some(story) = &mut self.story {
             change(Arc::make_mut(&mut story.facts));
