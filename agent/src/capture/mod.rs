@@ -38,7 +38,6 @@ pub use native_events::{LostNativeEvents, NativeEvents};
 pub use netns::NetworkNamespace;
 pub use pods_by_cookie::PodsByCookie;
 pub use sandbox::{SandboxError, Sandboxes};
-pub use sock_diag::Place;
 pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
 pub use switches::{KernelLogLevel, Switches};
 pub use tables::KernelCounters;

@@ -9,14 +9,7 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 use heddle_common::{Address, ConnectionTuple, DialKey, NativeConnection, NativeState, OUTSIDE, Verdict, VerdictKey};
 use parking_lot::Mutex;
 
-use super::{
-    EnrolledPod, Place,
-    kernel::KernelError,
-    pins::Pins,
-    sock_diag::{destroy, destroy_server},
-    sys,
-    tables::open,
-};
+use super::{EnrolledPod, kernel::KernelError, pins::Pins, sock_diag::destroy, sys, tables::open};
 
 /// The maps. Cloning is cheap, and clones are the same maps.
 #[derive(Clone)]
@@ -119,13 +112,13 @@ impl NativePaths {
 
 impl EnrolledPod {
     /// Ends a native connection that this pod has opened. False if it has ended by itself.
-    pub fn end_native(&self, tuple: &ConnectionTuple, place: Place) -> io::Result<bool> {
-        destroy(&self.netns, tuple, place)
+    pub fn end_native(&self, tuple: &ConnectionTuple) -> io::Result<bool> {
+        destroy(&self.netns, (tuple.client, tuple.client_port), (tuple.server, tuple.server_port))
     }
 
     /// Ends a native connection that was opened to this pod.
     pub fn end_native_here(&self, tuple: &ConnectionTuple) -> io::Result<bool> {
-        destroy_server(&self.netns, tuple)
+        destroy(&self.netns, (tuple.server, tuple.server_port), (tuple.client, tuple.client_port))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     authorize::{Withdrawn, access_differs},
-    capture::{EnrolledPod, EnteredConnection, LostNativeEvents, NativeEvents, Place},
+    capture::{EnrolledPod, EnteredConnection, LostNativeEvents, NativeEvents},
     config::FastPath,
     mesh::{MeshState, Snapshot},
     node::Node,
@@ -39,6 +39,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a connection that an earlier agent left open may wait for its pods to be enrolled. A pod that is not by then has
 /// left the mesh meanwhile.
 const UNKNOWN: Duration = Duration::from_secs(10);
+/// Events that wait for that: those of a full ring.
+const MOST_EARLY: usize = 10_000;
 
 /// The task's state.
 pub struct Follower {
@@ -51,6 +53,9 @@ pub struct Follower {
     refused: HashMap<DialKey, Failure>,
     /// Those of pods that are not enrolled, and since when.
     unknown: HashMap<DialKey, Instant>,
+    /// What happened while no agent ran, until its pods are enrolled again.
+    early: Vec<NativeEvent>,
+    began: Instant,
     lost: u64,
 }
 
@@ -58,10 +63,9 @@ pub struct Follower {
 pub fn register(observer: &Observer, node: &Arc<Node>, lost: LostNativeEvents) {
     let node = Arc::downgrade(node);
     observer.before_scrape(move |metrics: &Metrics| {
-        metrics.set_native_events_lost(lost.count());
-        if let Some(node) = node.upgrade() {
-            metrics.set_native_connections(node.native.count());
-        }
+        let Some(node) = node.upgrade() else { return };
+        metrics.set_native_events_lost(lost.count() + node.native.unaccounted.load(Relaxed));
+        metrics.set_native_connections(node.native.count());
     });
 }
 
@@ -69,8 +73,8 @@ impl Follower {
     /// To be called before anything can go natively.
     pub fn new(node: Arc<Node>, events: NativeEvents) -> Self {
         let lost = events.lost().count();
-        let (open, refused, unknown) = Default::default();
-        Self { node, events, open, held_up: HashSet::new(), refused, unknown, lost }
+        let (open, held_up, refused, unknown) = Default::default();
+        Self { node, events, open, held_up, refused, unknown, early: Vec::new(), began: Instant::now(), lost }
     }
 
     /// Follows them until the mesh ends.
@@ -96,14 +100,25 @@ impl Follower {
                     if let Err(error) = read {
                         warn!(%error, "read the kernel's events of native connections; trying again");
                     }
-                    told.drain(..).for_each(|event| self.hear(&event));
+                    told.drain(..).for_each(|event| self.hear(event));
                     sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    fn hear(&mut self, event: &NativeEvent) {
+    /// Of a pod that is not enrolled nothing can be told: it is only being enrolled again, or has left the mesh.
+    fn hear(&mut self, event: NativeEvent) {
+        if self.ends(&key_of(&event), event.destination).is_some() || event.outcome == NativeOutcome::Stale as u16 {
+            self.understand(&event);
+        } else if self.began.elapsed() < UNKNOWN && self.early.len() < MOST_EARLY {
+            self.early.push(event);
+        } else {
+            self.node.native.unaccounted.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn understand(&mut self, event: &NativeEvent) {
         match NativeOutcome::of(event.outcome) {
             Some(NativeOutcome::Closed | NativeOutcome::Reset) => self.ended(event),
             Some(NativeOutcome::Stale) => {
@@ -159,14 +174,14 @@ impl Follower {
             ResponseFlag::IdentityError,
             "somebody else answered than the pod of this node that it was decided for",
         ));
-        end(&followed.ends, Place::CutOff);
+        end(&followed.ends);
         self.open.insert(key, followed);
     }
 
     /// It has no entry, and will have no end that is told.
     fn cut_off(&self, event: &NativeEvent, why: &str) {
         if let Some(ends) = self.ends(&key_of(event), event.destination) {
-            end(&ends, Place::CutOff);
+            end(&ends);
         }
         self.failed(event, failure(ResponseFlag::ConnectFailure, why));
     }
@@ -195,6 +210,7 @@ impl Follower {
         if lost > self.lost {
             warn!(lost = lost - self.lost, "native connections ended without an account: the kernel's ring was full");
         }
+        std::mem::take(&mut self.early).into_iter().for_each(|event| self.hear(event));
         let is_missing_some = lost > std::mem::replace(&mut self.lost, lost);
         if self.node.native.count() == 0 && self.open.is_empty() && self.unknown.is_empty() {
             return;
@@ -208,6 +224,8 @@ impl Follower {
             }
             if (is_open && !self.is_known(connection)) || self.held_up.contains(&connection.key) {
                 self.decide_again(connection);
+            } else if self.is_to_end(&connection.key) {
+                self.ends(&connection.key, connection.entry.destination).iter().for_each(end);
             }
         }
         let there: HashSet<_> = entered.iter().map(|connection| connection.key).collect();
@@ -263,10 +281,15 @@ impl Follower {
             Err(unwanted) => {
                 if self.refused.insert(connection.key, unwanted.failure()).is_none() {
                     unwanted.count(&self.node.observer);
-                    end(ends, Place::Anywhere);
+                    end(ends);
                 }
             }
         }
+    }
+
+    /// Whether it was told to end, and has not yet.
+    fn is_to_end(&self, key: &DialKey) -> bool {
+        self.refused.contains_key(key) || self.open.get(key).is_some_and(|open| open.ended_by.is_some())
     }
 
     fn is_known(&self, connection: &EnteredConnection) -> bool {
@@ -309,7 +332,7 @@ impl Follower {
         }
         let pods = &self.node.native.pods;
         let ended = match (pods.get(key.netns), pods.get(entry.destination)) {
-            (Some(source), _) => source.end_native(&key.tuple, Place::Anywhere),
+            (Some(source), _) => source.end_native(&key.tuple),
             (None, Some(destination)) => destination.end_native_here(&key.tuple),
             // Neither end is in the mesh any more: it is nobody's to end.
             (None, None) => return,
@@ -328,7 +351,7 @@ impl Follower {
         let Some(followed) = self.open.get_mut(key).filter(|followed| followed.ended_by.is_none()) else { return };
         followed.ended_by = Some(unwanted.failure());
         unwanted.count(&self.node.observer);
-        end(&followed.ends, Place::Anywhere);
+        end(&followed.ends);
     }
 
     /// Who is at the ends; `None` while one of the pods is not enrolled and no connection of it is known.
@@ -348,8 +371,8 @@ impl Follower {
 }
 
 /// Ends a connection by its client's socket.
-fn end(ends: &Ends, place: Place) {
-    if let Err(error) = ends.source.end_native(&ends.tuple, place) {
+fn end(ends: &Ends) {
+    if let Err(error) = ends.source.end_native(&ends.tuple) {
         warn!(%error, client = %ends.client(), server = %ends.server(), "end a native connection that may not be");
     }
 }

@@ -18,7 +18,7 @@ mod unwanted;
 use std::{
     collections::HashSet,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
 use parking_lot::Mutex;
@@ -128,6 +128,8 @@ pub struct Native {
     pods: PodsByCookie,
     /// Namespaces whose connections the kernel gives other addresses than the pod has: bounded by the pods that there were.
     declined: Mutex<HashSet<u64>>,
+    /// Ends of connections that could not be accounted, since nobody knows their pods any more.
+    unaccounted: AtomicU64,
 }
 
 /// The way of a native connection that is permitted.
@@ -139,7 +141,7 @@ struct Permitted {
 impl Native {
     /// Those that this setting allows.
     pub fn new(setting: FastPath, paths: NativePaths, pods: PodsByCookie) -> Self {
-        Self { setting, paths, pods, declined: Mutex::default() }
+        Self { setting, paths, pods, declined: Mutex::default(), unaccounted: AtomicU64::new(0) }
     }
 
     /// Which connections may be.
