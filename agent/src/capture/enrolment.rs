@@ -10,7 +10,7 @@ use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::mesh::{LocalPod, Netns, Snapshot, SpiffeId, Workload, WorkloadUid};
+use crate::mesh::{LocalPod, Netns, Workload, WorkloadUid};
 
 use super::{
     Arrival, DataPath, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
@@ -70,17 +70,6 @@ pub struct EnrolledPod {
     _return_route: ReturnRoute,
 }
 
-/// Who opens a connection, proven by the network namespace of this node that the kernel has seen it open from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ByNamespace(SpiffeId);
-
-impl ByNamespace {
-    /// The identity of the pod that the namespace is of.
-    pub fn id(&self) -> &SpiffeId {
-        &self.0
-    }
-}
-
 /// What is in force for one pod.
 #[derive(Debug)]
 struct InForce {
@@ -118,12 +107,6 @@ impl EnrolmentError {
 }
 
 impl EnrolledPod {
-    /// Who opens a connection from this pod's network namespace. The kernel has said that it is from there, or this would not
-    /// be the pod.
-    pub fn proves(&self, snapshot: &Snapshot) -> ByNamespace {
-        ByNamespace(snapshot.current(&self.workload).identity.clone())
-    }
-
     /// How many connections it has that were open before it was enrolled and stay outside the mesh. Takes seconds where
     /// thousands of connections come and go: not for a thread that others wait for.
     pub fn survivors(&self) -> io::Result<usize> {

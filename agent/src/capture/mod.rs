@@ -7,6 +7,7 @@
 //! knows who a peer is or what is allowed. What the agent has decided to leave to the kernel, [`NativePaths`] tells it.
 
 mod accept;
+mod by_namespace;
 mod connection_events;
 mod enrolment;
 mod foretold;
@@ -29,8 +30,9 @@ mod tables;
 mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
+pub use by_namespace::ByNamespace;
 pub use connection_events::{ConnectionEvents, LostEvents};
-pub use enrolment::{ByNamespace, EnrolledPod, Enrolment, EnrolmentError, Released};
+pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
 pub use native::{EnteredConnection, NativePaths};

@@ -339,7 +339,7 @@ impl Follower {
         };
         match ended {
             Ok(true) => {
-                info!("ended an open native connection, one of whose pods has left the mesh while no agent ran")
+                info!("ended an open native connection, one of whose pods has left the mesh while no agent ran");
             }
             Ok(false) => {}
             Err(error) => warn!(%error, "end a native connection; trying again"),
