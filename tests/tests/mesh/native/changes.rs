@@ -156,7 +156,8 @@ fn a_change_in_the_middle_of_connect_is_decided_over_before_the_connection_is_op
         let launch = world.client.peer(&format!("probe --to {to} --send word --watch-ms 2000 --timeout 20"))?;
         let (before, mut probe) = (counted(&world, "outbound_native")?, launch.start()?);
         eventually("connect() has gone natively", SOON, || Ok(counted(&world, "outbound_native")? > before))?;
-        in_force(&world, if forbidden { &*DENIED } else { "" })?;
+        let documents = if forbidden { policy("DENY", FROM_CLIENT) } else { String::new() };
+        in_force(&world, &documents)?;
         world.near.plug(true)?;
         let finished = probe.wait(SOON * 3)?;
         Ok(serde_json::from_str(finished.stdout.last().map_or("", String::as_str))?)
@@ -170,8 +171,6 @@ fn a_change_in_the_middle_of_connect_is_decided_over_before_the_connection_is_op
     assert!(report.data.is_none() && report.connect != "connected" && report.connect != "timeout", "{report:?}");
     Ok(())
 }
-
-static DENIED: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| policy("DENY", FROM_CLIENT));
 
 #[test]
 fn no_connection_fails_while_generations_pass() -> Result<()> {

@@ -58,6 +58,13 @@ fn a_pod_that_takes_the_address_of_another_is_not_taken_for_it() -> Result<()> {
     let line = format!("probe --to {to} --send word --bind {} --timeout 2 --watch-ms 500", world.client.v4());
     let report: ProbeReport = forger.ask(&line)?;
     assert!(!echoed(&report, "word"), "{report:?}");
+    // Nor where the kernel chooses that address, once the connection goes natively.
+    in_force(&world, "")?;
+    warm(&world, &forger, to)?;
+    forger.netns().ip(&format!("route add {}/32 dev eth0 src {}\n", world.near.v4(), world.client.v4()))?;
+    let report = probe(&forger, to, "word")?;
+    assert!(report.data.is_none() && report.connect != "timeout", "{report:?}");
+    assert_eq!(counted(&world, "native_cut_off")?, 1.0);
     Ok(())
 }
 
