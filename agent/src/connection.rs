@@ -107,6 +107,7 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
                 node.observer.metrics().fell_back(FallbackOf::Connection, reason);
             }
             let Ready { opened, _lease, _underway, fallback: _ } = *ready;
+            node.native.offer(node, pod, client.ip(), original_dst);
             relay(words.into_wire(), opened.wire, &bytes).await.map_err(Failed::from)
         }
         Err(failed) => {

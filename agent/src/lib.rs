@@ -18,6 +18,7 @@ pub mod failure;
 pub mod identify;
 pub mod mesh;
 pub mod names;
+pub mod native;
 pub mod node;
 pub mod objects;
 pub mod observe;

@@ -28,6 +28,7 @@ use crate::{
     connect::{http::HttpPool, tunnel::TunnelPool},
     identify::Certificates,
     mesh::{AppliedLimits, ServiceName, Snapshot, SnapshotHandle, Workload},
+    native::Native,
     observe::{ConnectionRecord, LimitedAt, Observer, OverflowLimit},
     route::{protocol::Learned, retry::budget::Budgets},
 };
@@ -64,6 +65,8 @@ pub struct Node {
     pub learned: Learned,
     /// The HTTP connections of all data threads.
     pub pools: Mutex<Vec<Weak<HttpPool>>>,
+    /// What is left to the kernel.
+    pub native: Native,
     /// Bounds.
     pub limits: Limits,
     /// Bounds of HTTP.

@@ -91,6 +91,8 @@ macro_rules! named {
     };
 }
 
+pub(crate) use named;
+
 named! {
     /// What happened.
     EventKind {
@@ -128,6 +130,8 @@ named! {
         Hidden = 8 "hidden",
         /// It was broken off by a reset, by either end, or by a timeout.
         Reset = 9 "reset",
+        /// The kernel carries it by itself, by a verdict of the agent.
+        Native = 10 "native",
     }
 }
 

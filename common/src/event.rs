@@ -60,6 +60,14 @@ kernel_events! {
     WireEscape = "wire_escape",
     /// A packet on a pod's wire whose TCP header cannot be read, or that is in more than one VLAN tag: dropped.
     WireHidden = "wire_hidden",
+    /// connect() of an enrolled pod goes natively, by a verdict of the agent.
+    OutboundNative = "outbound_native",
+    /// A native connection was let in at its pod.
+    InboundNative = "inbound_native",
+    /// A native connection was held up on its way: what it was decided on was not in force any more.
+    NativeStale = "native_stale",
+    /// A native connection was cut off: it had reached somebody else, had another address, or could not be entered.
+    NativeCutOff = "native_cut_off",
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! The decision at the socket look-up of a pod's network namespace: who gets this new connection?
 
-use crate::{Address, ConnectionTuple, HBONE_PORT, KernelEvent, ListenerKind, PortDirection, PortKey};
+use crate::{
+    Address, ConnectionTuple, HBONE_PORT, KernelEvent, ListenerKind, NativeConnection, NativeSyn, PortDirection,
+    PortKey,
+};
 
 /// A new TCP connection that arrived in an enrolled pod's network namespace.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +24,10 @@ pub trait InboundTables {
     fn netns_of(&self, address: &Address) -> Option<u64>;
     /// Whether the agent itself is opening exactly this connection.
     fn is_application_dial(&self, tuple: &ConnectionTuple) -> bool;
+    /// The native connection that was entered with exactly these ends from this namespace.
+    fn native(&self, source: u64, tuple: &ConnectionTuple) -> Option<NativeConnection>;
+    /// The generation in force.
+    fn generation(&self) -> u64;
     /// Whether a port is excluded.
     fn port_excluded(&self, key: &PortKey) -> bool;
 }
@@ -37,6 +44,16 @@ pub enum Inbound {
     },
     /// It goes to the application, for the reason that is counted.
     Pass(KernelEvent),
+    /// It goes to the application: a pod of this node opens it, and the agent has decided that it may.
+    Native {
+        /// Cookie of that pod's namespace.
+        source: u64,
+    },
+    /// Nobody gets it before it is decided over again.
+    Stale {
+        /// Cookie of the namespace that opens it.
+        source: u64,
+    },
     /// Nobody gets it.
     Drop(KernelEvent),
 }
@@ -63,6 +80,16 @@ pub fn decide_inbound(connection: &InboundConnection, tables: &impl InboundTable
     if connection.server_port == HBONE_PORT {
         return Inbound::Steer { netns, kind: ListenerKind::Hbone };
     }
+    // By the address only the place of the entry is found. That a pod has sent this, and which, its wire has seen to.
+    if let Some(source) = tables.netns_of(&connection.client)
+        && let Some(native) = tables.native(source, &tuple)
+    {
+        match native.arrives(netns, tables.generation()) {
+            NativeSyn::Passes => return Inbound::Native { source },
+            NativeSyn::IsStale => return Inbound::Stale { source },
+            NativeSyn::IsAnother => {}
+        }
+    }
     if tables.port_excluded(&PortKey::new(netns, PortDirection::Inbound, connection.server_port)) {
         return Inbound::Pass(KernelEvent::InboundExcludedPort);
     }
@@ -77,18 +104,33 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{NativeStage, Verdict};
 
     const NETNS: u64 = 7;
+    const CLIENT: u64 = 8;
+    const GENERATION: u64 = 3;
 
+    #[derive(Default)]
     struct Model {
         pod: Option<Address>,
+        client: Option<Address>,
         dials: Vec<ConnectionTuple>,
+        native: Option<(ConnectionTuple, NativeConnection)>,
         excluded: Vec<u16>,
     }
 
     impl InboundTables for Model {
         fn netns_of(&self, address: &Address) -> Option<u64> {
-            self.pod.filter(|pod| pod == address).map(|_| NETNS)
+            let client = || self.client.filter(|client| client == address).map(|_| CLIENT);
+            self.pod.filter(|pod| pod == address).map(|_| NETNS).or_else(client)
+        }
+
+        fn native(&self, source: u64, tuple: &ConnectionTuple) -> Option<NativeConnection> {
+            self.native.filter(|(entered, _)| source == CLIENT && entered == tuple).map(|(_, native)| native)
+        }
+
+        fn generation(&self) -> u64 {
+            GENERATION
         }
 
         fn is_application_dial(&self, tuple: &ConnectionTuple) -> bool {
@@ -110,7 +152,7 @@ mod tests {
         fn a_stranger_never_reaches_the_application(client: IpAddr, client_port: u16, server: IpAddr, port: u16, known: bool) {
             let connection = connection(client, client_port, server, port);
             prop_assume!(!connection.server.is_loopback() && connection.client != connection.server);
-            let model = Model { pod: known.then_some(connection.server), dials: Vec::new(), excluded: Vec::new() };
+            let model = Model { pod: known.then_some(connection.server), ..Model::default() };
             let kind = if port == HBONE_PORT { ListenerKind::Hbone } else { ListenerKind::Plaintext };
             let expected = match known {
                 true => Inbound::Steer { netns: NETNS, kind },
@@ -127,7 +169,7 @@ mod tests {
             };
             let connection = connection(client, 40000, server, 80);
             let pod = Some(connection.server);
-            let exact = Model { pod, dials: [tuple].into(), excluded: Vec::new() };
+            let exact = Model { pod, dials: [tuple].into(), ..Model::default() };
             prop_assert_eq!(decide_inbound(&connection, &exact), Inbound::Pass(KernelEvent::InboundAgent));
             match change {
                 0 => tuple.client = IpAddr::from([10, 0, 0, 9]).into(),
@@ -135,9 +177,43 @@ mod tests {
                 2 => tuple.client_port += 1,
                 _ => tuple.server_port += 1,
             }
-            let other = Model { pod, dials: [tuple].into(), excluded: Vec::new() };
+            let other = Model { pod, dials: [tuple].into(), ..Model::default() };
             let steered = Inbound::Steer { netns: NETNS, kind: ListenerKind::Plaintext };
             prop_assert_eq!(decide_inbound(&connection, &other), steered);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_the_exact_native_connection_passes_and_only_on_its_generation(
+            change in 0_usize..5, decided in 1_u64..5, destination in NETNS..NETNS + 3, open: bool, is_known: bool,
+        ) {
+            let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+            let mut tuple = ConnectionTuple {
+                client: client.into(), server: server.into(), client_port: 40000, server_port: 80,
+            };
+            match change {
+                0 => {}
+                1 => tuple.client = IpAddr::from([10, 0, 0, 9]).into(),
+                2 => tuple.server = IpAddr::from([10, 0, 0, 9]).into(),
+                3 => tuple.client_port += 1,
+                _ => tuple.server_port += 1,
+            }
+            let verdict = Verdict { generation: decided, destination, client: client.into() };
+            let stage = if open { NativeStage::Open } else { NativeStage::Opening };
+            let native = NativeConnection { stage: stage as u32, ..NativeConnection::opening(&verdict, 0) };
+            let model = Model {
+                pod: Some(server.into()),
+                client: is_known.then(|| client.into()),
+                native: Some((tuple, native)),
+                ..Model::default()
+            };
+            let expected = match change == 0 && is_known && !open {
+                true if decided == GENERATION && destination == NETNS => Inbound::Native { source: CLIENT },
+                true => Inbound::Stale { source: CLIENT },
+                false => Inbound::Steer { netns: NETNS, kind: ListenerKind::Plaintext },
+            };
+            prop_assert_eq!(decide_inbound(&connection(client, 40000, server, 80), &model), expected);
         }
     }
 
@@ -145,7 +221,7 @@ mod tests {
     fn cases() {
         let pod = IpAddr::from([10, 0, 0, 2]);
         let peer = IpAddr::from([10, 0, 0, 1]);
-        let model = Model { pod: Some(pod.into()), dials: Vec::new(), excluded: [22, HBONE_PORT].into() };
+        let model = Model { pod: Some(pod.into()), excluded: [22, HBONE_PORT].into(), ..Model::default() };
         let plaintext = Inbound::Steer { netns: NETNS, kind: ListenerKind::Plaintext };
         let hbone = Inbound::Steer { netns: NETNS, kind: ListenerKind::Hbone };
         for (what, client, server, port, expected) in [

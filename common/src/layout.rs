@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Address;
 
 /// Version of the maps' layouts, in the name of the folder that they are pinned in.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Addresses of one pod that the kernel programs know: Kubernetes gives one per family, the rest is room.
 pub const MAX_POD_ADDRESSES: usize = 4;
@@ -84,11 +84,12 @@ layout! {
 }
 
 layout! {
-    /// Key of `AGENT_DIALS`: a connection that the agent opens from inside a pod to somewhere else.
+    /// Key of `AGENT_DIALS`, a connection that the agent opens from inside a pod to somewhere else, and of
+    /// `NATIVE_CONNECTIONS`, one that the pod's application opens by itself.
     pub struct DialKey {
         /// Cookie of the pod's network namespace.
         pub netns: u64,
-        /// Both ends: the agent is the client.
+        /// Both ends: the agent, or the application, is the client.
         pub tuple: ConnectionTuple,
         /// Always 0.
         pub reserved: u32,

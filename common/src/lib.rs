@@ -14,6 +14,7 @@ mod connection_event;
 mod event;
 mod inbound;
 mod layout;
+mod native;
 mod outbound;
 mod packet;
 mod wire;
@@ -27,6 +28,10 @@ pub use inbound::{Inbound, InboundConnection, InboundTables, decide_inbound};
 pub use layout::{
     AgentSocket, ConnectionTuple, DialKey, FlowKey, LAYOUT_VERSION, ListenerKey, ListenerKind, MAX_POD_ADDRESSES,
     NetworkKey, OriginalDst, Pod, PortDirection, PortKey,
+};
+pub use native::{
+    MOST_NATIVE, NativeConnection, NativeEvent, NativeOutcome, NativeSocket, NativeStage, NativeState, NativeSyn,
+    OUTSIDE, Verdict, VerdictKey, native_has_room,
 };
 pub use outbound::{Connect, Outbound, OutboundTables, decide_outbound};
 pub use packet::{Packet, Read, read_ipv4, read_ipv6};

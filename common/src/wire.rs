@@ -2,15 +2,22 @@
 //!
 //! connect() is where connections are captured, and connect() is not the only way to open one: a raw socket, a packet
 //! socket, a tunnel device or another network namespace behind the pod's reach the wire without it. There is one thing
-//! that they cannot do without: the first packet of the connection. So that one must be the agent's, or excluded.
+//! that they cannot do without: the first packet of the connection. So that one must be the agent's, or excluded, or of a
+//! native connection that was entered and is still to be opened.
 //! Deliberately not looked at: what is not TCP, and what follows the first packet.
 
-use crate::{ConnectionTuple, KernelEvent, NetworkKey, Pod, PortDirection, PortKey, packet::Read};
+use crate::{
+    ConnectionTuple, KernelEvent, NativeConnection, NativeSyn, NetworkKey, Pod, PortDirection, PortKey, packet::Read,
+};
 
 /// What the decision looks up, lazily.
 pub trait WireTables {
     /// Whether the agent is opening exactly this connection from this namespace.
     fn is_agent_dial(&self, netns: u64, tuple: &ConnectionTuple) -> bool;
+    /// The native connection that was entered with exactly these ends from this namespace.
+    fn native(&self, netns: u64, tuple: &ConnectionTuple) -> Option<NativeConnection>;
+    /// The generation in force.
+    fn generation(&self) -> u64;
     /// Whether a port is excluded.
     fn port_excluded(&self, key: &PortKey) -> bool;
     /// Whether a network that contains the key's address is excluded.
@@ -37,6 +44,13 @@ pub fn decide_wire(pod: &Pod, netns: u64, packet: Read, tables: &impl WireTables
     if tables.is_agent_dial(netns, &tuple) {
         return Wire::Pass;
     }
+    if let Some(native) = tables.native(netns, &tuple) {
+        match native.leaves(tables.generation()) {
+            NativeSyn::Passes => return Wire::Pass,
+            NativeSyn::IsStale => return Wire::Drop(KernelEvent::NativeStale),
+            NativeSyn::IsAnother => {}
+        }
+    }
     if pod.excludes_ports != 0 && tables.port_excluded(&PortKey::new(netns, PortDirection::Outbound, tuple.server_port))
     {
         return Wire::Pass;
@@ -54,19 +68,31 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{NativeStage, Verdict};
 
     const NETNS: u64 = 7;
 
     #[derive(Default)]
     struct Model {
         dial: Option<ConnectionTuple>,
+        native: Option<(ConnectionTuple, NativeConnection)>,
         port: Option<u16>,
         network: Option<IpAddr>,
     }
 
+    const GENERATION: u64 = 3;
+
     impl WireTables for Model {
         fn is_agent_dial(&self, netns: u64, tuple: &ConnectionTuple) -> bool {
             netns == NETNS && self.dial == Some(*tuple)
+        }
+
+        fn native(&self, netns: u64, tuple: &ConnectionTuple) -> Option<NativeConnection> {
+            self.native.filter(|(entered, _)| netns == NETNS && entered == tuple).map(|(_, native)| native)
+        }
+
+        fn generation(&self) -> u64 {
+            GENERATION
         }
 
         fn port_excluded(&self, key: &PortKey) -> bool {
@@ -103,6 +129,25 @@ mod tests {
             let agent = Model { dial: Some(tuple), ..Model::default() };
             prop_assert_eq!(decide_wire(&pod(&agent), NETNS, Read::Opening(tuple), &agent), Wire::Pass);
             prop_assert_eq!(decide_wire(&pod(&agent), NETNS + 1, Read::Opening(tuple), &agent), ESCAPE);
+        }
+
+        #[test]
+        fn a_native_connection_leaves_its_own_pod_on_its_own_generation_only(
+            decided in 1_u64..5, destination in 0_u64..2, open: bool, from_other: bool, other_port: bool,
+        ) {
+            let entered = tuple(IpAddr::from([10, 0, 0, 1]), 40000, IpAddr::from([10, 0, 0, 2]), 80);
+            let verdict = Verdict { generation: decided, destination, client: entered.client };
+            let stage = if open { NativeStage::Open } else { NativeStage::Arrived };
+            let native = NativeConnection { stage: stage as u32, ..NativeConnection::opening(&verdict, 0) };
+            let model = Model { native: Some((entered, native)), ..Model::default() };
+            let sent = ConnectionTuple { client_port: 40000 + u16::from(other_port), ..entered };
+            let expected = match (from_other || other_port || open, decided == GENERATION) {
+                (true, _) => ESCAPE,
+                (false, true) => Wire::Pass,
+                (false, false) => Wire::Drop(KernelEvent::NativeStale),
+            };
+            let netns = NETNS + u64::from(from_other);
+            prop_assert_eq!(decide_wire(&pod(&model), netns, Read::Opening(sent), &model), expected);
         }
 
         #[test]

@@ -1,17 +1,20 @@
 //! `cgroup/connect4` and `connect6`: an enrolled pod's connect() is turned to the agent's listener on the pod's own
-//! loopback, and the socket keeps where it was going.
+//! loopback, and the socket keeps where it was going; or it goes natively, and the socket keeps by which verdict.
 
-use aya_ebpf::{helpers::generated::bpf_setsockopt, macros::cgroup_sock_addr, programs::SockAddrContext};
+use aya_ebpf::{
+    bindings::bpf_sock, helpers::generated::bpf_setsockopt, macros::cgroup_sock_addr, programs::SockAddrContext,
+};
 use heddle_common::{
     Address, Connect, EventKind, EventReason, KernelEvent, NetworkKey, OUTBOUND_PORT, OriginalDst, Outbound,
-    OutboundTables, PortDirection, PortKey, SocketOwner, WatchedSocket, decide_outbound,
+    OutboundTables, PortDirection, PortKey, SocketOwner, Verdict, VerdictKey, WatchedSocket, decide_outbound,
 };
 
 use crate::{
     context::{read_field, read_ipv6, write_field},
     events,
     log::log_warn,
-    maps, socket,
+    maps, native,
+    socket::{self, SO_BINDTODEVICE, SOL_SOCKET},
 };
 
 /// What a hook answers: 1 lets the system call go on, 0 fails it with EPERM.
@@ -20,9 +23,8 @@ const REFUSE: i32 = 0;
 
 /// `SOCK_STREAM`: TCP and MPTCP. Everything else is left alone.
 const STREAM: u32 = 1;
-/// `SOL_SOCKET` and `SO_BINDTODEVICE` of the x86_64 and aarch64 system call interface.
-const SOL_SOCKET: i32 = 1;
-const SO_BINDTODEVICE: i32 = 25;
+/// `IPPROTO_TCP`: not MPTCP, whose connections are sockets of the kernel's own.
+const PLAIN_TCP: u32 = 6;
 
 const IPV4_LOOPBACK: u32 = 0x7f00_0001_u32.to_be();
 
@@ -58,39 +60,62 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
     let own = socket_of(context);
     let by_agent = socket::stored(&maps::AGENT_SOCKETS, own).is_some();
     let port = u16::from_be(read_field!(context.sock_addr, user_port) as u16);
-    match decide_outbound(pod, &Connect { netns, by_agent, address, port }, &Tables) {
+    let to = OriginalDst::new(address, port);
+    match decide_outbound(pod, &Connect { netns, by_agent, address, port }, &Tables { context, own }) {
         Outbound::Pass(event) => {
-            // The socket may have been captured on an earlier connect() that failed.
-            socket::forget(&maps::CAPTURED, own);
-            maps::count(event);
-            if events::wanted() {
-                passes(own, event, OriginalDst::new(address, port));
-            }
-            PROCEED
+            socket::forget(&maps::NATIVE_SOCKETS, own);
+            passes(own, event, to)
         }
-        Outbound::Capture => {
-            if !socket::store(&maps::CAPTURED, own, OriginalDst::new(address, port)) {
-                log_warn!(context, "no memory for the destination of a captured connection: refused");
-                maps::count(KernelEvent::OutboundRefused);
-                if events::wanted() {
-                    let (client, client_port) = (Address::default(), 0);
-                    let ends = events::Ends { client, client_port, server: address, server_port: port };
-                    events::tell_of(EventKind::Refused, EventReason::NoMemory, PortDirection::Outbound, netns, &ends);
-                }
-                return REFUSE;
-            }
-            leave_device(context);
-            redirect(context);
-            write_field!(context.sock_addr, user_port, u32::from(OUTBOUND_PORT.to_be()));
-            maps::count(KernelEvent::OutboundCaptured);
-            PROCEED
+        Outbound::Native(verdict) if native::keep(own, verdict) => passes(own, KernelEvent::OutboundNative, to),
+        Outbound::Native(_) | Outbound::Capture => {
+            socket::forget(&maps::NATIVE_SOCKETS, own);
+            capture(context, netns, to, redirect)
         }
     }
 }
 
-/// A connection that bypasses the agent is told when the kernel has chosen its port, in `flows`.
+/// The address that the socket is bound to, where it can go natively.
 #[inline(always)]
-fn passes(own: *mut aya_ebpf::bindings::bpf_sock, event: KernelEvent, to: OriginalDst) {
+fn bound(context: &SockAddrContext, own: *mut bpf_sock) -> Option<Address> {
+    if own.is_null() || read_field!(context.sock_addr, protocol) != PLAIN_TCP || read_field!(own, bound_dev_if) != 0 {
+        return None;
+    }
+    Some(socket::bound_address(own))
+}
+
+#[inline(always)]
+fn capture(context: &SockAddrContext, netns: u64, to: OriginalDst, redirect: impl Fn(&SockAddrContext)) -> i32 {
+    if !socket::store(&maps::CAPTURED, socket_of(context), to) {
+        log_warn!(context, "no memory for the destination of a captured connection: refused");
+        maps::count(KernelEvent::OutboundRefused);
+        if events::wanted() {
+            let (client, client_port) = (Address::default(), 0);
+            let ends = events::Ends { client, client_port, server: to.address, server_port: to.port as u16 };
+            events::tell_of(EventKind::Refused, EventReason::NoMemory, PortDirection::Outbound, netns, &ends);
+        }
+        return REFUSE;
+    }
+    leave_device(context);
+    redirect(context);
+    write_field!(context.sock_addr, user_port, u32::from(OUTBOUND_PORT.to_be()));
+    maps::count(KernelEvent::OutboundCaptured);
+    PROCEED
+}
+
+/// It goes where it wanted to. One that bypasses the agent is told when the kernel has chosen its port, in `flows`.
+#[inline(always)]
+fn passes(own: *mut bpf_sock, event: KernelEvent, to: OriginalDst) -> i32 {
+    // The socket may have been captured on an earlier connect() that failed.
+    socket::forget(&maps::CAPTURED, own);
+    maps::count(event);
+    if events::wanted() {
+        watch_bypass(own, event, to);
+    }
+    PROCEED
+}
+
+#[inline(always)]
+fn watch_bypass(own: *mut bpf_sock, event: KernelEvent, to: OriginalDst) {
     // The socket may have bypassed the agent on an earlier connect() that failed.
     socket::forget(&maps::WATCHED, own);
     if let Some(reason) = events::bypass_reason(event) {
@@ -128,9 +153,12 @@ fn leave_device(context: &SockAddrContext) {
     }
 }
 
-struct Tables;
+struct Tables<'a> {
+    context: &'a SockAddrContext,
+    own: *mut bpf_sock,
+}
 
-impl OutboundTables for Tables {
+impl OutboundTables for Tables<'_> {
     #[inline(always)]
     fn port_excluded(&self, key: &PortKey) -> bool {
         maps::is_excluded_port(key)
@@ -140,12 +168,37 @@ impl OutboundTables for Tables {
     fn network_excluded(&self, key: &NetworkKey) -> bool {
         maps::is_excluded_network(key)
     }
+
+    #[inline(always)]
+    fn bound(&self) -> Option<Address> {
+        bound(self.context, self.own)
+    }
+
+    #[inline(always)]
+    fn verdict(&self, key: &VerdictKey) -> Option<Verdict> {
+        native::verdict(key)
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u64 {
+        native::generation()
+    }
+
+    #[inline(always)]
+    fn has_room(&self) -> bool {
+        native::has_room()
+    }
+
+    #[inline(always)]
+    fn agent_serves(&self, netns: u64) -> bool {
+        native::agent_serves(netns)
+    }
 }
 
 /// The context's socket.
 #[inline(always)]
 #[expect(unsafe_code, reason = "context field by pointer")]
-pub(crate) fn socket_of(context: &SockAddrContext) -> *mut aya_ebpf::bindings::bpf_sock {
+pub(crate) fn socket_of(context: &SockAddrContext) -> *mut bpf_sock {
     // SAFETY: the kernel gives a valid context, and `sk` is the union's only readable member.
     unsafe { (*context.sock_addr).__bindgen_anon_1.sk }
 }

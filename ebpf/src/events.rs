@@ -75,6 +75,7 @@ pub(crate) fn bypass_reason(event: KernelEvent) -> Option<EventReason> {
     match event {
         KernelEvent::OutboundExcludedPort | KernelEvent::InboundExcludedPort => Some(EventReason::ExcludedPort),
         KernelEvent::OutboundExcludedNetwork => Some(EventReason::ExcludedNetwork),
+        KernelEvent::OutboundNative => Some(EventReason::Native),
         _ => None,
     }
 }

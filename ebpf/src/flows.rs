@@ -1,5 +1,6 @@
 //! `sock_ops`: hands the original destination from the application's socket to the socket that the agent accepts,
-//! and opens the way for exactly those connections that the agent makes: to applications, and out of the pods.
+//! and opens the way for exactly those connections that the agent makes: to applications, and out of the pods; and for those
+//! that go natively (`native`).
 //!
 //! Both go by the connection's own addresses and ports, written when the kernel has chosen them and before the
 //! first packet leaves: nothing can come between.
@@ -14,7 +15,7 @@ use aya_ebpf::{
 };
 use heddle_common::{Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT, SocketOwner};
 
-use crate::{context::read_ipv6, endings, events, maps, socket};
+use crate::{context::read_ipv6, endings, events, maps, native, socket};
 
 /// `AF_INET6`.
 const IPV6: u32 = 10;
@@ -29,11 +30,15 @@ fn flows(context: SockOpsContext) -> u32 {
                 endings::accepted(&context);
             }
         }
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => dial_ended(&context),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            dial_ended(&context);
+            native::established(&context);
+        }
         BPF_SOCK_OPS_STATE_CB => {
             if context.arg(1) == BPF_TCP_CLOSE {
                 dial_ended(&context);
             }
+            native::state_changed(&context);
             if events::wanted() {
                 endings::state_changed(&context);
             }
@@ -74,8 +79,13 @@ fn connecting(context: &SockOpsContext) {
         if !watched || !kept {
             maps::count(lost);
         }
-    } else if events::wanted() {
-        endings::bypasses(context);
+    } else {
+        if let Some(native) = socket::stored(&maps::NATIVE_SOCKETS, own) {
+            native::connecting(context, native);
+        }
+        if events::wanted() {
+            endings::bypasses(context);
+        }
     }
 }
 
@@ -126,13 +136,14 @@ fn agent_dial(own: *mut bpf_sock) -> Option<Dial> {
     Some(if kind == AgentSocket::ToApplication as u32 { Dial::ToApplication } else { Dial::Elsewhere })
 }
 
+/// The namespace and both ends of the connection that this socket opens.
 #[inline(always)]
-fn dial_key(context: &SockOpsContext) -> DialKey {
+pub(crate) fn dial_key(context: &SockOpsContext) -> DialKey {
     DialKey::new(socket::netns_cookie(context), dial_tuple(context))
 }
 
 #[inline(always)]
-pub(crate) fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
+fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
     ConnectionTuple {
         client: local_address(context),
         server: remote_address(context),

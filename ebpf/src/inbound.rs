@@ -1,17 +1,17 @@
 //! `sk_lookup`, attached to each enrolled pod's network namespace: a new TCP connection goes to the agent's listener
-//! in that namespace, even where the application listens on the same port.
+//! in that namespace, even where the application listens on the same port; a native one goes to the application.
 
 use aya_ebpf::{macros::sk_lookup, programs::SkLookupContext};
 use heddle_common::{
     Address, ConnectionTuple, EventKind, EventReason, Inbound, InboundConnection, InboundTables, KernelEvent,
-    ListenerKey, ListenerKind, PortDirection, PortKey, decide_inbound,
+    ListenerKey, ListenerKind, NativeConnection, PortDirection, PortKey, decide_inbound,
 };
 
 use crate::{
     context::{read_field, read_ipv6},
     events,
     log::log_debug,
-    maps,
+    maps, native,
 };
 
 /// What the kernel takes from a socket look-up program.
@@ -39,6 +39,15 @@ fn inbound(context: SkLookupContext) -> u32 {
                 tell(EventKind::Bypassed, reason, netns, &connection);
             }
             PASS
+        }
+        Inbound::Native { source } => {
+            native::arrived(source, tuple_of(&connection));
+            maps::count(KernelEvent::InboundNative);
+            PASS
+        }
+        Inbound::Stale { source } => {
+            native::is_stale(source, tuple_of(&connection));
+            DROP
         }
         Inbound::Drop(event) => {
             log_debug!(
@@ -74,6 +83,12 @@ fn steer(context: &SkLookupContext, netns: u64, kind: ListenerKind, connection: 
 }
 
 #[inline(always)]
+fn tuple_of(connection: &InboundConnection) -> ConnectionTuple {
+    let InboundConnection { client, client_port, server, server_port } = *connection;
+    ConnectionTuple { client, server, client_port, server_port }
+}
+
+#[inline(always)]
 fn tell(kind: EventKind, reason: EventReason, netns: u64, connection: &InboundConnection) {
     let InboundConnection { client, client_port, server, server_port } = *connection;
     let ends = events::Ends { client, client_port, server, server_port };
@@ -93,6 +108,16 @@ impl InboundTables for Tables {
     #[inline(always)]
     fn is_application_dial(&self, tuple: &ConnectionTuple) -> bool {
         maps::APPLICATION_DIALS.get_ptr(tuple).is_some()
+    }
+
+    #[inline(always)]
+    fn native(&self, source: u64, tuple: &ConnectionTuple) -> Option<NativeConnection> {
+        maps::native(source, tuple)
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u64 {
+        native::generation()
     }
 
     #[inline(always)]

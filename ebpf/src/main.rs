@@ -3,11 +3,14 @@
 //!
 //! `connect` brings the pods' outgoing connections to the agent, `flows` tells the agent where they were going,
 //! `peername` tells the application what it asked for, `inbound` brings incoming connections to the agent, `wire` stops
-//! what left a pod by another way. `events` and `endings` tell the agent about single connections while somebody listens. `maps` has the tables, `socket` the few helpers that aya-ebpf has no safe form of. None of them ever lets a
-//! connection of an enrolled pod pass because something went wrong.
+//! what left a pod by another way. `native` follows the connections that the agent has decided to leave to the kernel.
+//! `events` and `endings` tell the agent about single connections while somebody listens. `maps` has the tables, `socket`
+//! the few helpers that aya-ebpf has no safe form of. None of them ever lets a connection of an enrolled pod pass because
+//! something went wrong.
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod connect;
 mod context;
@@ -17,6 +20,7 @@ mod flows;
 mod inbound;
 mod log;
 mod maps;
+mod native;
 mod peername;
 mod socket;
 mod wire;

@@ -1,13 +1,17 @@
 //! The tables that the kernel programs share with each other and with the agent. They are pinned, but for the last four,
 //! which live with the programs of one agent.
 
+use core::arch::asm;
+
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SkStorage, SockHash, lpm_trie::Key},
     macros::btf_map,
 };
 use heddle_common::{
-    Address, ConnectionEvent, ConnectionTuple, DialKey, FlowKey, KernelEvent, ListenerKey, NetworkKey, OriginalDst,
-    Pod, PortKey, Switch, WatchedSocket,
+    Address, ConnectionEvent, ConnectionTuple, DialKey, FlowKey, KernelEvent, ListenerKey, MOST_NATIVE,
+    NativeConnection, NativeEvent, NativeSocket, NativeState, NetworkKey, OriginalDst, Pod, PortKey, Switch, Verdict,
+    VerdictKey, WatchedSocket,
 };
 
 /// Enrolled pods by the cookie of their network namespace. A node runs 110 pods by default, seldom over 500.
@@ -61,6 +65,31 @@ pub(crate) static AGENT_DIALS: LruHashMap<DialKey, u32, 16384> = LruHashMap::new
 #[btf_map]
 pub(crate) static WIRES: HashMap<u32, u64, 8192> = HashMap::new();
 
+/// What goes natively, as the agent has decided. The least used make room for new ones: then the agent is asked again.
+#[btf_map]
+pub(crate) static VERDICTS: LruHashMap<VerdictKey, Verdict, 16384> = LruHashMap::new();
+
+/// The generation in force, and how many native connections are entered: each at its place in `NativeState`.
+#[btf_map]
+pub(crate) static NATIVE_STATE: Array<u64, { NativeState::COUNT }> = Array::new();
+
+/// On an application's socket that goes natively: by which verdict.
+#[btf_map]
+pub(crate) static NATIVE_SOCKETS: SkStorage<NativeSocket> = SkStorage::new();
+
+/// Native connections, from their SYN to their end.
+#[btf_map]
+pub(crate) static NATIVE_CONNECTIONS: HashMap<DialKey, NativeConnection, MOST_NATIVE> = HashMap::new();
+
+/// Their ends, and what the agent has to decide over. 1 MiB are 9,300 of them, for an agent that is busy or being started
+/// anew; a full ring loses the newest.
+#[btf_map]
+pub(crate) static NATIVE_EVENTS: RingBuf<NativeEvent, 1048576> = RingBuf::new();
+
+/// How many of these the ring had no room for.
+#[btf_map]
+pub(crate) static NATIVE_LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// One counter for each `KernelEvent`.
 #[btf_map]
 pub(crate) static EVENTS: PerCpuArray<u64, { KernelEvent::ALL.len() }> = PerCpuArray::new();
@@ -91,6 +120,58 @@ pub(crate) fn switch(switch: Switch) -> u32 {
 #[inline(always)]
 pub(crate) fn count(event: KernelEvent) {
     increment(EVENTS.get_ptr_mut(event as u32));
+}
+
+/// A number about native connections.
+#[inline(always)]
+#[expect(unsafe_code, reason = "a map value is reached by pointer")]
+pub(crate) fn native_state(state: NativeState) -> u64 {
+    // SAFETY: a valid place in a map, read at once.
+    NATIVE_STATE.get_ptr_mut(state as u32).map_or(0, |place| unsafe { core::ptr::read_volatile(place) })
+}
+
+/// Enters a native connection that is about to be opened; false if there is no room, or another with these ends.
+#[inline(always)]
+pub(crate) fn enter_native(key: DialKey, native: NativeConnection) -> bool {
+    let is_new = NATIVE_CONNECTIONS.insert(key, native, u64::from(BPF_NOEXIST)).is_ok();
+    if is_new {
+        change_entered(1);
+    }
+    is_new
+}
+
+/// Takes a native connection out.
+#[inline(always)]
+pub(crate) fn leave_native(key: DialKey) {
+    if NATIVE_CONNECTIONS.remove(key).is_ok() {
+        change_entered(u64::MAX);
+    }
+}
+
+/// Modulo 2^64. Programs on all CPUs do so at the same time: `core` has no atomic addition for this target, the machine has.
+#[inline(always)]
+fn change_entered(by: u64) {
+    if let Some(place) = NATIVE_STATE.get_ptr_mut(NativeState::Entered as u32) {
+        #[expect(unsafe_code, reason = "a map value is reached by pointer")]
+        // SAFETY: a valid, aligned place in a map, which is added to.
+        unsafe {
+            asm!("lock *(u64 *)({place} + 0) += {by}", place = in(reg) place, by = in(reg) by, options(nostack));
+        }
+    }
+}
+
+/// The native connection with these ends from this namespace.
+#[inline(always)]
+#[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
+pub(crate) fn native(netns: u64, tuple: &ConnectionTuple) -> Option<NativeConnection> {
+    // SAFETY: words are read one by one; of those only the stage is ever changed in place.
+    unsafe { NATIVE_CONNECTIONS.get(DialKey::new(netns, *tuple)) }.copied()
+}
+
+/// Counts an event of a native connection that was lost.
+#[inline(always)]
+pub(crate) fn count_native_lost() {
+    increment(NATIVE_LOST.get_ptr_mut(0));
 }
 
 /// Counts an event of a connection that was lost.

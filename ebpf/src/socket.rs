@@ -1,11 +1,21 @@
-//! The helper calls that aya-ebpf has no safe form of: socket storage outside connect hooks, the namespace's cookie.
+//! The helper calls that aya-ebpf has no safe form of: socket storage outside connect hooks, the namespace's cookie, binding
+//! to a device.
 
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
-    helpers::generated::{bpf_get_netns_cookie, bpf_sk_storage_delete, bpf_sk_storage_get},
+    helpers::generated::{bpf_get_netns_cookie, bpf_setsockopt, bpf_sk_storage_delete, bpf_sk_storage_get},
 };
+use heddle_common::Address;
+
+use crate::context::{read_field, read_ipv6};
+
+/// `SOL_SOCKET` and `SO_BINDTODEVICE` of the x86_64 and aarch64 system call interface.
+pub(crate) const SOL_SOCKET: i32 = 1;
+pub(crate) const SO_BINDTODEVICE: i32 = 25;
+/// `AF_INET6`.
+const IPV6: u32 = 10;
 
 /// Cookie of the network namespace of the context's socket.
 #[inline(always)]
@@ -57,7 +67,31 @@ pub(crate) fn forget<T>(map: &SkStorage<T>, socket: *mut bpf_sock) {
     }
 }
 
+/// The address that a socket is bound to, `::` if it is to none.
 #[inline(always)]
-fn map_pointer<T>(map: &SkStorage<T>) -> *mut core::ffi::c_void {
+pub(crate) fn bound_address(socket: *mut bpf_sock) -> Address {
+    // Both are read before the choice, as in `inbound`.
+    let (ipv6, ipv4) = (read_ipv6!(socket, src_ip6), read_field!(socket, src_ip4));
+    match read_field!(socket, family) {
+        IPV6 => ipv6,
+        _ => Address::from_ipv4_be(ipv4),
+    }
+}
+
+/// Sends what the socket has still to send to the loopback device, where nobody is: so that nothing leaves the namespace
+/// any more of a connection that must not be.
+#[inline(always)]
+pub(crate) fn cut_off(context: &impl EbpfContext) -> bool {
+    let mut device = *b"lo\0";
+    #[expect(unsafe_code, reason = "a helper call")]
+    // SAFETY: the kernel copies three bytes from the stack.
+    let result = unsafe {
+        bpf_setsockopt(context.as_ptr(), SOL_SOCKET, SO_BINDTODEVICE, device.as_mut_ptr().cast(), device.len() as i32)
+    };
+    result == 0
+}
+
+#[inline(always)]
+pub(crate) fn map_pointer<M>(map: &M) -> *mut core::ffi::c_void {
     core::ptr::from_ref(map).cast_mut().cast()
 }

@@ -1,15 +1,15 @@
 //! `tcx/ingress` on the node's end of each enrolled pod's cable: the first packet of a TCP connection leaves the pod only
-//! if the agent sent it, or if it goes to what is excluded.
+//! if the agent sent it, if it is that of a native connection, or if it goes to what is excluded.
 //!
 //! The pod has no hand on this end, whatever it may do in its own namespace.
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use heddle_common::{
-    ConnectionTuple, DialKey, EventKind, EventReason, NetworkKey, Packet, PortDirection, PortKey, Read, Wire,
-    WireTables, decide_wire, read_ipv4, read_ipv6,
+    ConnectionTuple, DialKey, EventKind, EventReason, KernelEvent, NativeConnection, NetworkKey, Packet, PortDirection,
+    PortKey, Read, Wire, WireTables, decide_wire, read_ipv4, read_ipv6,
 };
 
-use crate::{context::read_field, events, log::log_debug, maps};
+use crate::{context::read_field, events, log::log_debug, maps, native};
 
 /// `TCX_NEXT`: whoever else looks at the packet decides.
 const NEXT: i32 = -1;
@@ -48,6 +48,12 @@ fn wire(context: TcContext) -> i32 {
 
     match decide_wire(pod, netns, packet, &Tables) {
         Wire::Pass => NEXT,
+        Wire::Drop(KernelEvent::NativeStale) => {
+            if let Read::Opening(tuple) = packet {
+                native::is_stale(netns, tuple);
+            }
+            DROP
+        }
         Wire::Drop(event) => {
             log_debug!(&context, "dropped a packet from device {}: it left its pod past the capture", device);
             maps::count(event);
@@ -85,6 +91,16 @@ impl WireTables for Tables {
     #[inline(always)]
     fn is_agent_dial(&self, netns: u64, tuple: &ConnectionTuple) -> bool {
         maps::AGENT_DIALS.get_ptr(DialKey::new(netns, *tuple)).is_some()
+    }
+
+    #[inline(always)]
+    fn native(&self, netns: u64, tuple: &ConnectionTuple) -> Option<NativeConnection> {
+        maps::native(netns, tuple)
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u64 {
+        native::generation()
     }
 
     #[inline(always)]

@@ -12,7 +12,7 @@ use tokio::{
     sync::watch,
     time::{Instant, interval, sleep_until, timeout},
 };
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, questions::Questions,
@@ -24,11 +24,12 @@ use crate::{
     authorize::{self, AccessSettings, Admissions, limits::RateLimiter},
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
-    capture::{Enrolment, Kernel, Sandboxes},
+    capture::{Enrolment, Kernel, NativePaths, Sandboxes},
     config::{CaConfig, Config, LogConfig, LogFormat},
     identify::{Certificates, Clock, CrlFile, Issuer, Renewal, Revocations, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
     names::{Resolution, SystemResolver},
+    native::{self, Native},
     node::Node,
     objects::{self, Running, SourceStatus},
     observe::{self, AccessLogOutput, AccessLogSettings, EventFeed, LogControl, Observer, SpanOutput},
@@ -105,6 +106,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     readiness.met(PROGRAMS);
 
     let snapshot = SnapshotHandle::default();
+    let (native_paths, native_events) = (kernel.native_paths(), kernel.native_events()?);
+    move_on_with(&snapshot, native_paths.clone());
     let (answers, names) = watch::channel(mesh::Names::new());
     let mesh = mesh::run(objects, names, settings, snapshot.clone());
     let _ = published.set(mesh.clone());
@@ -138,12 +141,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         rate_limiter: RateLimiter::default(),
         session_key: session_key(&config)?,
         learned: Learned::default(),
+        native: Native::new(config.capture.fast_path, native_paths, kernel.pods_by_cookie()),
         pools: Mutex::default(),
         limits: config.limits,
         http: config.http,
         draining,
     });
     questions.answer_from(&node);
+    native::register(&observer, &node, native_events.lost());
+    tokio::spawn(native::Follower::new(Arc::clone(&node), native_events).run(mesh.clone()));
     tokio::spawn(forget_gone(Arc::downgrade(&node)));
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     metrics::register_threads(&observer, &node, &threads);
@@ -171,6 +177,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let left = until.saturating_duration_since(Instant::now());
     observer.flush_spans(left.clamp(LEAST_SPAN_FLUSH, LONGEST_SPAN_FLUSH));
     Ok(())
+}
+
+/// Before a snapshot is in force, the kernel goes by no verdict of an earlier one any more.
+fn move_on_with(snapshot: &SnapshotHandle, native: NativePaths) {
+    snapshot.before_publishing(move |generation| {
+        if let Err(error) = native.move_on(generation) {
+            // To go on would let connections pass that are forbidden by now; while no agent runs, none is opened.
+            error!(%error, "take the kernel's verdicts out of force; ending, since nothing else does");
+            std::process::abort();
+        }
+    });
 }
 
 fn session_key(config: &Config) -> anyhow::Result<SessionKey> {

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -95,7 +96,7 @@ impl Telling {
     }
 
     fn described(&self, event: &ConnectionEvent, clock: &Clock) -> Event {
-        let pod = self.pods.get(event.netns);
+        let pod = self.pods.get(event.netns).map(|pod| Arc::clone(&pod.workload));
         let (server, client) = (IpAddr::from(event.server), IpAddr::from(event.client));
         let client = pod.as_deref().map_or(client, |pod| as_others_see(pod, client, server));
         let address = |ip: IpAddr, port: u16| (!ip.is_unspecified() || port != 0).then(|| SocketAddr::new(ip, port));

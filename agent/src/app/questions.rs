@@ -47,6 +47,7 @@ impl Questions {
             keys: &keys,
             sessions: &node.session_key,
             connect_timeout: node.limits.connect_timeout,
+            fast_path: Some(node.native.setting()),
             view: View::Agent { node: &self.settings.node, certificates: &node.certificates },
             capture: &capture,
         };

@@ -20,16 +20,17 @@ pub mod token;
 
 use std::net::{IpAddr, SocketAddr};
 
-pub use admissions::{Admission, Admissions, Withdrawn, follow};
+pub use admissions::{Admission, Admissions, Withdrawn, access_differs, follow};
 pub use mode::{DecidedMode, ModeSource, mode, takes_plaintext_only};
 pub use remark::Remark;
 pub use supposed::{Judgement, Stage, Supposed, judge, judge_policies, mode_refuses, rule_policies};
 
 use self::policy::Ruling;
 use crate::{
+    capture::ByNamespace,
     config::MtlsMode,
     identify::{TrustDomains, VerifiedPeer},
-    mesh::{Mode, Snapshot, Workload},
+    mesh::{Mode, Snapshot, SpiffeId, Workload},
     objects::ObjectName,
     observe::{DenialReason, Observer, PolicyEffect},
 };
@@ -43,11 +44,20 @@ pub struct AccessSettings {
     pub domains: TrustDomains,
 }
 
+/// Who a client has proved to be, and by what.
+#[derive(Clone, Copy, Debug)]
+pub enum Proven<'a> {
+    /// By its certificate, in a handshake.
+    ByCertificate(&'a VerifiedPeer),
+    /// By the network namespace of this node that the kernel has seen it in.
+    ByNamespace(&'a ByNamespace),
+}
+
 /// What is known of a connection to a pod of this node.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// Who its client has proved to be; `None` without a tunnel.
-    pub peer: Option<&'a VerifiedPeer>,
+    /// Who its client has proved to be; `None` for one that has proved nothing.
+    pub peer: Option<Proven<'a>>,
     /// The client's address, which proves nothing.
     pub client: IpAddr,
     /// The pod's address and port.
@@ -188,6 +198,16 @@ fn takes(mode: Mode, is_proven: bool) -> bool {
     match mode {
         Mode::Strict => is_proven,
         Mode::Permissive | Mode::Disable => true,
+    }
+}
+
+impl<'a> Proven<'a> {
+    /// The identity.
+    pub fn id(self) -> &'a SpiffeId {
+        match self {
+            Self::ByCertificate(peer) => peer.id(),
+            Self::ByNamespace(peer) => peer.id(),
+        }
     }
 }
 

@@ -6,14 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    AccessSettings, DecidedMode, Denied, Facts, Remark, mode, permission,
+    AccessSettings, DecidedMode, Denied, Facts, Proven, Remark, mode, permission,
     policy::{self, RequestFacts, Ruling},
     remark, ruled, taken,
 };
-use crate::{
-    identify::VerifiedPeer,
-    mesh::{Policy, Snapshot, SpiffeId, Workload},
-};
+use crate::mesh::{Policy, Snapshot, SpiffeId, Workload};
 
 /// What is known of a connection, whether it is proven or only supposed.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +100,7 @@ pub fn mode_refuses(
 
 impl<'a> From<Facts<'a>> for Supposed<'a> {
     fn from(facts: Facts<'a>) -> Self {
-        Self { identity: facts.peer.map(VerifiedPeer::id), client: facts.client, to: facts.to }
+        Self { identity: facts.peer.map(Proven::id), client: facts.client, to: facts.to }
     }
 }
 

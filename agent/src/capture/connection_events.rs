@@ -6,13 +6,11 @@ use std::{io, sync::Arc};
 
 use aya::{
     Ebpf,
-    maps::{MapData, MapError, PerCpuArray, RingBuf},
+    maps::{MapData, MapError, PerCpuArray},
 };
 use heddle_common::ConnectionEvent;
-use tokio::io::{Interest, unix::AsyncFd};
-use zerocopy::FromBytes;
 
-use super::{Switches, kernel::KernelError, tables::taken};
+use super::{Switches, kernel::KernelError, ring::Ring, tables::taken};
 
 /// Events that are read at once: a burst must not keep the thread from its other tasks.
 const BATCH: usize = 256;
@@ -21,7 +19,7 @@ const RING: &str = "CONNECTION_EVENTS";
 
 /// The one reader of the ring.
 pub struct ConnectionEvents {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
     switches: Switches,
     lost: LostEvents,
 }
@@ -32,21 +30,16 @@ pub struct LostEvents(Arc<PerCpuArray<MapData, u64>>);
 
 /// The ring while the kernel programs write to it. Dropping it turns them off.
 pub struct Listening<'a> {
-    ring: &'a mut AsyncFd<RingBuf<MapData>>,
+    ring: &'a mut Ring,
     switches: Switches,
 }
 
 impl ConnectionEvents {
     /// To be called on the runtime that reads it.
-    #[expect(
-        deprecated,
-        reason = "the successor is an unsafe function; the ring owns its descriptor for as long as it is registered"
-    )]
     pub(super) fn of(programs: &mut Ebpf, switches: Switches) -> Result<Self, KernelError> {
         let lost = LostEvents(Arc::new(taken(programs, "LOST_EVENTS")?));
-        let ring = taken(programs, RING)?;
         let unwatched = |source| KernelError::Map { map: RING, source: MapError::IoError(source) };
-        let ring = AsyncFd::with_interest(ring, Interest::READABLE).map_err(unwatched)?;
+        let ring = Ring::of(taken(programs, RING)?).map_err(unwatched)?;
         Ok(Self { ring, switches, lost })
     }
 
@@ -57,7 +50,7 @@ impl ConnectionEvents {
 
     /// Turns the kernel programs on. What an earlier time left in the ring is thrown away.
     pub fn listen(&mut self) -> Result<Listening<'_>, KernelError> {
-        while self.ring.get_mut().next().is_some() {}
+        self.ring.discard();
         self.switches.set_events(true)?;
         Ok(Listening { ring: &mut self.ring, switches: self.switches.clone() })
     }
@@ -66,20 +59,7 @@ impl ConnectionEvents {
 impl Listening<'_> {
     /// Waits for events and appends some to `events`. It may be broken off: nothing is lost by that.
     pub async fn next(&mut self, events: &mut Vec<ConnectionEvent>) -> io::Result<()> {
-        loop {
-            let mut ready = self.ring.readable_mut().await?;
-            let ring = ready.get_inner_mut();
-            for _ in 0..BATCH {
-                let Some(item) = ring.next() else {
-                    ready.clear_ready();
-                    break;
-                };
-                events.extend(ConnectionEvent::read_from_bytes(&item).ok());
-            }
-            if !events.is_empty() {
-                return Ok(());
-            }
-        }
+        self.ring.next(BATCH, events).await
     }
 }
 

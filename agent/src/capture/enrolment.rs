@@ -283,7 +283,7 @@ impl Enrolment {
             _accepting: self.start_accepting(&pod, listeners),
             pod: Arc::clone(&pod),
         };
-        self.kernel.pods.insert(cookie, workload);
+        self.kernel.pods.insert(&pod);
         self.pods.insert(workload.uid.clone(), in_force);
         Ok(pod)
     }

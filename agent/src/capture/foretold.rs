@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use heddle_common::{
     Address, Connect, ConnectionTuple, Inbound, InboundConnection, InboundTables, KernelEvent, ListenerKind,
-    MAX_POD_ADDRESSES, NetworkKey, Outbound, OutboundTables, Pod, PortDirection, PortKey, decide_inbound,
-    decide_outbound,
+    MAX_POD_ADDRESSES, NativeConnection, NetworkKey, Outbound, OutboundTables, Pod, PortDirection, PortKey, Verdict,
+    VerdictKey, decide_inbound, decide_outbound,
 };
 use ipnet::IpNet;
 
@@ -30,7 +30,8 @@ pub fn outbound(addresses: &[IpAddr], rules: &CaptureRules, to: SocketAddr) -> O
     let own: Vec<Address> = addresses.iter().map(|address| Address::from(*address)).collect();
     let connect = Connect { netns: NETNS, by_agent: false, address: to.ip().into(), port: to.port() };
     match decide_outbound(&pod_entry(&own, rules), &connect, &Excluded { addresses: &own, rules }) {
-        Outbound::Capture => None,
+        // To leave it to the kernel is the agent's decision, too.
+        Outbound::Capture | Outbound::Native(_) => None,
         Outbound::Pass(event) => Some(event),
     }
 }
@@ -49,6 +50,8 @@ pub fn inbound(addresses: &[IpAddr], rules: &CaptureRules, client: IpAddr, to: S
         Inbound::Steer { kind: ListenerKind::Hbone, .. } => Arrives::AtTunnels,
         Inbound::Steer { .. } => Arrives::AtPlaintext,
         Inbound::Pass(event) => Arrives::Past(event),
+        Inbound::Native { .. } => Arrives::Past(KernelEvent::InboundNative),
+        Inbound::Stale { .. } => Arrives::Nowhere(KernelEvent::NativeStale),
         Inbound::Drop(event) => Arrives::Nowhere(event),
     }
 }
@@ -84,6 +87,26 @@ impl OutboundTables for Excluded<'_> {
         let address: IpAddr = key.address.into();
         self.rules.exclude_outbound_cidrs.iter().any(|network| holds(network, address))
     }
+
+    fn bound(&self) -> Option<Address> {
+        None
+    }
+
+    fn verdict(&self, _: &VerdictKey) -> Option<Verdict> {
+        None
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    fn has_room(&self) -> bool {
+        false
+    }
+
+    fn agent_serves(&self, _: u64) -> bool {
+        true
+    }
 }
 
 impl InboundTables for Excluded<'_> {
@@ -93,6 +116,14 @@ impl InboundTables for Excluded<'_> {
 
     fn is_application_dial(&self, _: &ConnectionTuple) -> bool {
         false
+    }
+
+    fn native(&self, _: u64, _: &ConnectionTuple) -> Option<NativeConnection> {
+        None
+    }
+
+    fn generation(&self) -> u64 {
+        0
     }
 
     fn port_excluded(&self, key: &PortKey) -> bool {

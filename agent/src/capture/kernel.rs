@@ -22,7 +22,8 @@ use aya::{
 };
 
 use super::{
-    AgentSockets, ConnectionEvents, KernelCounters, NetworkNamespace, PodsByCookie, Switches,
+    AgentSockets, ConnectionEvents, KernelCounters, NativeEvents, NativePaths, NetworkNamespace, PodsByCookie,
+    Switches,
     pins::{Pins, remove_link},
     sys,
     tables::Tables,
@@ -46,6 +47,12 @@ const MAPS: &[&str] = &[
     "APPLICATION_DIALS",
     "AGENT_DIALS",
     "WIRES",
+    "VERDICTS",
+    "NATIVE_STATE",
+    "NATIVE_SOCKETS",
+    "NATIVE_CONNECTIONS",
+    "NATIVE_EVENTS",
+    "NATIVE_LOST",
     "EVENTS",
 ];
 
@@ -107,6 +114,7 @@ pub struct Kernel {
     programs: Ebpf,
     pins: Pins,
     switches: Switches,
+    native: NativePaths,
     /// The maps that say which pods are enrolled.
     pub(super) tables: Tables,
     /// Who is enrolled, for those who read the kernel's events.
@@ -125,9 +133,11 @@ impl Kernel {
             loader.map_pin_path(map, folders.map(map));
         }
         let mut programs = loader.load(OBJECT)?;
+        // First: what an earlier agent decided holds no longer.
+        let native = NativePaths::take_over(&folders)?;
         let tables = Tables::open(&folders)?;
         let switches = Switches::of(&mut programs)?;
-        let mut kernel = Self { programs, pins: folders, switches, tables, pods: PodsByCookie::default() };
+        let mut kernel = Self { programs, pins: folders, switches, native, tables, pods: PodsByCookie::default() };
         kernel.attach_to_cgroup(cgroup)?;
         kernel.prepare_pods()?;
         Ok(kernel)
@@ -152,6 +162,16 @@ impl Kernel {
     /// Hands out the reader of what the programs tell about connections. There is one.
     pub fn connection_events(&mut self) -> Result<ConnectionEvents, KernelError> {
         ConnectionEvents::of(&mut self.programs, self.switches.clone())
+    }
+
+    /// Hands out the kernel's half of native connections.
+    pub fn native_paths(&self) -> NativePaths {
+        self.native.clone()
+    }
+
+    /// Hands out the reader of what the programs tell about native connections. There is one.
+    pub fn native_events(&self) -> Result<NativeEvents, KernelError> {
+        NativeEvents::open(&self.pins)
     }
 
     /// Hands out what is turned on and off while the programs run.

@@ -4,19 +4,24 @@
 //! their network namespaces; each accepted connection goes to the [`DataPath`] as an [`Accepted`], with the evidence
 //! of where it came from: the namespace that the kernel accepted it in. What leaves a pod past all that is stopped at the
 //! node's end of its cable. [`AgentSockets`] opens the agent's own connections from inside those namespaces. Nothing here
-//! knows who a peer is or what is allowed.
+//! knows who a peer is or what is allowed. What the agent has decided to leave to the kernel, [`NativePaths`] tells it.
 
 mod accept;
+mod by_namespace;
 mod connection_events;
 mod enrolment;
 mod foretold;
 mod kernel;
+mod native;
+mod native_events;
 mod netlink;
 mod netns;
 mod pins;
 mod pods_by_cookie;
 mod return_route;
+mod ring;
 mod sandbox;
+mod sock_diag;
 mod sockets;
 mod survivors;
 mod switches;
@@ -25,10 +30,13 @@ mod tables;
 mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
+pub use by_namespace::ByNamespace;
 pub use connection_events::{ConnectionEvents, LostEvents};
 pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
+pub use native::{EnteredConnection, NativePaths};
+pub use native_events::{LostNativeEvents, NativeEvents};
 pub use netns::NetworkNamespace;
 pub use pods_by_cookie::PodsByCookie;
 pub use sandbox::{SandboxError, Sandboxes};

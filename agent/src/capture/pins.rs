@@ -1,6 +1,6 @@
 //! Where the kernel's objects are pinned, so that they outlive the agent.
 //!
-//! `PINS/v2/maps/NAME`, `PINS/v2/links/NAME`, `PINS/v2/pods/COOKIE` and `PINS/v2/wires/COOKIE-DEVICE`. The folder carries the
+//! `PINS/v3/maps/NAME`, `PINS/v3/links/NAME`, `PINS/v3/pods/COOKIE` and `PINS/v3/wires/COOKIE-DEVICE`. The folder carries the
 //! version of the maps' layouts: an agent never adopts maps that it would misread.
 
 use std::{

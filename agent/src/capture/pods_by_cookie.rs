@@ -4,20 +4,26 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::RwLock;
 
-use crate::mesh::Workload;
+use super::EnrolledPod;
+use crate::mesh::WorkloadUid;
 
 /// The enrolled pods. Cloning is cheap, and clones are the same list; `Enrolment` alone writes it.
 #[derive(Clone, Debug, Default)]
-pub struct PodsByCookie(Arc<RwLock<HashMap<u64, Arc<Workload>>>>);
+pub struct PodsByCookie(Arc<RwLock<HashMap<u64, Arc<EnrolledPod>>>>);
 
 impl PodsByCookie {
-    /// The pod whose namespace has this cookie, as it was when it was enrolled.
-    pub fn get(&self, cookie: u64) -> Option<Arc<Workload>> {
+    /// The pod whose namespace has this cookie.
+    pub fn get(&self, cookie: u64) -> Option<Arc<EnrolledPod>> {
         self.0.read().get(&cookie).cloned()
     }
 
-    pub(super) fn insert(&self, cookie: u64, pod: &Arc<Workload>) {
-        self.0.write().insert(cookie, Arc::clone(pod));
+    /// The pod of this uid.
+    pub fn of(&self, uid: &WorkloadUid) -> Option<Arc<EnrolledPod>> {
+        self.0.read().values().find(|pod| pod.workload.uid == *uid).cloned()
+    }
+
+    pub(super) fn insert(&self, pod: &Arc<EnrolledPod>) {
+        self.0.write().insert(pod.netns.cookie(), Arc::clone(pod));
     }
 
     pub(super) fn remove(&self, cookie: u64) {

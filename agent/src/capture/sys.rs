@@ -1,7 +1,8 @@
 //! The few system calls that no library of ours has a safe form of: replacing the program of a pinned BPF link and
-//! detaching it, and two socket options. The agent's only unsafe code is here.
+//! detaching it, reading a map in batches, and two socket options. The agent's only unsafe code is here.
 
 use std::{
+    cell::Cell,
     ffi::CString,
     io,
     mem::{offset_of, size_of},
@@ -12,10 +13,13 @@ use std::{
     path::Path,
 };
 
+use zerocopy::FromBytes;
+
 use crate::observe::SocketFacts;
 
 /// bpf(2) commands, from the kernel's `enum bpf_cmd`.
 const BPF_OBJ_GET: libc::c_int = 7;
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 const BPF_LINK_DETACH: libc::c_int = 34;
 
@@ -45,6 +49,22 @@ struct LinkDetach {
     link_fd: u32,
 }
 
+/// `union bpf_attr` of `BPF_MAP_LOOKUP_BATCH`, where the count goes both ways.
+#[repr(C)]
+struct LookupBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: Cell<u32>,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Entries that are read at a time: more than a bucket of a hash table ever has.
+const BATCH: usize = 1024;
+
 /// Opens a link that is pinned in a BPF file system.
 pub(super) fn open_link(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
@@ -71,6 +91,43 @@ pub(super) fn update_link(link: impl AsFd, program: impl AsFd) -> io::Result<()>
 pub(super) fn detach_link(link: impl AsFd) -> io::Result<()> {
     let attributes = LinkDetach { link_fd: link.as_fd().as_raw_fd().cast_unsigned() };
     bpf(BPF_LINK_DETACH, &attributes).map(drop)
+}
+
+/// All entries of a hash table. One that is entered or removed meanwhile may be among them or not; any other is, once.
+///
+/// Key by key the kernel would start anew whenever the last key is gone: with connections that come and go that has no end.
+pub(super) fn map_entries<K, V>(map: impl AsFd) -> io::Result<Vec<(K, V)>>
+where
+    K: FromBytes + Default + Copy,
+    V: FromBytes + Default + Copy,
+{
+    let (mut keys, mut values) = (vec![K::default(); BATCH], vec![V::default(); BATCH]);
+    let (mut found, mut place, mut next) = (Vec::new(), [0_u32; 2], [0_u32; 2]);
+    let mut is_first = true;
+    loop {
+        let attributes = LookupBatch {
+            in_batch: if is_first { 0 } else { place.as_ptr() as u64 },
+            out_batch: next.as_mut_ptr() as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: Cell::new(BATCH as u32),
+            map_fd: map.as_fd().as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        let result = bpf(BPF_MAP_LOOKUP_BATCH, &attributes);
+        let is_last = match result {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        let count = attributes.count.get() as usize;
+        found.extend(keys.iter().copied().zip(values.iter().copied()).take(count));
+        if is_last {
+            return Ok(found);
+        }
+        (place, is_first) = (next, false);
+    }
 }
 
 fn bpf<T>(command: libc::c_int, attributes: &T) -> io::Result<libc::c_int> {

@@ -170,7 +170,7 @@ fn same_network(a: &Key<NetworkKey>, b: &Key<NetworkKey>) -> bool {
     a.prefix_len() == b.prefix_len() && a.data() == b.data()
 }
 
-fn open<T>(pins: &Pins, name: &'static str, kind: impl Fn(MapData) -> Map) -> Result<T, KernelError>
+pub(super) fn open<T>(pins: &Pins, name: &'static str, kind: impl Fn(MapData) -> Map) -> Result<T, KernelError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EventLog, LogFormat, MtlsMode};
+use super::{EventLog, FastPath, LogFormat, MtlsMode};
 
 /// Istio's default cluster id, so that its dashboards and peers show a name that they know.
 pub(super) const CLUSTER: &str = "Kubernetes";
@@ -26,6 +26,9 @@ pub(super) const ROOT_NAMESPACE: &str = "heddle-system";
 
 /// What is not enrolled yet must still reach what is, or the first enrolled pod is an outage.
 pub(super) const MTLS_MODE: MtlsMode = MtlsMode::Permissive;
+
+/// What the agent would carry unread, between identities that the kernel proves, gains nothing from being carried by it.
+pub(super) const FAST_PATH: FastPath = FastPath::All;
 
 /// Where distributions mount bpffs, and a directory of our own there.
 pub(super) const PINS: &str = "/sys/fs/bpf/heddle";

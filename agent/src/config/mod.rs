@@ -25,8 +25,8 @@ pub use otlp::{OtlpConfig, OtlpEndpoint, OtlpHeaders, OtlpProtocol, TracingConfi
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, EventLog, JwksConfig, KubernetesSource, Limits,
-    LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
+    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, JwksConfig,
+    KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
 };
 
 #[cfg(test)]

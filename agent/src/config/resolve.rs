@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, JwksConfig, Limits, LogConfig, LogFormat, Machine,
-    MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, secrets, source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, JwksConfig, Limits, LogConfig, LogFormat,
+    Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, secrets,
+    source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;
@@ -154,6 +155,12 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
     let cgroup = capture.parsed("cgroup", ABSOLUTE_PATH, absolute_path);
     let pins = capture.parsed("pins", ABSOLUTE_PATH, absolute_path);
     let proc = capture.parsed("proc", ABSOLUTE_PATH, absolute_path);
+    let fast_path = capture.parsed("fastPath", "all, outsideMesh or off", |text| match text {
+        "all" => Some(FastPath::All),
+        "outsideMesh" => Some(FastPath::OutsideMesh),
+        "off" => Some(FastPath::Off),
+        _ => None,
+    });
     let cgroup = if capture.has("cgroup") { cgroup } else { machine.cgroup2_mount.clone() };
     if cgroup.is_none() && !capture.has("cgroup") {
         capture
@@ -164,6 +171,7 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
         cgroup: cgroup?,
         pins: pins.unwrap_or_else(|| defaults::PINS.into()),
         proc: proc.unwrap_or_else(|| defaults::PROC.into()),
+        fast_path: fast_path.unwrap_or(defaults::FAST_PATH),
     })
 }
 

@@ -155,6 +155,7 @@ pub struct TlsConfig {
 
 /// Where the kernel side lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CaptureConfig {
     /// The cgroup v2 directory at which programs are attached.
     pub cgroup: PathBuf,
@@ -162,6 +163,20 @@ pub struct CaptureConfig {
     pub pins: PathBuf,
     /// The machine's proc file system, where pods' processes and their network namespaces are found.
     pub proc: PathBuf,
+    /// Which connections may be left to the kernel.
+    pub fast_path: FastPath,
+}
+
+/// Which connections the agent may leave to the kernel once it has decided over them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FastPath {
+    /// Those between pods of this node, and those that leave the mesh.
+    All,
+    /// Those that leave the mesh: what pods of this node say to each other is encrypted.
+    OutsideMesh,
+    /// None.
+    Off,
 }
 
 /// Who is asked for names of ServiceEntries.

@@ -53,6 +53,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.capture.cgroup, PathBuf::from("/sys/fs/cgroup/unified"));
     assert_eq!(config.capture.pins, PathBuf::from("/sys/fs/bpf/heddle"));
     assert_eq!(config.capture.proc, PathBuf::from("/proc"));
+    assert_eq!(config.capture.fast_path, FastPath::All);
     assert_eq!(config.state, None, "files are on disk already");
     assert_eq!(config.dns.resolv_conf, PathBuf::from("/etc/resolv.conf"));
     assert_eq!(config.jwks.roots, None, "those of the machine");
@@ -104,6 +105,7 @@ capture:
   cgroup: /cg
   pins: /bpf/heddle
   proc: /host/proc
+  fastPath: outsideMesh
 dns: {resolvConf: /run/resolv.conf}
 jwks: {roots: /etc/issuers.pem}
 admin: {address: "", socket: ""}
@@ -149,7 +151,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "mtls": {"mode": "STRICT"},
         "tls": {"crl": "/etc/heddle/crl/ca.crl"},
         "state": {"path": ""},
-        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc"},
+        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc", "fastPath": "outsideMesh"},
         "dns": {"resolvConf": "/run/resolv.conf"},
         "jwks": {"roots": "/etc/issuers.pem"},
         "admin": {"address": "", "socket": ""},
@@ -428,6 +430,7 @@ fn single_bad_values() {
             "3:12: tls.crl: found \"ca.crl\", allowed: an absolute path of a PEM file, or \"\" for none",
         ),
         ("tls: {crls: /ca.crl}\n", "3:7: unknown key \"crls\" in tls; did you mean \"crl\"?"),
+        ("capture: {fastPath: on}\n", "3:21: capture.fastPath: found \"on\", allowed: all, outsideMesh or off"),
         ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
         ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),
         (

@@ -17,7 +17,7 @@ use super::{
     speech::{ServerEnd, Spoken, Words, server_speaks},
 };
 use crate::{
-    authorize::{self, Admission, Approach, Facts, Permitted},
+    authorize::{self, Admission, Approach, Facts, Permitted, Proven},
     capture::{EnrolledPod, dialled, is_agent_port, is_own_dial},
     connect::{
         RelayError, Side as End, VisibleWire, Wire, dial_application,
@@ -185,7 +185,7 @@ impl Inbound<'_> {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts { peer: self.peer, client: self.client.ip(), to: self.to }
+        Facts { peer: self.peer.map(Proven::ByCertificate), client: self.client.ip(), to: self.to }
     }
 
     /// Answers every request, until the client or the agent has had enough, or none could be let through any more.
@@ -297,7 +297,7 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
     let asked = destination(&stream, facts.here, &node.snapshot.load());
     // A request that names no place is recorded with the one that it was sent to.
     let to = asked.as_ref().map_or_else(|_| SocketAddr::new(facts.here, HBONE_PORT), |to| *to);
-    let known = Facts { peer: Some(&facts.peer), client: facts.client.ip(), to };
+    let known = Facts { peer: Some(Proven::ByCertificate(&facts.peer)), client: facts.client.ip(), to };
     // Before the snapshot that decides is read: a change after that finds the connection.
     let mut admission = node.admissions.enter(&pod.workload, known);
     let snapshot = node.snapshot.load();

@@ -39,6 +39,7 @@ use self::{origin::Client, telling::Telling};
 use crate::{
     authorize::{AccessSettings, limits::RateLimiter, token::keys::KnownKeys},
     balance::{Balancer, breaker::Breakers, session::SessionKey},
+    config::FastPath,
     identify::Certificates,
     mesh::{CaptureRules, ServiceName, Snapshot, SpiffeId, Workload},
     route::protocol::Learned,
@@ -64,6 +65,8 @@ pub struct World<'a> {
     pub sessions: &'a SessionKey,
     /// How long opening a connection may take where no document says.
     pub connect_timeout: Duration,
+    /// Which connections may be left to the kernel; `None` where that is not known here.
+    pub fast_path: Option<FastPath>,
     /// From where it is looked at.
     pub view: View<'a>,
     /// What stays out of the mesh of a pod; `None` where that is not known here.

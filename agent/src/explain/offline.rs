@@ -75,6 +75,7 @@ pub fn explain_objects(objects: &ObjectSet, settings: &Settings, question: &Ques
         keys: &KnownKeys::default(),
         sessions: &sessions.map_err(|_| OfflineError::SessionKey)?,
         connect_timeout: settings.connect_timeout,
+        fast_path: None,
         view: View::Objects,
         capture: &capture,
     };

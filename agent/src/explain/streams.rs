@@ -13,6 +13,7 @@ use super::{
 use crate::{
     failure::Failed,
     mesh::{RouteTable, ServicePort},
+    native,
     route::{
         Route,
         backend::{Draw, Resolved},
@@ -23,7 +24,8 @@ use crate::{
 
 pub(super) fn decide(caught: &Caught<'_>, route: Route, server_name: Option<&str>, says: &Says, telling: &mut Telling) {
     let Route::Service(dialled) = &route else {
-        return endpoints::reach(caught, Goal::only(route), 1.0, says, telling);
+        endpoints::reach(caught, Goal::only(route), 1.0, says, telling);
+        return tell_who_carries(caught, telling);
     };
     let snapshot = caught.world.snapshot;
     let table = snapshot.routes().table(&dialled.service, dialled.port, &caught.source.namespace).map(AsRef::as_ref);
@@ -39,6 +41,23 @@ pub(super) fn decide(caught: &Caught<'_>, route: Route, server_name: Option<&str
         StreamDecision::NoRule => StreamFailure::NoRule { server_name: server_name.map(ToOwned::to_owned) },
     };
     telling.connection_fails(1.0, &Failed::Streams(failure), None);
+}
+
+/// Whether the kernel carries the next ones by itself, of a pod of this node.
+fn tell_who_carries(caught: &Caught<'_>, telling: &mut Telling) {
+    let Some(setting) = caught.world.fast_path.filter(|_| caught.source.local.is_some()) else { return };
+    let (snapshot, learned) = (caught.world.snapshot, caught.world.learned);
+    telling.note(match native::goal(setting, snapshot, learned, caught.source, caught.dialled) {
+        Ok(native::Goal::Pod(_)) => {
+            "from the second on, such connections go natively while they are permitted and nothing changes: the kernel carries \
+             them, and has proved both ends"
+                .to_owned()
+        }
+        Ok(native::Goal::Outside) => {
+            "from the second on, such connections go natively while nothing changes: the kernel carries them".to_owned()
+        }
+        Err(why) => format!("the agent carries each such connection: {why}"),
+    });
 }
 
 fn tell(table: Option<&RouteTable>, decision: &StreamDecision<'_>, server_name: Option<&str>, telling: &mut Telling) {

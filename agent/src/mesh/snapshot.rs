@@ -1,8 +1,9 @@
 //! The immutable state that every decision reads, and the handle that swaps it.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
@@ -186,17 +187,40 @@ impl Snapshot {
 }
 
 /// The current snapshot, shared by all steps. Cloning is cheap; reading never blocks.
-#[derive(Clone, Debug, Default)]
-pub struct SnapshotHandle(Arc<ArcSwap<Snapshot>>);
+#[derive(Clone, Default)]
+pub struct SnapshotHandle(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    current: ArcSwap<Snapshot>,
+    before_publishing: OnceLock<Hook>,
+}
+
+type Hook = Box<dyn Fn(u64) + Send + Sync>;
 
 impl SnapshotHandle {
     /// The snapshot that a new connection reads, from start to end.
     pub fn load(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.0.current.load_full()
+    }
+
+    /// Has the generation of each snapshot told before anybody can read it: what the kernel was told on an earlier one must not
+    /// hold beside it. One who asks, at the start.
+    pub fn before_publishing(&self, hook: impl Fn(u64) + Send + Sync + 'static) {
+        drop(self.0.before_publishing.set(Box::new(hook)));
     }
 
     /// Puts a new snapshot in force for connections from now on.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        if let Some(hook) = self.0.before_publishing.get() {
+            hook(snapshot.generation);
+        }
+        self.0.current.store(Arc::new(snapshot));
+    }
+}
+
+impl fmt::Debug for SnapshotHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SnapshotHandle").field(&self.load().generation).finish()
     }
 }

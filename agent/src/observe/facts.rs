@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{
@@ -57,6 +57,11 @@ impl Facts {
             remarks: Vec::new(),
             logging,
         }
+    }
+
+    pub(super) fn set_time(&mut self, started: SystemTime, age: Duration) {
+        self.started = started;
+        self.accepted = Instant::now().checked_sub(age).unwrap_or(self.accepted);
     }
 
     pub(super) fn labels(&self) -> LabelSet {

@@ -50,6 +50,8 @@ pub enum ResponseFlag {
     Drained,
     /// `ABORTED`
     Aborted,
+    /// `RESET`
+    NativeReset,
 }
 
 /// The label and log value of a connection or request that ended well.
@@ -63,7 +65,7 @@ struct Facts {
 
 impl ResponseFlag {
     /// Every flag, in the order of the reference.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoHealthyUpstream,
         Self::ConnectFailure,
         Self::ConnectTimeout,
@@ -85,6 +87,7 @@ impl ResponseFlag {
         Self::CertRevoked,
         Self::Drained,
         Self::Aborted,
+        Self::NativeReset,
     ];
 
     /// The flag as labels and log lines carry it.
@@ -208,6 +211,11 @@ impl ResponseFlag {
                 "ABORTED",
                 "the agent gave the connection up without an outcome",
                 "expected only while the agent stops or a pod is released; otherwise report it with the agent's log",
+            ),
+            Self::NativeReset => (
+                "RESET",
+                "a connection that the kernel carried was broken off by one of its ends, or by a timeout",
+                "look at the logs of both ends at this time: the kernel does not say which of them it was",
             ),
         };
         Facts { name, meaning, remedy }

@@ -61,6 +61,8 @@ pub enum Transport {
         /// The root that vouches for the peer.
         root: RootName,
     },
+    /// Within the node, by the kernel alone, which proves both ends.
+    Native,
 }
 
 impl Transport {
@@ -68,6 +70,7 @@ impl Transport {
     pub fn security_policy(self) -> &'static str {
         match self {
             Self::Unsent | Self::Plain => "none",
+            Self::Native => "native",
             Self::Hbone { .. } => "mutual_tls",
         }
     }
@@ -147,6 +150,16 @@ impl ByteCounts {
     /// Adds bytes that went from the server to the client.
     pub fn add_received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Relaxed);
+    }
+
+    /// The connection has ended, of which nobody has added up anything: so much went, by a socket to the server of which this is
+    /// known.
+    pub fn set_ended(&self, sent: u64, received: u64, server: SocketFacts) {
+        self.sent.store(sent, Relaxed);
+        self.received.store(received, Relaxed);
+        if let Some(ends) = self.ends.as_deref() {
+            ends.set_server(server);
+        }
     }
 
     /// Both sums as of now: (sent, received).

@@ -1,6 +1,9 @@
 //! The story of one connection while it happens: the steps fill it in, its end counts and logs it, exactly once.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
@@ -60,6 +63,11 @@ impl ConnectionRecord {
         self.edit(|story| story.tries = tries);
     }
 
+    /// When it really began, and how long ago, where that was not now.
+    pub fn set_time(&mut self, started: SystemTime, age: Duration) {
+        self.edit(|story| story.set_time(started, age));
+    }
+
     /// What documents have to say about it without deciding over it, for the access log.
     pub fn set_remarks(&mut self, remarks: Vec<String>) {
         self.edit(|story| story.remarks = remarks);
@@ -98,6 +106,16 @@ impl ConnectionRecord {
     /// The connection ended.
     pub fn finish(mut self, result: Result<(), Failure>) {
         self.conclude(result.err());
+    }
+
+    /// Nobody tells of the connection any more, which goes on: it has no end here.
+    pub fn left_open(mut self) {
+        let Some(Unfinished { open, .. }) = self.story.take() else { return };
+        let inner = &self.observer.inner;
+        if let Some(open) = open {
+            inner.open.remove(&open);
+        }
+        inner.metrics.open_connections.dec();
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut Facts)) {

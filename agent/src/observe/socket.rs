@@ -85,6 +85,11 @@ impl Ends {
         self.0.lock().iter_mut().for_each(End::close);
     }
 
+    /// The socket to the server is closed already, and was none of the agent's.
+    pub(super) fn set_server(&self, facts: SocketFacts) {
+        self.0.lock()[1] = End::Closed(Some(facts));
+    }
+
     /// Of the end to the client, and of the one to the server.
     pub(super) fn facts(&self) -> [Option<SocketFacts>; 2] {
         let ends = self.0.lock();

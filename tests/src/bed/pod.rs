@@ -338,6 +338,12 @@ impl Pod {
         self.inner.node.netns().ip(&format!("route {verb} blackhole {v4}/32\nroute {verb} blackhole {v6}/128\n"))
     }
 
+    /// Pulls its cable out at the node's end, or plugs it in again.
+    pub fn plug(&self, in_it: bool) -> Result<()> {
+        let state = if in_it { "up" } else { "down" };
+        self.inner.node.netns().ip(&format!("link set {} {state}\n", self.inner.port))
+    }
+
     fn plug_in(&self) -> Result<()> {
         let Inner { node, netns, v4, v6, port, .. } = &*self.inner;
         let cable =

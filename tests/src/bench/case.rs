@@ -11,14 +11,25 @@ pub(super) struct Case {
     pub(super) load: Load,
     /// What is between client and server, in comparison with nothing.
     pub(super) path: Path,
-    /// Both pods on one node, so that one agent does both sides; else on two nodes.
-    pub(super) same_node: bool,
+    /// Where the server is.
+    pub(super) server: Server,
     /// Part of `--quick`.
     pub(super) in_quick: bool,
     /// Least ratio of mesh to direct.
     pub(super) rate: Option<Bar>,
     /// Most CPU per agent, in the unit of the load.
     pub(super) cpu: Option<Bar>,
+}
+
+/// Where the server is, seen from the client's pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// In the mesh, on the other node.
+    Far,
+    /// In the mesh, on the same node: the kernel carries what the agent has decided over.
+    Near,
+    /// On the other node and not in the mesh: the same.
+    Outside,
 }
 
 /// A target and ztunnel's figure for the same.
@@ -31,7 +42,7 @@ pub(super) struct Bar {
 /// What is between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Path {
-    /// The mesh, which carries bytes: the server's port is one that is never read.
+    /// The mesh, which carries bytes, or leaves them to the kernel: the server's port is one that is never read.
     Bytes,
     /// The mesh, which reads requests: through a Service with a route of one rule.
     Requests,
@@ -148,7 +159,11 @@ impl Case {
     pub(super) fn title(&self) -> String {
         let load = self.load.title();
         match self.path {
-            Path::Bytes => load,
+            Path::Bytes => match self.server {
+                Server::Far => load,
+                Server::Near => format!("{load}, on one node"),
+                Server::Outside => format!("{load}, out of the mesh"),
+            },
             Path::Requests => format!("{load}, read and routed by both agents"),
             Path::Observed(Observer::AccessLog) => format!("{load}, read and routed, with and without an access log"),
             Path::Observed(Observer::Scrapes) => format!("{load}, read and routed, with and without a scrape a second"),
@@ -157,7 +172,7 @@ impl Case {
     }
 
     const fn new(name: &'static str, load: Load) -> Self {
-        Self { name, load, path: Path::Bytes, same_node: false, in_quick: true, rate: None, cpu: None }
+        Self { name, load, path: Path::Bytes, server: Server::Far, in_quick: true, rate: None, cpu: None }
     }
 
     const fn by(mut self, path: Path) -> Self {
@@ -165,8 +180,8 @@ impl Case {
         self
     }
 
-    const fn on_one_node(mut self) -> Self {
-        self.same_node = true;
+    const fn to(mut self, server: Server) -> Self {
+        self.server = server;
         self
     }
 
@@ -191,9 +206,8 @@ impl Case {
 const NGINX: Path = Path::Peer(Kind::Nginx);
 const HAPROXY: Path = Path::Peer(Kind::Haproxy);
 
-/// All cases, in the order in which they run. Same-node traffic goes through the agent in this version: those rows are
-/// for orientation and have no target.
-pub(super) static ALL: [Case; 23] = [
+/// All cases, in the order in which they run. ztunnel carries what stays on the node, too, and was not measured so.
+pub(super) static ALL: [Case; 26] = [
     Case::new("http-1", Load::http(1)).rate(0.60, "0.44").cpu(2.0, "3.0-3.6"),
     Case::new("http-16", Load::http(16)).rate(0.40, "0.21").cpu(2.0, "3.0-3.6"),
     Case::new("http-64", Load::http(64)).rate(0.45, "0.24").cpu(2.0, "3.0-3.6").not_in_quick(),
@@ -203,9 +217,12 @@ pub(super) static ALL: [Case; 23] = [
     Case::new("bulk-4-reverse", Load::bulk_reverse(4)).not_in_quick(),
     Case::new("connections-1", Load::connections(1)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390").not_in_quick(),
     Case::new("connections-16", Load::connections(16)).rate(0.4, "0.20-0.24").cpu(120.0, "190-390"),
-    Case::new("same-node-http-16", Load::http(16)).on_one_node(),
-    Case::new("same-node-bulk-1", Load::bulk(1)).on_one_node().not_in_quick(),
-    Case::new("same-node-connections-16", Load::connections(16)).on_one_node().not_in_quick(),
+    Case::new("same-node-http-16", Load::http(16)).to(Server::Near).rate(0.97, ""),
+    Case::new("same-node-bulk-1", Load::bulk(1)).to(Server::Near).rate(0.97, "").not_in_quick(),
+    Case::new("same-node-connections-16", Load::connections(16)).to(Server::Near).rate(0.90, "").not_in_quick(),
+    Case::new("outside-http-16", Load::http(16)).to(Server::Outside).rate(0.97, "").not_in_quick(),
+    Case::new("outside-bulk-1", Load::bulk(1)).to(Server::Outside).rate(0.97, "").not_in_quick(),
+    Case::new("outside-connections-16", Load::connections(16)).to(Server::Outside).rate(0.97, "").not_in_quick(),
     Case::new("l7-http-1", Load::http(1)).by(Path::Requests).not_in_quick(),
     Case::new("l7-http-16", Load::http(16)).by(Path::Requests),
     Case::new("l7-http-64", Load::http(64)).by(Path::Requests).not_in_quick(),

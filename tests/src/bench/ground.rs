@@ -2,7 +2,7 @@
 //! in the mesh and one outside.
 //!
 //! Both sets have the same programs with the same settings on the same nodes and the same wire; the only difference is
-//! that one is enrolled. The servers' ports in the mesh are never read as HTTP, but for those of one more pod, behind a
+//! that one is enrolled. The servers' ports are never read as HTTP, but for those of one more pod, behind a
 //! Service with a route: there the agents read every request. Proxies of another kind are started between the pods outside
 //! the mesh when they are measured. Every pod can reuse ports early (`tcp_tw_reuse`) and has all unprivileged ports for outgoing
 //! connections, so that the rate of new connections is limited by the path and not by ports in TIME-WAIT.
@@ -51,8 +51,10 @@ pub(super) enum Side {
 /// What agents have done so far for the client's pods.
 #[derive(Debug)]
 pub(super) struct Carried {
-    /// Connections that the client's agent carried as bytes.
+    /// Connections that the client's agent carried as bytes, or left to the kernel.
     pub(super) connections: f64,
+    /// Connections that the kernel carried by itself.
+    pub(super) native: f64,
     /// Requests that it answered.
     pub(super) requests: f64,
     /// Connections that either agent read as HTTP.
@@ -63,6 +65,7 @@ impl Carried {
     pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             connections: self.connections - before.connections,
+            native: self.native - before.native,
             requests: self.requests - before.requests,
             read: self.read - before.read,
         }
@@ -236,6 +239,7 @@ impl Ground {
         let read = |metrics: &Metrics| metrics.sum("heddle_protocol_detections_total", &[("protocol", "http1")]);
         Ok(Carried {
             connections: client.sum("istio_tcp_connections_opened_total", labels),
+            native: client.sum("heddle_kernel_events_total", &[("event", "outbound_native")]),
             requests: client.sum("istio_requests_total", labels),
             read: read(&client) + read(&server),
         })
@@ -283,11 +287,10 @@ impl Pods {
         let opaque = [HTTP, IPERF, ECHO].map(|port| port.to_string()).join(",");
         let start = |node: &Node, role: &str| {
             let pod = match side {
-                Side::Direct | Side::Peer => node.pod(&format!("direct-{role}")).outside_mesh().start()?,
-                Side::Bytes | Side::Requests => {
-                    node.pod(&format!("mesh-{role}")).annotation("heddle.io/opaque-ports", &opaque).start()?
-                }
+                Side::Direct | Side::Peer => node.pod(&format!("direct-{role}")).outside_mesh(),
+                Side::Bytes | Side::Requests => node.pod(&format!("mesh-{role}")),
             };
+            let pod = pod.annotation("heddle.io/opaque-ports", &opaque).start()?;
             pod.netns().sysctl(POD_SETTINGS)?;
             anyhow::Ok(pod)
         };

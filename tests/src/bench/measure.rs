@@ -2,20 +2,25 @@
 //! or proxies around each.
 //!
 //! Each measurement proves which path it took: the client's agent must have carried connections for the mesh side (over
-//! mutual TLS between nodes), and requests where it reads them and none where not; it must have no part in the direct side
+//! mutual TLS between nodes, natively on one node and out of the mesh), and requests where it reads them and none where not; it must have no part in the direct side
 //! nor in that of other proxies, which must have used CPU instead.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use super::case::{Case, Load, Observer, Path};
+use super::case::{Case, Load, Observer, Path, Server};
 use super::ground::{Carried, Ground, IPERF, Side, pause};
 use super::record::{Round, Sample, Through};
 use super::{iperf, wrk};
+use crate::bed::Pod;
 
 /// Between two measurements, so that the end of one is not the start of the next.
 const SETTLE: Duration = Duration::from_millis(200);
+/// For one request.
+const DECIDED: Duration = Duration::from_secs(6);
+/// Requests until one goes natively.
+const TRIES: u32 = 20;
 
 /// What a load generator did.
 #[derive(Debug)]
@@ -51,7 +56,11 @@ pub(super) fn round(ground: &mut Ground, case: &Case, seconds: u64) -> Result<Ro
 
 fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<Sample> {
     pause(SETTLE)?;
-    let carried_before = ground.carried(!case.same_node)?;
+    let in_tunnels = case.server == Server::Far;
+    if !in_tunnels {
+        have_decided(ground, case, side)?;
+    }
+    let carried_before = ground.carried(in_tunnels)?;
     let (before, noise_before) = (ground.cpu_seconds(side)?, ground.noise().read()?);
     let work = work(ground, case, side, seconds)?;
     let (after, noise_after) = (ground.cpu_seconds(side)?, ground.noise().read()?);
@@ -59,7 +68,7 @@ fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<
     pause(SETTLE)?;
     ensure!(work.amount > 0.0, "nothing came through on the {side:?} path, and {} errors", work.errors);
     let cpu = [after[0] - before[0], after[1] - before[1]];
-    prove(side, &work, &ground.carried(!case.same_node)?.since(&carried_before), cpu)?;
+    prove(case, side, &work, &ground.carried(in_tunnels)?.since(&carried_before), cpu)?;
     Ok(Sample {
         amount: work.amount,
         seconds: work.seconds,
@@ -72,16 +81,47 @@ fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<
     })
 }
 
+/// The agent carries the first connection and decides over the next ones, until which it may take a few: objects may still be
+/// coming in. iperf3 has such a first one of its own.
+fn have_decided(ground: &Ground, case: &Case, side: Side) -> Result<()> {
+    if side == Side::Direct || matches!(case.load, Load::Bulk { .. }) {
+        return Ok(());
+    }
+    let url = ground.url(side, server(ground, case, side))?;
+    for _ in 0..TRIES {
+        let before = ground.carried(false)?.native;
+        let request = ground.pods(side).client.command("curl").words("--silent --output /dev/null --max-time 5");
+        request.arg(&url).output(DECIDED)?;
+        if ground.carried(false)?.native > before {
+            return Ok(());
+        }
+        pause(SETTLE)?;
+    }
+    bail!("no request went natively: look at capture.fastPath")
+}
+
+fn server<'a>(ground: &'a Ground, case: &Case, side: Side) -> &'a Pod {
+    match case.server {
+        Server::Far => &ground.pods(side).far,
+        Server::Near => &ground.pods(side).near,
+        Server::Outside => &ground.pods(Side::Direct).far,
+    }
+}
+
 /// Whether it was the path that it should have been.
-fn prove(side: Side, work: &Work, carried: &Carried, cpu: [f64; 2]) -> Result<()> {
-    let Carried { connections, requests, read } = carried;
+fn prove(case: &Case, side: Side, work: &Work, carried: &Carried, cpu: [f64; 2]) -> Result<()> {
+    let Carried { connections, native, requests, read } = carried;
     match side {
         Side::Direct | Side::Peer => ensure!(
-            *connections + *requests == 0.0,
+            *connections + *native + *requests == 0.0,
             "the agent carried {connections} connections and {requests} requests of the {side:?} path"
         ),
         Side::Bytes => {
             ensure!(*connections > 0.0, "the agent carried no connection of the mesh path");
+            ensure!(
+                (case.server == Server::Far) == (*native == 0.0),
+                "{native} connections of the mesh path went natively: look at capture.fastPath"
+            );
             ensure!(
                 *requests + *read == 0.0,
                 "agents read {read} connections of the mesh path as HTTP, which were to be carried as bytes: \
@@ -100,9 +140,8 @@ fn prove(side: Side, work: &Work, carried: &Carried, cpu: [f64; 2]) -> Result<()
 }
 
 fn work(ground: &Ground, case: &Case, side: Side, seconds: u64) -> Result<Work> {
-    let pods = ground.pods(side);
-    let server = if case.same_node { &pods.near } else { &pods.far };
-    let (client, directory) = (&pods.client, ground.bed().directory());
+    let (client, directory) = (&ground.pods(side).client, ground.bed().directory());
+    let server = server(ground, case, side);
     match case.load {
         Load::Http { connections } => {
             wrk::run(client, &ground.url(side, server)?, connections, false, seconds, directory)

@@ -3,7 +3,7 @@
 //! A ratio is the median of the rounds' ratios, because the two sides of a round were measured right after each other.
 //! It is therefore not exactly the quotient of the two medians beside it.
 
-use super::case::{Bar, CPU_BESIDE_BYTES, Observer, P99_WITH_SCRAPES, Path, RATE_BESIDE_BYTES, RATE_WITH_LOG};
+use super::case::{Bar, CPU_BESIDE_BYTES, Observer, P99_WITH_SCRAPES, Path, RATE_BESIDE_BYTES, RATE_WITH_LOG, Server};
 use super::memory::{Memory, NAME};
 use super::record::{Measured, Record, Round, Sample};
 
@@ -129,7 +129,7 @@ fn cpu(measured: &Measured) -> Vec<Row> {
     let client: (&str, Used) = (client, |sample| sample.client_agent_cpu_seconds);
     let server: (&str, Used) = (server, |sample| sample.server_agent_cpu_seconds);
     let whose = match case.path {
-        Path::Bytes if case.same_node => vec![("one agent", client.1)],
+        Path::Bytes if case.server != Server::Far => vec![("one agent", client.1)],
         Path::Bytes => vec![client, server],
         Path::Requests | Path::Observed(_) | Path::Peer(_) => vec![client, server, (both, Sample::both_cpu_seconds)],
     };

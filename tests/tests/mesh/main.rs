@@ -27,6 +27,7 @@ mod live;
 mod load;
 mod logs;
 mod modes;
+mod native;
 mod peer;
 mod profile;
 mod prometheus;

@@ -29,8 +29,9 @@ use tokio::{
 };
 use tracing::info;
 
-use super::{AccessSettings, Denied, Facts, approach, inbound};
+use super::{AccessSettings, Denied, Facts, Proven, approach, inbound};
 use crate::{
+    capture::ByNamespace,
     identify::VerifiedPeer,
     mesh::{MeshState, Rules, Snapshot, SnapshotHandle, Workload, WorkloadUid},
     rules::{Rule, RuleKind},
@@ -57,11 +58,18 @@ struct Entry {
 struct Kept {
     /// The pod as it was when it was enrolled.
     workload: Arc<Workload>,
-    peer: Option<VerifiedPeer>,
+    peer: Option<Proof>,
     client: IpAddr,
     to: SocketAddr,
     /// Whether it was found to carry no requests, so that all its bytes are decided at once.
     is_opaque: AtomicBool,
+}
+
+/// What a client has proved, kept.
+#[derive(Debug)]
+enum Proof {
+    ByCertificate(VerifiedPeer),
+    ByNamespace(ByNamespace),
 }
 
 /// A connection's place among the open ones, for as long as it is open.
@@ -97,7 +105,7 @@ impl Admissions {
     pub fn enter(self: &Arc<Self>, workload: &Arc<Workload>, facts: Facts<'_>) -> Admission {
         let Facts { peer, client, to } = facts;
         let (workload, is_opaque) = (Arc::clone(workload), AtomicBool::new(false));
-        let kept = Arc::new(Kept { workload, peer: peer.cloned(), client, to, is_opaque });
+        let kept = Arc::new(Kept { workload, peer: peer.map(Proof::of), client, to, is_opaque });
         let (withdraw, withdrawn) = oneshot::channel();
         let id = self.next.fetch_add(1, Relaxed);
         self.shard(id).lock().insert(id, Entry { kept: Arc::clone(&kept), withdraw });
@@ -139,9 +147,25 @@ impl Admissions {
     }
 }
 
+impl Proof {
+    fn of(proven: Proven<'_>) -> Self {
+        match proven {
+            Proven::ByCertificate(peer) => Self::ByCertificate(peer.clone()),
+            Proven::ByNamespace(peer) => Self::ByNamespace(peer.clone()),
+        }
+    }
+
+    fn shown(&self) -> Proven<'_> {
+        match self {
+            Self::ByCertificate(peer) => Proven::ByCertificate(peer),
+            Self::ByNamespace(peer) => Proven::ByNamespace(peer),
+        }
+    }
+}
+
 impl Kept {
     fn decide(&self, snapshot: &Snapshot, settings: &AccessSettings) -> Result<(), Denied> {
-        let facts = Facts { peer: self.peer.as_ref(), client: self.client, to: self.to };
+        let facts = Facts { peer: self.peer.as_ref().map(Proof::shown), client: self.client, to: self.to };
         let workload = snapshot.current(&self.workload);
         match self.is_opaque.load(SeqCst) {
             true => inbound(snapshot, settings, &workload, facts).leave.map(drop),
@@ -188,7 +212,7 @@ impl Drop for Admission {
 impl Affected {
     /// Whose access the second snapshot may decide differently than the first. `None` for nobody's.
     fn between(before: &Snapshot, now: &Snapshot) -> Option<Self> {
-        if access_differs(before.rules(), now.rules()) {
+        if documents_differ(before.rules(), now.rules()) {
             return Some(Self::Everyone);
         }
         if std::ptr::eq(before.local_pods(), now.local_pods()) {
@@ -208,8 +232,13 @@ impl Affected {
     }
 }
 
+/// Whether the second snapshot may decide differently over access than the first.
+pub fn access_differs(before: &Snapshot, now: &Snapshot) -> bool {
+    Affected::between(before, now).is_some()
+}
+
 /// Whether documents that decide over access are other ones.
-fn access_differs(before: &Rules, now: &Rules) -> bool {
+fn documents_differ(before: &Rules, now: &Rules) -> bool {
     let is_access = |rule: &&Arc<Rule>| {
         matches!(
             rule.key.kind,

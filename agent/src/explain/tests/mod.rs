@@ -52,6 +52,7 @@ impl Rest {
             keys: &self.keys,
             sessions: &self.sessions,
             connect_timeout: Duration::from_secs(5),
+            fast_path: Some(FastPath::All),
             view: View::Objects,
             capture: &capture,
         })

@@ -150,9 +150,11 @@ pub const FIELDS: &[Field] = &[
          connection's those of all of its requests",
         |s| socket(s.sockets[0], |facts| facts.retransmits),
     ),
-    field("server_rtt_us", "the same of its socket to the server, or to the server's node", |s| {
-        socket(s.sockets[1], |facts| facts.rtt_us)
-    }),
+    field(
+        "server_rtt_us",
+        "the same of its socket to the server, or to the server's node; of a native connection, of the client's own",
+        |s| socket(s.sockets[1], |facts| facts.rtt_us),
+    ),
     field("server_retransmits", "the same of that socket", |s| socket(s.sockets[1], |facts| facts.retransmits)),
     field("tries", "endpoints that were tried", |s| Value::Number(u64::from(s.tries))),
     field("tls_version", "TLS version between the nodes", |s| tls(&s.transport).0),
@@ -301,7 +303,7 @@ fn identity(party: Option<&Party>) -> Value<'_> {
 /// Version, group and root.
 fn tls(transport: &Transport) -> (Value<'_>, Value<'_>, Value<'_>) {
     match transport {
-        Transport::Unsent | Transport::Plain => (Value::None, Value::None, Value::None),
+        Transport::Unsent | Transport::Plain | Transport::Native => (Value::None, Value::None, Value::None),
         Transport::Hbone { tls_version, group, root } => {
             (Value::Word(tls_version), Value::Word(group), Value::Shown(root))
         }

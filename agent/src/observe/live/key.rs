@@ -83,7 +83,7 @@ impl FlowKey {
             route: None,
             mutual_tls: match transport {
                 Transport::Unsent => None,
-                Transport::Plain => Some(false),
+                Transport::Plain | Transport::Native => Some(false),
                 Transport::Hbone { .. } => Some(true),
             },
         }

@@ -90,6 +90,16 @@ impl Metrics {
         instrument::advance(self.connection_events_lost.of(LostEventReason::Ring), total);
     }
 
+    /// Native connections that were not accounted, in all.
+    pub fn set_native_events_lost(&self, total: u64) {
+        instrument::advance(&self.native_events_lost, total);
+    }
+
+    /// Native connections that are open.
+    pub fn set_native_connections(&self, open: u64) {
+        self.native_connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
     /// Who listens to events of connections did not take this many.
     pub fn connection_events_missed(&self, count: u64) {
         self.connection_events_lost.of(LostEventReason::SlowListener).inc_by(count);

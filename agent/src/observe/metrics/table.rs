@@ -110,6 +110,10 @@ declare_metrics! {
         "Attempts to enrol a pod that failed; the pod's connections are refused meanwhile.";
     pub(super) kernel_events: IntCounterVec = "heddle_kernel_events_total" ["events"] &["event"],
         "Events counted by the kernel programs, read at each scrape.";
+    pub(super) native_connections: IntGauge = "heddle_native_connections_open" ["connections"] &[],
+        "Connections of this node's pods that the kernel carries by itself, those that are being opened included.";
+    pub(super) native_events_lost: IntCounter = "heddle_native_events_lost_total" ["connections"] &[],
+        "Native connections whose end was not accounted, since the kernel's ring was full or their pod had left the mesh; each is missing in the TCP metrics and the access log.";
     pub(super) connection_events_lost: ByLabel<LostEventReason, IntCounter> = "heddle_connection_events_lost_total" ["events"] &["reason"],
         "Events of connections that kernel programs tell to those who listen, and that got lost on the way.";
     pub(super) connection_events_on: IntGauge = "heddle_connection_events_on" ["0 or 1"] &[],

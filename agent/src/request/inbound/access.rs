@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, request::Parts};
 use super::Inbound;
 use crate::{
     authorize::{
-        self, Answer, Facts, PermittedRequest,
+        self, Answer, Facts, PermittedRequest, Proven,
         limits::{LimitSource, Limited},
         policy::{RequestFacts, TokenFacts},
         token::{self, Outcome},
@@ -60,7 +60,11 @@ impl Inbound {
             headers: &parts.headers,
             token,
         };
-        let known = Facts { peer: self.facts.peer.as_ref(), client: self.facts.client.ip(), to: self.facts.to };
+        let known = Facts {
+            peer: self.facts.peer.as_ref().map(Proven::ByCertificate),
+            client: self.facts.client.ip(),
+            to: self.facts.to,
+        };
         let Answer { leave, remarks } = authorize::request(snapshot, &node.access, workload, known, &facts);
         if !remarks.is_empty() {
             record.set_remarks(node.told(&remarks));

@@ -1,0 +1,44 @@
+//! Reading what kernel programs put into a ring buffer.
+
+use std::io;
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::{Interest, unix::AsyncFd};
+use zerocopy::FromBytes;
+
+/// The one reader of a ring.
+pub(super) struct Ring(AsyncFd<RingBuf<MapData>>);
+
+impl Ring {
+    /// To be called on the runtime that reads it.
+    #[expect(
+        deprecated,
+        reason = "the successor is an unsafe function; the ring owns its descriptor for as long as it is registered"
+    )]
+    pub(super) fn of(ring: RingBuf<MapData>) -> io::Result<Self> {
+        Ok(Self(AsyncFd::with_interest(ring, Interest::READABLE)?))
+    }
+
+    /// Throws away what is in it.
+    pub(super) fn discard(&mut self) {
+        while self.0.get_mut().next().is_some() {}
+    }
+
+    /// Waits for events and appends some to `events`, so many at most. It may be broken off: nothing is lost by that.
+    pub(super) async fn next<T: FromBytes>(&mut self, most: usize, events: &mut Vec<T>) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.readable_mut().await?;
+            let ring = ready.get_inner_mut();
+            for _ in 0..most {
+                let Some(item) = ring.next() else {
+                    ready.clear_ready();
+                    break;
+                };
+                events.extend(T::read_from_bytes(&item).ok());
+            }
+            if !events.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
