@@ -1,7 +1,7 @@
 //! What each endpoint answers. Only reads, so only GET and HEAD, but for `/logging`, and for `/simulate`, which reads what it
 //! is asked; nothing here carries a secret, by the types it is given.
 
-use std::{convert::Infallible, fmt::Write as _, sync::Arc};
+use std::{convert::Infallible, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -12,6 +12,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use futures_util::{StreamExt as _, stream};
+use tokio::time::sleep;
 
 use super::{
     Readiness,
@@ -61,6 +62,11 @@ const TAP: Page =
     ("/tap", "requests and connections as they end, server-sent events; filters as in ?source=shop/web&status=5xx");
 const TRAFFIC: Page =
     ("/traffic", "who speaks with whom, what is open and what ended, summed up each second, server-sent events");
+
+/// Between two pieces of a scrape: 10,000 series take a tenth of a second, and the most that there can be two or three. Prometheus
+/// gives up after ten.
+const BREATH: Duration = Duration::from_millis(1);
+
 const CPU: Page = ("/debug/pprof/profile", "CPU profile of the next seconds (?seconds=10), for pprof");
 const HEAP: Page = ("/debug/pprof/heap", "heap profile of the next seconds (?seconds=10), for pprof");
 const LOGGING: Page = (
@@ -139,14 +145,15 @@ async fn front(headers: HeaderMap) -> Response {
     if page::wanted_by(&headers) { page::index() } else { index(&ADMIN_PAGES).into_response() }
 }
 
-/// In pieces, so that what else this thread does waits for one of them and not for all.
+/// In pieces, so that what else this thread does waits for one of them and not for all; and with a breath between them, so that
+/// data threads that share the CPU wait for one of them at most, and whoever scrapes from this machine is as gentle.
 async fn scrape(State(sources): State<Sources>) -> Response {
     let pieces = match sources.observer.scrape() {
         Ok(pieces) => pieces,
         Err(error) => return refused(StatusCode::INTERNAL_SERVER_ERROR, error),
     };
     let pieces = stream::iter(pieces).then(async |piece| {
-        tokio::task::yield_now().await;
+        sleep(BREATH).await;
         Ok::<_, Infallible>(piece)
     });
     ([(header::CONTENT_TYPE, TEXT_FORMAT)], Body::from_stream(pieces)).into_response()
