@@ -27,6 +27,10 @@ use super::{
 };
 use crate::observe::{EventFeed, LogControl, Observer, TEXT_FORMAT};
 
+/// Between two pieces of a scrape: 10,000 series take a tenth of a second, and the most that there can be two or three. Prometheus
+/// gives up after ten.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// What `/config` shows: the agent's configuration and the snapshot in force.
 pub type ConfigView = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
@@ -62,11 +66,6 @@ const TAP: Page =
     ("/tap", "requests and connections as they end, server-sent events; filters as in ?source=shop/web&status=5xx");
 const TRAFFIC: Page =
     ("/traffic", "who speaks with whom, what is open and what ended, summed up each second, server-sent events");
-
-/// Between two pieces of a scrape: 10,000 series take a tenth of a second, and the most that there can be two or three. Prometheus
-/// gives up after ten.
-const BREATH: Duration = Duration::from_millis(1);
-
 const CPU: Page = ("/debug/pprof/profile", "CPU profile of the next seconds (?seconds=10), for pprof");
 const HEAP: Page = ("/debug/pprof/heap", "heap profile of the next seconds (?seconds=10), for pprof");
 const LOGGING: Page = (

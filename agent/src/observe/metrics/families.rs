@@ -185,18 +185,18 @@ impl Lines<'_> {
 }
 
 /// Writes one series of a family.
-type Write<S> = fn(&S, &mut Lines<'_>);
+pub(super) type WriteSeries<S> = fn(&S, &mut Lines<'_>);
 
 impl CounterFamily {
     /// The family's part of a scrape, in pieces; nothing where it has no series.
-    pub(super) fn pieces<S>(self, series: Arc<[Arc<S>]>, write: Write<S>) -> impl Iterator<Item = String> {
+    pub(super) fn pieces<S>(self, series: Arc<[Arc<S>]>, write: WriteSeries<S>) -> impl Iterator<Item = String> {
         pieces(self.0, series, PIECE, write)
     }
 }
 
 impl HistogramFamily {
     /// The same of a histogram.
-    pub(super) fn pieces<S>(self, series: Arc<[Arc<S>]>, write: Write<S>) -> impl Iterator<Item = String> {
+    pub(super) fn pieces<S>(self, series: Arc<[Arc<S>]>, write: WriteSeries<S>) -> impl Iterator<Item = String> {
         // Each has a line for each range, the one beyond them, sum and count.
         pieces(self.0, series, PIECE / (ISTIO_BOUNDS.len() + 3), write)
     }
@@ -206,7 +206,7 @@ fn pieces<S>(
     spec: &'static MetricSpec,
     series: Arc<[Arc<S>]>,
     at_once: usize,
-    write: Write<S>,
+    write: WriteSeries<S>,
 ) -> impl Iterator<Item = String> {
     let MetricSpec { name, kind, help, .. } = *spec;
     let head = (!series.is_empty()).then(|| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_scrape_in_pieces_has_every_series_once_and_one_head() {
         let family = HistogramFamily(&SPEC);
-        let write: Write<u32> = |one, lines| lines.count(&labels(&one.to_string()), &Count::default());
+        let write: WriteSeries<u32> = |one, lines| lines.count(&labels(&one.to_string()), &Count::default());
         let series = |count: u32| (0..count).map(Arc::new).collect::<Arc<[_]>>();
         assert_eq!(family.pieces(series(0), write).count(), 0);
         let pieces: Vec<_> = family.pieces(series(11), write).collect();

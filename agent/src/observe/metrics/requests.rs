@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Metrics,
-    families::{Count, HistogramFamily, LabelText, Lines, Observations},
+    families::{Count, HistogramFamily, LabelText, Observations, WriteSeries},
     label_sets::LabelSets,
     request_labels::{REQUEST_LABELS, RequestLabels},
 };
@@ -64,8 +64,8 @@ impl Requests {
     /// Their part of a scrape, in pieces.
     pub(in crate::observe) fn pieces(&self, metrics: &Metrics) -> impl Iterator<Item = String> + use<> {
         let series = self.sets.series();
-        let count: fn(&Series, &mut Lines<'_>) = |one, lines| lines.count(&one.labels, &one.count);
-        let histograms: [(HistogramFamily, fn(&Series, &mut Lines<'_>)); 3] = [
+        let count: WriteSeries<Series> = |one, lines| lines.count(&one.labels, &one.count);
+        let histograms: [(HistogramFamily, WriteSeries<Series>); 3] = [
             (metrics.request_duration, |one, lines| lines.observations(&one.labels, &one.duration)),
             (metrics.request_bytes, |one, lines| lines.observations(&one.labels, &one.sent)),
             (metrics.response_bytes, |one, lines| lines.observations(&one.labels, &one.received)),

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     Metrics,
-    families::{Count, CountByFlag, CounterFamily, LabelText, Lines},
+    families::{Count, CountByFlag, CounterFamily, LabelText, WriteSeries},
     label_sets::LabelSets,
     traffic_labels::LabelSet,
 };
@@ -58,7 +58,7 @@ impl Traffic {
     /// Their part of a scrape, in pieces.
     pub(in crate::observe) fn pieces(&self, metrics: &Metrics) -> impl Iterator<Item = String> + use<> {
         let series = self.sets.series();
-        let families: [(CounterFamily, fn(&Series, &mut Lines<'_>)); 5] = [
+        let families: [(CounterFamily, WriteSeries<Series>); 5] = [
             (metrics.tcp_opened, |one, lines| lines.unflagged(&one.labels, &one.opened)),
             (metrics.tcp_closed, |one, lines| lines.by_flag(&one.labels, &one.closed)),
             (metrics.tcp_failed, |one, lines| lines.by_flag(&one.labels, &one.failed)),
