@@ -101,14 +101,7 @@ pub(crate) fn state_changed(context: &SockOpsContext) {
         return tell(&told(context, &watched, EventKind::Refused, EventReason::NotEstablished));
     }
     let is_client = is_client(&watched);
-    let closing = Closing {
-        state: before,
-        connected: is_client,
-        acknowledged: read_field!(context.ops, bytes_acked),
-        outstanding: read_field!(context.ops, snd_nxt).wrapping_sub(read_field!(context.ops, snd_una)),
-        received: read_field!(context.ops, bytes_received),
-        received_before: watched.received_before,
-    };
+    let closing = closing(context, before, is_client, watched.received_before);
     let reason = if closing.is_reset() { EventReason::Reset } else { EventReason::None };
     let (sent, received) = match is_client {
         true => (closing.sent(), closing.received()),
@@ -124,6 +117,19 @@ pub(crate) fn state_changed(context: &SockOpsContext) {
         retransmits: read_field!(context.ops, total_retrans),
         ..event
     });
+}
+
+/// How a socket closes that was in this state before: its kernel's own counts.
+#[inline(always)]
+pub(crate) fn closing(context: &SockOpsContext, state: u32, connected: bool, received_before: u64) -> Closing {
+    Closing {
+        state,
+        connected,
+        acknowledged: read_field!(context.ops, bytes_acked),
+        outstanding: read_field!(context.ops, snd_nxt).wrapping_sub(read_field!(context.ops, snd_una)),
+        received: read_field!(context.ops, bytes_received),
+        received_before,
+    }
 }
 
 /// Has the kernel call `flows` when the socket comes into another state.

@@ -10,12 +10,13 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use heddle_common::{
-    Address, Closing, ConnectionTuple, DialKey, KernelEvent, ListenerKey, ListenerKind, NativeConnection, NativeEvent,
+    Address, ConnectionTuple, DialKey, KernelEvent, ListenerKey, ListenerKind, NativeConnection, NativeEvent,
     NativeOutcome, NativeSocket, NativeStage, NativeState, Verdict, VerdictKey, native_has_room, tcp_state,
 };
 
 use crate::{
     context::read_field,
+    endings::closing,
     events::now,
     flows::{dial_key, local_address, socket_of},
     maps, socket,
@@ -125,14 +126,7 @@ pub(crate) fn state_changed(context: &SockOpsContext) {
 fn ended(context: &SockOpsContext, native: &NativeSocket, state: u32) {
     let DialKey { netns, tuple, .. } = dial_key(context);
     maps::leave_native(DialKey::new(netns, tuple));
-    let closing = Closing {
-        state,
-        connected: true,
-        acknowledged: read_field!(context.ops, bytes_acked),
-        outstanding: read_field!(context.ops, snd_nxt).wrapping_sub(read_field!(context.ops, snd_una)),
-        received: read_field!(context.ops, bytes_received),
-        received_before: native.received_before,
-    };
+    let closing = closing(context, state, true, native.received_before);
     let outcome = match state {
         tcp_state::SYN_SENT => NativeOutcome::NotEstablished,
         _ if closing.is_reset() => NativeOutcome::Reset,

@@ -2,15 +2,17 @@
 //!
 //! They tell nothing unless this turns them on. A ring that is full loses the newest events, which are counted.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use aya::{
-    Ebpf,
-    maps::{MapData, MapError, PerCpuArray},
-};
+use aya::{Ebpf, maps::MapError};
 use heddle_common::ConnectionEvent;
 
-use super::{Switches, kernel::KernelError, ring::Ring, tables::taken};
+use super::{
+    Switches,
+    kernel::KernelError,
+    ring::{LostEvents, Ring},
+    tables::taken,
+};
 
 /// Events that are read at once: a burst must not keep the thread from its other tasks.
 const BATCH: usize = 256;
@@ -24,10 +26,6 @@ pub struct ConnectionEvents {
     lost: LostEvents,
 }
 
-/// How many events were lost. Cloning is cheap.
-#[derive(Clone)]
-pub struct LostEvents(Arc<PerCpuArray<MapData, u64>>);
-
 /// The ring while the kernel programs write to it. Dropping it turns them off.
 pub struct Listening<'a> {
     ring: &'a mut Ring,
@@ -37,7 +35,7 @@ pub struct Listening<'a> {
 impl ConnectionEvents {
     /// To be called on the runtime that reads it.
     pub(super) fn of(programs: &mut Ebpf, switches: Switches) -> Result<Self, KernelError> {
-        let lost = LostEvents(Arc::new(taken(programs, "LOST_EVENTS")?));
+        let lost = LostEvents::of(taken(programs, "LOST_EVENTS")?);
         let unwatched = |source| KernelError::Map { map: RING, source: MapError::IoError(source) };
         let ring = Ring::of(taken(programs, RING)?).map_err(unwatched)?;
         Ok(Self { ring, switches, lost })
@@ -68,12 +66,5 @@ impl Drop for Listening<'_> {
         if let Err(error) = self.switches.set_events(false) {
             tracing::warn!(%error, "turn the kernel's events of connections off; they cost time for nobody");
         }
-    }
-}
-
-impl LostEvents {
-    /// Since the programs were loaded.
-    pub fn count(&self) -> u64 {
-        self.0.get(&0, 0).map_or(0, |each| each.iter().sum())
     }
 }

@@ -31,14 +31,15 @@ mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
 pub use by_namespace::ByNamespace;
-pub use connection_events::{ConnectionEvents, LostEvents};
+pub use connection_events::ConnectionEvents;
 pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
 pub use native::{EnteredConnection, NativePaths};
-pub use native_events::{LostNativeEvents, NativeEvents};
+pub use native_events::NativeEvents;
 pub use netns::NetworkNamespace;
 pub use pods_by_cookie::PodsByCookie;
+pub use ring::LostEvents;
 pub use sandbox::{SandboxError, Sandboxes};
 pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
 pub use switches::{KernelLogLevel, Switches};

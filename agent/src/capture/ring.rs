@@ -1,13 +1,17 @@
-//! Reading what kernel programs put into a ring buffer.
+//! Reading what kernel programs put into a ring buffer, and how much they had no room for.
 
-use std::io;
+use std::{io, sync::Arc};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
 use zerocopy::FromBytes;
 
 /// The one reader of a ring.
 pub(super) struct Ring(AsyncFd<RingBuf<MapData>>);
+
+/// How many events a ring had no room for, which the programs count beside it. Cloning is cheap.
+#[derive(Clone)]
+pub struct LostEvents(Arc<PerCpuArray<MapData, u64>>);
 
 impl Ring {
     /// To be called on the runtime that reads it.
@@ -40,5 +44,16 @@ impl Ring {
                 return Ok(());
             }
         }
+    }
+}
+
+impl LostEvents {
+    pub(super) fn of(counts: PerCpuArray<MapData, u64>) -> Self {
+        Self(Arc::new(counts))
+    }
+
+    /// Since the map was made: that of a pinned ring goes on growing across restarts of the agent.
+    pub fn count(&self) -> u64 {
+        self.0.get(&0, 0).map_or(0, |each| each.iter().sum())
     }
 }

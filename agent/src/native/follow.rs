@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     authorize::{Withdrawn, access_differs},
-    capture::{EnrolledPod, EnteredConnection, LostNativeEvents, NativeEvents},
+    capture::{EnrolledPod, EnteredConnection, LostEvents, NativeEvents},
     config::FastPath,
     mesh::{MeshState, Snapshot},
     node::Node,
@@ -60,7 +60,7 @@ pub struct Follower {
 }
 
 /// Registers what is to be read before each scrape.
-pub fn register(observer: &Observer, node: &Arc<Node>, lost: LostNativeEvents) {
+pub fn register(observer: &Observer, node: &Arc<Node>, lost: LostEvents) {
     let node = Arc::downgrade(node);
     observer.before_scrape(move |metrics: &Metrics| {
         let Some(node) = node.upgrade() else { return };
