@@ -275,14 +275,13 @@ impl Observer {
     fn tell_what_is_open(&self, now: Instant) {
         let (Some(log), Some(every)) = (&self.inner.access_log, self.long_connections()) else { return };
         let due = self.inner.open.due(now, every, MOST_TOLD);
-        let is_told =
-            |open: &Arc<open::OpenConnection>| open.facts.logging.tells_open(log.default()) && log.admits(Failed::No);
-        for open in due.into_iter().filter(is_told) {
+        let is_told = |logging: Logging| logging.tells_open(log.default()) && log.admits(Failed::No);
+        for open in due.into_iter().filter(|open| is_told(open.facts.logging)) {
             let progress = facts::Progress::of(&open.counts);
             log.push(Arc::clone(&open.facts).told(access_log::LineEvent::Open, progress, None));
         }
-        let lines = self.inner.open_requests.due(now, every, MOST_TOLD, log.default());
-        lines.into_iter().filter(|_| log.admits(Failed::No)).for_each(|line| log.push(line));
+        let lines = self.inner.open_requests.due(now, every, MOST_TOLD, is_told);
+        lines.into_iter().for_each(|line| log.push(line));
     }
 
     /// Waits until the spans of what ended before now are exported, at most `patience`; whether they are. Blocks: for the end of

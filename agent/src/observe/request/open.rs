@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::Unfinished;
 use crate::observe::{
     ByteCounts,
-    access_log::{AccessLogDefault, LineEvent, RequestStory, Story},
+    access_log::{LineEvent, Logging, RequestStory, Story},
     flow::Flow,
     inventory::{Inventory, Turn},
     metrics::Measured,
@@ -64,11 +64,11 @@ impl OpenRequests {
         now: Instant,
         every: Duration,
         most: usize,
-        log: AccessLogDefault,
+        is_told: impl Fn(Logging) -> bool,
     ) -> Vec<Story> {
         let due = self.0.some(most, |request| request.turn.is_due(now, every));
         due.iter().for_each(|request| request.turn.is_told(now));
-        due.iter().filter_map(|request| request.line(log)).collect()
+        due.iter().filter_map(|request| request.line(&is_told)).collect()
     }
 
     /// Has the flow of each request to a pod of this node looked at.
@@ -88,8 +88,8 @@ impl OpenRequest {
     }
 
     /// Its line while it is open, where the log wants one.
-    fn line(&self, log: AccessLogDefault) -> Option<Story> {
-        let story = self.story.lock().as_ref().filter(|story| story.logging.tells_open(log))?.clone();
+    fn line(&self, is_told: impl Fn(Logging) -> bool) -> Option<Story> {
+        let story = self.story.lock().as_ref().filter(|story| is_told(story.logging))?.clone();
         Some(story.told(LineEvent::Open, self.measured(), None))
     }
 
