@@ -2,8 +2,8 @@
 //! or proxies around each.
 //!
 //! Each measurement proves which path it took: the client's agent must have carried connections for the mesh side (over
-//! mutual TLS between nodes, natively on one node and out of the mesh), and requests where it reads them and none where not; it must have no part in the direct side
-//! nor in that of other proxies, which must have used CPU instead.
+//! mutual TLS between nodes, natively on one node and out of the mesh), and requests where it reads them and none where
+//! not; it must have no part in the direct side nor in that of other proxies, which must have used CPU instead.
 
 use std::time::Duration;
 

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{FROM_CLIENT, OPAQUE_PORTS, counted, in_force, policy, warm, went_natively, world};
+use super::{
+    FROM_CLIENT, OPAQUE_PORTS, counted, in_force, natively, policy, stays_refused, warm, went_natively, world,
+};
 use crate::world::{Hold, SOON, World, echoed, eventually, hold, lines_to, probe, refused};
 
 /// Held connections that go natively.
@@ -29,9 +31,7 @@ fn a_deny_policy_ends_open_native_connections_and_refuses_new_ones() -> Result<(
     in_force(&world, "")?;
     held.still_exchanges()?;
     in_force(&world, &policy("DENY", FROM_CLIENT))?;
-    for _ in 0..5 {
-        assert!(refused(&probe(&world.client, to, "word")?));
-    }
+    stays_refused(&world.client, to)?;
     all_ended(&mut held)?;
     let metrics = world.a.wait_metrics("all ends are counted", SOON, |metrics| {
         metrics.sum("heddle_withdrawn_connections_total", &[("reason", "policy_denies")]) == 20.0
@@ -109,10 +109,7 @@ fn a_pod_that_joins_the_mesh_is_not_reached_past_its_agent() -> Result<()> {
     assert!(echoed(&probe(&world.client, to, "word")?, "word"), "no policy protects what is not in the mesh");
     joining.set_mesh(Some(true))?;
     crate::world::enrolled(&world.a, 3)?;
-    for _ in 0..5 {
-        assert!(refused(&probe(&world.client, to, "word")?));
-    }
-    Ok(())
+    stays_refused(&world.client, to)
 }
 
 #[test]
@@ -138,10 +135,7 @@ fn an_address_that_another_pod_has_by_now_is_decided_anew() -> Result<()> {
         "status": {"phase": "Running", "podIP": old.v4(), "podIPs": [{"ip": old.v4()}, {"ip": old.v6()}]},
     }))?;
     crate::world::enrolled(&world.a, 3)?;
-    for _ in 0..5 {
-        assert!(refused(&probe(&world.client, to, "word")?));
-    }
-    Ok(())
+    stays_refused(&world.client, to)
 }
 
 #[test]
@@ -189,8 +183,9 @@ fn no_connection_fails_while_generations_pass() -> Result<()> {
 fn warm_ident(world: &World) -> Result<()> {
     let line = format!("--to {} --ident", world.near.at(8080));
     eventually("a connection goes natively", SOON, || {
-        let before = counted(world, "outbound_native")?;
-        assert!(crate::world::connect(&world.client, &line)?.all_good(1));
-        Ok(counted(world, "outbound_native")? > before)
+        natively(world, || {
+            assert!(crate::world::connect(&world.client, &line)?.all_good(1));
+            Ok(())
+        })
     })
 }

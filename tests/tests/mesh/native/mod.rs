@@ -11,7 +11,7 @@ use heddle_tests::bed::{Agent, AgentBuilder, Pod};
 use heddle_tests::peer::report::ProbeReport;
 use serde_json::Value;
 
-use crate::world::{SOON, World, echoed, eventually, probe};
+use crate::world::{SOON, World, echoed, eventually, probe, refused};
 
 const OPAQUE_PORTS: &str = "heddle.io/opaque-ports";
 
@@ -48,10 +48,26 @@ fn warm(world: &World, from: &Pod, to: std::net::SocketAddr) -> Result<()> {
 
 /// Connects once, and says whether that went natively.
 fn went_natively(world: &World, from: &Pod, to: std::net::SocketAddr) -> Result<bool> {
+    natively(world, || {
+        let report: ProbeReport = probe(from, to, "word")?;
+        assert!(echoed(&report, "word"), "{to}: {report:?}");
+        Ok(())
+    })
+}
+
+/// Whether what connects went natively.
+fn natively(world: &World, connect: impl FnOnce() -> Result<()>) -> Result<bool> {
     let before = counted(world, "outbound_native")?;
-    let report: ProbeReport = probe(from, to, "word")?;
-    assert!(echoed(&report, "word"), "{to}: {report:?}");
+    connect()?;
     Ok(counted(world, "outbound_native")? > before)
+}
+
+/// Connects several times: what the agent carries, and what would go natively after that, is refused alike.
+fn stays_refused(from: &Pod, to: std::net::SocketAddr) -> Result<()> {
+    for _ in 0..5 {
+        assert!(refused(&probe(from, to, "word")?));
+    }
+    Ok(())
 }
 
 /// An AuthorizationPolicy of the namespace `default` for the pod `near`.
