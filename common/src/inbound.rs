@@ -53,6 +53,8 @@ pub enum Inbound {
     Stale {
         /// Cookie of the namespace that opens it.
         source: u64,
+        /// Cookie of this one.
+        netns: u64,
     },
     /// Nobody gets it.
     Drop(KernelEvent),
@@ -86,7 +88,7 @@ pub fn decide_inbound(connection: &InboundConnection, tables: &impl InboundTable
     {
         match native.arrives(netns, tables.generation()) {
             NativeSyn::Passes => return Inbound::Native { source },
-            NativeSyn::IsStale => return Inbound::Stale { source },
+            NativeSyn::IsStale => return Inbound::Stale { source, netns },
             NativeSyn::IsAnother => {}
         }
     }
@@ -210,7 +212,7 @@ mod tests {
             };
             let expected = match change == 0 && is_known && !open {
                 true if decided == GENERATION && destination == NETNS => Inbound::Native { source: CLIENT },
-                true => Inbound::Stale { source: CLIENT },
+                true => Inbound::Stale { source: CLIENT, netns: NETNS },
                 false => Inbound::Steer { netns: NETNS, kind: ListenerKind::Plaintext },
             };
             prop_assert_eq!(decide_inbound(&connection(client, 40000, server, 80), &model), expected);

@@ -150,6 +150,8 @@ pub enum ListenerKind {
     Plaintext = 0,
     /// HBONE tunnels.
     Hbone = 1,
+    /// Nothing, and without a word: what is held up, which its client sends again.
+    Held = 2,
 }
 
 /// Value of `AGENT_SOCKETS`, the storage that the agent puts on its own sockets by descriptor before it connects

@@ -45,9 +45,10 @@ fn inbound(context: SkLookupContext) -> u32 {
             maps::count(KernelEvent::InboundNative);
             PASS
         }
-        Inbound::Stale { source } => {
-            native::is_stale(source, tuple_of(&connection));
-            DROP
+        Inbound::Stale { source, netns } => {
+            native::is_held_up(source, tuple_of(&connection));
+            // Dropped here, it would be answered with a reset.
+            steer(&context, netns, ListenerKind::Held, &connection)
         }
         Inbound::Drop(event) => {
             log_debug!(
@@ -78,6 +79,7 @@ fn steer(context: &SkLookupContext, netns: u64, kind: ListenerKind, connection: 
     maps::count(match kind {
         ListenerKind::Hbone => KernelEvent::InboundHbone,
         ListenerKind::Plaintext => KernelEvent::InboundPlaintext,
+        ListenerKind::Held => KernelEvent::NativeStale,
     });
     PASS
 }

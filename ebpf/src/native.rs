@@ -100,8 +100,7 @@ pub(crate) fn arrived(source: u64, tuple: ConnectionTuple) {
 
 /// The SYN of an entered connection is held up.
 #[inline(always)]
-pub(crate) fn is_stale(source: u64, tuple: ConnectionTuple) {
-    maps::count(KernelEvent::NativeStale);
+pub(crate) fn is_held_up(source: u64, tuple: ConnectionTuple) {
     tell(&NativeEvent { source, tuple, ..event(&NativeSocket::default(), NativeOutcome::Stale) });
 }
 

@@ -48,9 +48,10 @@ fn wire(context: TcContext) -> i32 {
 
     match decide_wire(pod, netns, packet, &Tables) {
         Wire::Pass => NEXT,
-        Wire::Drop(KernelEvent::NativeStale) => {
+        Wire::Drop(event @ KernelEvent::NativeStale) => {
+            maps::count(event);
             if let Read::Opening(tuple) = packet {
-                native::is_stale(netns, tuple);
+                native::is_held_up(netns, tuple);
             }
             DROP
         }

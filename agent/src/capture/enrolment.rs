@@ -82,6 +82,8 @@ struct InForce {
     moved: bool,
     /// Dropped to stop accepting: the listeners serve their queues and close. Accepted connections live on.
     _accepting: watch::Sender<()>,
+    /// Where the kernel programs send what they hold up.
+    _held: std::net::TcpListener,
 }
 
 /// A pod that was released, with its listeners, which still accept.
@@ -275,12 +277,14 @@ impl Enrolment {
             return Err(error.into());
         }
         self.refused.remove(&workload.uid);
+        let (accepting, held) = self.start_accepting(&pod, listeners);
         let in_force = InForce {
             addresses: addresses(workload),
             local: local.clone(),
             process,
             moved: false,
-            _accepting: self.start_accepting(&pod, listeners),
+            _accepting: accepting,
+            _held: held,
             pod: Arc::clone(&pod),
         };
         self.kernel.pods.insert(&pod);
@@ -307,6 +311,7 @@ impl Enrolment {
         let cookie = pod.netns.cookie();
         self.kernel.tables.set_listener(cookie, ListenerKind::Plaintext, listeners.plaintext.as_raw_fd())?;
         self.kernel.tables.set_listener(cookie, ListenerKind::Hbone, listeners.hbone.as_raw_fd())?;
+        self.kernel.tables.set_listener(cookie, ListenerKind::Held, listeners.held.as_raw_fd())?;
         self.divert(workload, local, &pod.netns)
     }
 
@@ -363,9 +368,14 @@ impl Enrolment {
         self.kernel.tables.clear_inbound(cookie)
     }
 
-    fn start_accepting(&self, pod: &Arc<EnrolledPod>, listeners: PodListeners) -> watch::Sender<()> {
+    /// Gives what stops it when it is dropped, and the listener that nothing is accepted from.
+    fn start_accepting(
+        &self,
+        pod: &Arc<EnrolledPod>,
+        listeners: PodListeners,
+    ) -> (watch::Sender<()>, std::net::TcpListener) {
         let (sender, stop) = watch::channel(());
-        let PodListeners { outbound, plaintext, hbone } = listeners;
+        let PodListeners { outbound, plaintext, hbone, held } = listeners;
         let all = outbound
             .into_iter()
             .map(|listener| (Arrival::Outbound, listener))
@@ -374,7 +384,7 @@ impl Enrolment {
             let acceptor = accept(listener, arrival, Arc::clone(pod), Arc::clone(&self.data_path), stop.clone());
             self.data_path.spawn_acceptor(Box::pin(acceptor));
         }
-        sender
+        (sender, held)
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 use aya::maps::{Map, MapData, MapError, SkStorage};
 use heddle_common::{Address, AgentSocket, HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, OriginalDst};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{NetworkNamespace, sys};
@@ -22,6 +22,9 @@ use crate::observe::SocketFacts;
 /// Connections that wait in a listener's queue. The kernel caps it at `net.core.somaxconn` (4,096 by default); beyond
 /// it clients wait and try again, and none is answered wrongly.
 const BACKLOG: i32 = 4096;
+
+/// A program of classic BPF: `BPF_RET | BPF_K`, of a packet its first 0 bytes.
+const TAKE_NOTHING: SockFilter = SockFilter::new(6, 0, 0, 0);
 
 /// Mark of the agent's sockets to applications, by which the answers find their way back to the agent and not to
 /// the client whose address it borrowed. Istio's number, so that rules which administrators have for it hold here too.
@@ -132,6 +135,8 @@ pub(super) struct PodListeners {
     pub(super) plaintext: std::net::TcpListener,
     /// Inbound tunnels.
     pub(super) hbone: std::net::TcpListener,
+    /// Packets that are held up: nobody gets them, and nobody answers.
+    pub(super) held: std::net::TcpListener,
 }
 
 impl PodListeners {
@@ -143,7 +148,7 @@ impl PodListeners {
             if has_ipv6() {
                 outbound.push(listen(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), OUTBOUND_PORT))?);
             }
-            Ok(Self { outbound, plaintext: listen_any(INBOUND_PORT)?, hbone: listen_any(HBONE_PORT)? })
+            Ok(Self { outbound, plaintext: listen_any(INBOUND_PORT)?, hbone: listen_any(HBONE_PORT)?, held: hold()? })
         })?
     }
 }
@@ -160,12 +165,23 @@ fn listen_any(port: u16) -> io::Result<std::net::TcpListener> {
     listen(SocketAddr::new(any, port))
 }
 
+/// A listener that drops whatever comes, so that a client sends its SYN again; a socket look-up that drops it answers
+/// with a reset. The kernel programs send it packets of both families, and nobody else has a reason to dial it. The
+/// port is the agent's already.
+fn hold() -> io::Result<std::net::TcpListener> {
+    let address = Ipv4Addr::new(127, 0, 0, 2);
+    let ip: IpAddr = if has_ipv6() { address.to_ipv6_mapped().into() } else { address.into() };
+    let listener = listen(SocketAddr::new(ip, OUTBOUND_PORT))?;
+    socket2::SockRef::from(&listener).attach_filter(&[TAKE_NOTHING])?;
+    Ok(listener)
+}
+
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let open = || {
         let socket = Socket::new(domain(address.ip()), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         // A restarted agent finds connections of its predecessor in TIME_WAIT.
         socket.set_reuse_address(true)?;
-        if address.is_ipv6() && address.ip().is_unspecified() {
+        if address.is_ipv6() {
             socket.set_only_v6(false)?;
         }
         socket.set_tcp_nodelay(true)?;

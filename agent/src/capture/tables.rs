@@ -103,7 +103,7 @@ impl Tables {
     /// Forgets a pod's inbound side, after the link of its namespace was removed.
     pub(super) fn clear_inbound(&mut self, netns: u64) -> Result<(), KernelError> {
         self.set_inbound(netns, &[], &CaptureRules::default())?;
-        for kind in [ListenerKind::Plaintext, ListenerKind::Hbone] {
+        for kind in [ListenerKind::Plaintext, ListenerKind::Hbone, ListenerKind::Held] {
             removed(self.listeners.remove(&ListenerKey::new(netns, kind)), "LISTENERS")?;
         }
         Ok(())
