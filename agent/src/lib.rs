@@ -15,6 +15,7 @@ pub mod connect;
 pub mod connection;
 pub mod explain;
 pub mod failure;
+pub mod handover;
 pub mod identify;
 pub mod mesh;
 pub mod names;

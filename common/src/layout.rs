@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Address;
 
 /// Version of the maps' layouts, in the name of the folder that they are pinned in.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Addresses of one pod that the kernel programs know: Kubernetes gives one per family, the rest is room.
 pub const MAX_POD_ADDRESSES: usize = 4;

@@ -7,6 +7,7 @@ use std::{
     fs::{self, Permissions},
     io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -19,6 +20,12 @@ use super::AdminError;
 
 /// Connections that wait to be accepted; beyond, clients retry.
 const BACKLOG: i32 = 128;
+
+/// Takes what the agent before listened to, where it is the same address.
+pub(super) fn inherited(socket: OwnedFd, address: SocketAddr) -> Option<TcpListener> {
+    let listener = TcpListener::from_std(socket.into()).ok()?;
+    (listener.local_addr().ok()? == address).then_some(listener)
+}
 
 /// Binds one TCP address. `purpose` and `setting` are for the message.
 pub(super) async fn tcp(
@@ -50,6 +57,18 @@ pub(super) struct SocketFile {
     inode: (u64, u64),
 }
 
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), inode: (file.dev(), file.ino()) })
+    }
+
+    /// It is the next agent's now.
+    pub(super) fn leave(mut self) {
+        self.inode = (0, 0);
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|file| (file.dev(), file.ino()) == self.inode);
@@ -62,8 +81,11 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the admin socket.
-pub(super) fn unix(path: &Path) -> Result<(UnixListener, SocketFile), AdminError> {
+/// Takes the admin socket that the agent before listened to, where it has the same path, or binds it.
+pub(super) fn unix(path: &Path, inherited: Option<OwnedFd>) -> Result<(UnixListener, SocketFile), AdminError> {
+    if let Some(taken) = inherited.and_then(|socket| take(path, socket).ok()) {
+        return Ok(taken);
+    }
     refuse_if_taken(path)?;
     build_aside(path).map_err(|source| AdminError::Bind {
         purpose: "the admin socket",
@@ -71,6 +93,16 @@ pub(super) fn unix(path: &Path) -> Result<(UnixListener, SocketFile), AdminError
         remedy: "the directory must be writable and the path at most 90 bytes; else set admin.socket".to_owned(),
         source,
     })
+}
+
+fn take(path: &Path, socket: OwnedFd) -> io::Result<(UnixListener, SocketFile)> {
+    let listener = UnixListener::from_std(socket.into())?;
+    // It still has the name that it was bound under.
+    let is_for_path = |bound: &Path| bound.with_extension("").with_extension("") == path.with_extension("");
+    if !listener.local_addr()?.as_pathname().is_some_and(is_for_path) {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    Ok((listener, SocketFile::of(path)?))
 }
 
 fn refuse_if_taken(path: &Path) -> Result<(), AdminError> {
@@ -93,9 +125,8 @@ fn build_aside(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let aside = path.with_extension(format!("{}.new", std::process::id()));
     let _ = fs::remove_file(&aside);
     let result = listen_at(&aside).and_then(|listener| {
-        let file = fs::symlink_metadata(&aside)?;
         fs::rename(&aside, path)?;
-        Ok((listener, SocketFile { path: path.to_owned(), inode: (file.dev(), file.ino()) }))
+        Ok((listener, SocketFile::of(path)?))
     });
     if result.is_err() {
         let _ = fs::remove_file(&aside);
@@ -109,5 +140,5 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    UnixListener::from_std(std::os::fd::OwnedFd::from(socket).into())
+    UnixListener::from_std(OwnedFd::from(socket).into())
 }

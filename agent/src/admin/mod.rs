@@ -27,9 +27,11 @@ mod streams;
 mod tests;
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
 };
 
 use axum::{Router, middleware};
@@ -41,6 +43,7 @@ pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};
 pub use simulate::SimulateError;
 
+use crate::handover::Endpoint;
 use listener::SocketFile;
 use server::{BOUNDS, Bounds, Listener};
 
@@ -95,7 +98,12 @@ pub struct Endpoints {
     addresses: Addresses,
     tasks: JoinSet<()>,
     socket: Option<SocketFile>,
+    /// The same listeners again, to be handed over.
+    listeners: Listeners,
 }
+
+/// Listeners of an agent's endpoints, by what each is for.
+pub type Listeners = HashMap<Endpoint, OwnedFd>;
 
 impl Endpoints {
     /// Where they listen, with the ports that the kernel chose for port 0.
@@ -105,49 +113,80 @@ impl Endpoints {
 
     /// Waits until they ended after the stop signal, and removes the socket. Dropping this ends them at once.
     pub async fn stopped(mut self) {
+        self.listeners.clear();
         while self.tasks.join_next().await.is_some() {}
         drop(self.socket);
     }
+
+    /// The listeners, for the next agent.
+    pub fn hand_over(&self) -> io::Result<Listeners> {
+        self.listeners.iter().map(|(endpoint, socket)| Ok((*endpoint, socket.try_clone()?))).collect()
+    }
+
+    /// The same as [`Endpoints::stopped`], when the next agent has the listeners: the socket's file stays.
+    pub async fn left(mut self) {
+        if let Some(socket) = self.socket.take() {
+            socket.leave();
+        }
+        self.stopped().await;
+    }
 }
 
-/// Binds every address, then serves in the background until `stop` is true or its sender gone. Call it on the control runtime.
+/// Binds every address that was not inherited, then serves in the background until `stop` is true or its sender gone. Call it
+/// on the control runtime.
 pub async fn serve(
     addresses: Addresses,
+    inherited: Listeners,
     sources: Sources,
     stop: watch::Receiver<bool>,
 ) -> Result<Endpoints, AdminError> {
-    serve_within(BOUNDS, addresses, &sources, &stop).await
+    serve_within(BOUNDS, addresses, inherited, &sources, &stop).await
 }
 
 async fn serve_within(
     bounds: Bounds,
     mut addresses: Addresses,
+    mut inherited: Listeners,
     sources: &Sources,
     stop: &watch::Receiver<bool>,
 ) -> Result<Endpoints, AdminError> {
-    let metrics = listener::tcp(addresses.metrics, "the metrics address", "metrics.address").await?;
-    let health = listener::tcp(addresses.health, "the health address", "health.address").await?;
-    let admin = match addresses.admin {
-        Some(address) => Some(bind_admin(address).await?),
+    let mut earlier = |endpoint, address| listener::inherited(inherited.remove(&endpoint)?, address);
+    let metrics = match earlier(Endpoint::Metrics, addresses.metrics) {
+        Some(taken) => taken,
+        None => listener::tcp(addresses.metrics, "the metrics address", "metrics.address").await?,
+    };
+    let health = match earlier(Endpoint::Health, addresses.health) {
+        Some(taken) => taken,
+        None => listener::tcp(addresses.health, "the health address", "health.address").await?,
+    };
+    let admin = match addresses.admin.map(|address| (address, earlier(Endpoint::Admin, address))) {
+        Some((_, Some(taken))) => Some(taken),
+        Some((address, None)) => Some(bind_admin(address).await?),
         None => None,
     };
-    let (unix, socket) = addresses.socket.as_deref().map(bind_socket).transpose()?.unzip();
+    let unix = inherited.remove(&Endpoint::AdminSocket);
+    let unix = addresses.socket.as_deref().map(|path| listener::unix(path, unix));
+    let (unix, socket) = unix.transpose()?.unzip();
 
     addresses.metrics = local_address(&metrics, addresses.metrics);
     addresses.health = local_address(&health, addresses.health);
     addresses.admin = admin.as_ref().zip(addresses.admin).map(|(listener, asked)| local_address(listener, asked));
 
-    let mut tasks = JoinSet::new();
-    let mut start = |listener, routes| drop(tasks.spawn(server::run(listener, routes, bounds, stop.clone())));
-    start(Listener::Tcp(metrics), routes::metrics(sources));
-    start(Listener::Tcp(health), routes::health(sources));
+    let (mut tasks, mut listeners) = (JoinSet::new(), Listeners::new());
+    let mut start = |endpoint, listener: Listener, routes| {
+        // Without descriptors for a second one, the next agent binds the address itself, later.
+        listeners.extend(listener.as_fd().try_clone_to_owned().ok().map(|again| (endpoint, again)));
+        tasks.spawn(server::run(listener, routes, bounds, stop.clone()));
+    };
+    start(Endpoint::Metrics, Listener::Tcp(metrics), routes::metrics(sources));
+    start(Endpoint::Health, Listener::Tcp(health), routes::health(sources));
     if let Some(admin) = admin {
-        start(Listener::Tcp(admin), guarded(routes::admin(sources)));
+        start(Endpoint::Admin, Listener::Tcp(admin), guarded(routes::admin(sources)));
     }
     if let Some(unix) = unix {
-        start(unix, routes::socket(sources));
+        start(Endpoint::AdminSocket, Listener::Unix(unix), routes::socket(sources));
     }
-    Ok(Endpoints { addresses, tasks, socket })
+    Ok(Endpoints { addresses, tasks, socket, listeners })
 }
 
 async fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, AdminError> {
@@ -155,11 +194,6 @@ async fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, Admi
         return Err(AdminError::NotLoopback(address));
     }
     listener::tcp(address, "the admin address", "admin.address").await
-}
-
-fn bind_socket(path: &Path) -> Result<(Listener, SocketFile), AdminError> {
-    let (listener, file) = listener::unix(path)?;
-    Ok((Listener::Unix(listener), file))
 }
 
 fn guarded(routes: Router) -> Router {

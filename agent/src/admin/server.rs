@@ -2,7 +2,12 @@
 //!
 //! A slow or silent client costs one of a fixed number of places for a fixed time, and never the agent.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{
@@ -44,6 +49,9 @@ pub(super) const BOUNDS: Bounds =
 /// What a running answer gets when the connection must end, by its lifetime or because the agent stops.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 
+/// For a request that was sent when the connection must end, and not read yet.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
+
 /// After a failed accept (descriptors used up): long enough not to spin, short enough to be ready again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,6 +63,15 @@ const READ_BUFFER: usize = 16 * 1024;
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
 }
 
 /// Serves `routes` until `stop` is true or gone, then lets running answers end.
@@ -119,6 +136,10 @@ async fn serve(stream: Box<dyn Stream>, routes: Router, bounds: Bounds, mut stop
             _ = stopped(&mut stop) => break,
             () = sleep(bounds.lifetime) => if !lasting.was_read_within(bounds.lifetime) { break },
         }
+    }
+    // hyper closes a connection at once from which it has read nothing yet.
+    if let Ok(ended) = timeout(ON_THE_WAY, connection.as_mut()).await {
+        return log_end(ended);
     }
     connection.as_mut().graceful_shutdown();
     if let Ok(ended) = timeout(LAST_ANSWER, connection).await {

@@ -73,7 +73,7 @@ impl Bed {
         };
         let socket = Some(directory.path().join("run/admin.sock"));
         let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
-        let endpoints = serve_within(bounds, addresses, &sources, &stopped).await.unwrap();
+        let endpoints = serve_within(bounds, addresses, Listeners::new(), &sources, &stopped).await.unwrap();
         Self { endpoints, readiness, observer, log, events, stop, directory }
     }
 

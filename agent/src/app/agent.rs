@@ -16,7 +16,9 @@ use tracing::{error, info, warn};
 
 use super::{
     data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, questions::Questions,
-    signals::Signals, status::StatusSources,
+    signals::Signals,
+    status::StatusSources,
+    succession::{self, Estate},
 };
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
@@ -25,6 +27,7 @@ use crate::{
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, NativePaths, Sandboxes},
+    handover::{Inheritance, Sockets, Successor},
     config::{CaConfig, Config, LogConfig, LogFormat},
     identify::{Certificates, Clock, CrlFile, Issuer, Renewal, Revocations, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
@@ -55,6 +58,9 @@ const LOG_FLUSH: Duration = Duration::from_secs(2);
 const LEAST_SPAN_FLUSH: Duration = Duration::from_secs(1);
 const LONGEST_SPAN_FLUSH: Duration = Duration::from_secs(5);
 
+/// What an agent that knows nothing of the mesh any more says at its end.
+const SOURCE_ENDED: &str = "the source of objects ended; connections cannot be decided without it";
+
 /// How often what is kept of Services and endpoints that are gone is forgotten.
 const FORGET: Duration = Duration::from_secs(30);
 
@@ -73,6 +79,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let domains = TrustDomains::new(config.trust_domain.clone(), config.trust_domain_aliases.iter().cloned());
     let (certificates, renewal) = certificates(&config, domains.clone(), revocations.0.clone())?;
     let (source, published) = (SourceStatus::default(), Arc::new(OnceLock::new()));
+    let predecessor = succession::find_predecessor(&config)?;
     let status = StatusSources {
         node: Arc::clone(&config.node),
         readiness: readiness.clone(),
@@ -90,17 +97,34 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         root_namespace: Arc::clone(&config.root_namespace),
     };
     let questions = Questions::new(observer.clone(), settings.clone());
-    // Before the objects: whoever waits for an API server that does not answer can be asked why.
-    let endpoints = serve_admin(&config, (&observer, &log, &feed), (status, questions.clone()), stopped).await?;
+    let (close, closed) = watch::channel(false);
+    let sources = admin_sources(&config, (&observer, &log, &feed), (status, questions.clone()));
+    // Before the objects: whoever waits for an API server that does not answer can be asked why. The agent before has the
+    // addresses until it hands them over.
+    let mut endpoints = match predecessor {
+        None => Some(serve_admin(&config, &sources, &mut Sockets::default(), &closed).await?),
+        Some(_) => None,
+    };
     let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
     else {
         info!("told to end before the objects of the mesh were known");
         stop.send_replace(true);
+        close.send_replace(true);
         feed.close();
-        endpoints.stopped().await;
+        if let Some(endpoints) = endpoints {
+            endpoints.stopped().await;
+        }
         return Ok(());
     };
     let mut kernel = Kernel::load(&config.capture.cgroup, &config.capture.pins)?;
+    let mut predecessor = succession::take_over(&config, predecessor).await?;
+    let mut inherited = predecessor.as_mut().map(Inheritance::take_sockets).unwrap_or_default();
+    let mut claims = succession::claims(&config, &mut inherited)?;
+    let endpoints = match endpoints.take() {
+        Some(endpoints) => endpoints,
+        None => serve_admin(&config, &sources, &mut inherited, &closed).await?,
+    };
+    kernel.put_in_force()?;
     kernel_log::start(&mut kernel, &log);
     tell_events(&mut kernel, &config, &observer, &feed)?;
     readiness.met(PROGRAMS);
@@ -141,7 +165,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         rate_limiter: RateLimiter::default(),
         session_key: session_key(&config)?,
         learned: Learned::default(),
-        native: Native::new(config.capture.fast_path, native_paths, kernel.pods_by_cookie()),
+        native: Native::new(config.capture.fast_path, native_paths.clone(), kernel.pods_by_cookie()),
         pools: Mutex::default(),
         limits: config.limits,
         http: config.http,
@@ -154,29 +178,60 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     metrics::register_threads(&observer, &node, &threads);
     let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);
-    let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _);
-    let pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone());
+    let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _, inherited.pods);
+    let mut pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone(), predecessor);
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
-    let until = tokio::select! {
-        () = pods.run(mesh) => anyhow::bail!("the source of objects ended; connections cannot be decided without it"),
-        () = renewal.run() => anyhow::bail!("the renewal of certificates ended"),
-        (outcome, until) = end(&config, &mut signals, &threads, &readiness, &observer, &drain) => {
-            info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
-            until
+    let mut renewal = tokio::spawn(renewal.run());
+    let ended = {
+        let told = end(&config, &mut signals, &threads, &readiness, &observer, &drain);
+        tokio::pin!(told);
+        let mut mesh = mesh;
+        loop {
+            let successor = tokio::select! {
+                successor = pods.run(&mut mesh, &mut claims) => successor.context(SOURCE_ENDED)?,
+                outcome = &mut told => break Ended::Told(outcome),
+                _ = &mut renewal => anyhow::bail!("the renewal of certificates ended"),
+            };
+            let (pods, claims, native) = (&mut pods, &claims, &native_paths);
+            let mut estate = Estate { pods, claims, native, endpoints: &endpoints, node: &node };
+            if estate.hand_over(&successor).await? {
+                break Ended::HandedOver(successor);
+            }
         }
     };
-    if timeout(STATE_WRITE, ending.end()).await.is_err() {
-        warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
-    }
-    stop.send_replace(true);
+    close.send_replace(true);
     feed.close();
-    endpoints.stopped().await;
+    let (result, until) = match ended {
+        Ended::Told((outcome, until)) => {
+            info!(outcome, "ending; enrolled pods stay captured, and are refused until an agent is back");
+            if timeout(STATE_WRITE, ending.end()).await.is_err() {
+                warn!(after = ?STATE_WRITE, "the last objects are not on disk yet; ending without it");
+            }
+            endpoints.stopped().await;
+            (Ok(()), until)
+        }
+        Ended::HandedOver(successor) => {
+            pods.stop_accepting();
+            let drained = succession::give_way(&config, &successor, &mut signals, &threads, &observer, &drain);
+            let ((), result) = tokio::join!(endpoints.left(), drained);
+            (result, Instant::now())
+        }
+    };
+    stop.send_replace(true);
     threads.stop();
     observer.flush_access_log(LOG_FLUSH);
     let left = until.saturating_duration_since(Instant::now());
     observer.flush_spans(left.clamp(LEAST_SPAN_FLUSH, LONGEST_SPAN_FLUSH));
-    Ok(())
+    result
+}
+
+/// Why an agent ends.
+enum Ended {
+    /// By a signal: the outcome of the drain, and until when it could have gone on.
+    Told((&'static str, Instant)),
+    /// Another has taken over.
+    HandedOver(Successor),
 }
 
 /// Before a snapshot is in force, the kernel goes by no verdict of an earlier one any more.
@@ -281,9 +336,9 @@ fn certificates(
 
 async fn serve_admin(
     config: &Config,
-    (observer, log, feed): (&Observer, &LogControl, &EventFeed),
-    (status, questions): (StatusSources, Questions),
-    stopped: watch::Receiver<bool>,
+    sources: &Sources,
+    inherited: &mut Sockets,
+    stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<admin::Endpoints> {
     let addresses = Addresses {
         metrics: config.metrics,
@@ -291,6 +346,15 @@ async fn serve_admin(
         admin: config.admin.address,
         socket: config.admin.socket.clone(),
     };
+    let inherited = std::mem::take(&mut inherited.endpoints);
+    Ok(admin::serve(addresses, inherited, sources.clone(), stopped.clone()).await?)
+}
+
+fn admin_sources(
+    config: &Config,
+    (observer, log, feed): (&Observer, &LogControl, &EventFeed),
+    (status, questions): (StatusSources, Questions),
+) -> Sources {
     let (shown, readiness) = (config.clone(), status.readiness.clone());
     let (source, published) = (status.source.clone(), Arc::clone(&status.mesh));
     let view = move || {
@@ -304,8 +368,7 @@ async fn serve_admin(
     };
     let (observer, config) = (observer.clone(), Arc::new(view));
     let (log, events, status) = (log.clone(), feed.clone(), Arc::new(move || status.status()));
-    let sources = Sources { observer, readiness, config, status, log, events, questions: Arc::new(questions) };
-    Ok(admin::serve(addresses, sources, stopped).await?)
+    Sources { observer, readiness, config, status, log, events, questions: Arc::new(questions) }
 }
 
 /// Before there is a key: no core dump is written, and no process without root's rights may look into the memory or trace

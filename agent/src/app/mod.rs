@@ -12,6 +12,7 @@ mod pods;
 mod questions;
 mod signals;
 mod status;
+mod succession;
 
 pub use agent::run;
 pub use authority::run as run_authority;

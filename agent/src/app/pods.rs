@@ -2,7 +2,7 @@
 //!
 //! New pods wait for their certificates side by side, and each is enrolled when its own is there.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -13,10 +13,11 @@ use tracing::{debug, error, info, warn};
 use super::held::Held;
 use crate::{
     admin::Readiness,
-    capture::{EnrolledPod, Enrolment, EnrolmentError, Released},
+    capture::{EnrolledPod, Enrolment, EnrolmentError, Listeners, Released},
+    handover::{Claims, Inheritance, Successor},
     identify::Certificates,
     mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
-    observe::{BypassReason, Observer},
+    observe::{BypassReason, Metrics, Observer},
 };
 
 /// How long a new pod's traffic may wait, uncaptured as before, for its certificate. Then it is captured all the same
@@ -44,6 +45,8 @@ pub(super) struct Pods {
     failing: HashMap<WorkloadUid, Failing>,
     leftovers_released: bool,
     held: Held,
+    /// The agent before, until it is told that it can stop.
+    predecessor: Option<Inheritance>,
 }
 
 /// A pod that could not be enrolled.
@@ -59,6 +62,7 @@ impl Pods {
         snapshot: SnapshotHandle,
         observer: Observer,
         readiness: Readiness,
+        predecessor: Option<Inheritance>,
     ) -> Self {
         Self {
             enrolment,
@@ -70,28 +74,63 @@ impl Pods {
             waiting: HashMap::new(),
             failing: HashMap::new(),
             leftovers_released: false,
+            predecessor,
         }
     }
 
-    /// Follows the mesh for ever. Its first snapshot is published already: what an earlier agent enrolled and is not in
-    /// it is released.
-    pub(super) async fn run(mut self, mut mesh: watch::Receiver<MeshState>) {
+    /// Gives the next agent what it asks for. Nothing is enrolled or released until [`Pods::take_back`].
+    pub(super) fn hand_over(&self) -> io::Result<Listeners> {
+        self.enrolment.hand_over()
+    }
+
+    /// New connections are the next agent's; those that wait in the queues are still served.
+    pub(super) fn stop_accepting(&mut self) {
+        self.enrolment.stop_accepting();
+    }
+
+    /// Nobody has taken it over after all.
+    pub(super) fn take_back(&mut self) {
+        self.enrolment.take_back();
+    }
+
+    /// Follows the mesh until another agent asks to take over; `None` if the mesh ends. Its first snapshot is published already:
+    /// what an earlier agent enrolled and is not in it is released.
+    pub(super) async fn run(
+        &mut self,
+        mesh: &mut watch::Receiver<MeshState>,
+        claims: &mut Claims,
+    ) -> Option<Successor> {
         let mut look = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut issued = self.certificates.changes();
         loop {
             self.reconcile().await;
-            self.release_leftovers(&mesh);
+            self.tell_predecessor();
+            self.release_leftovers(mesh);
             let retries = self.failing.values().map(|failing| failing.retry_at);
             let again = retries.chain(self.waiting.values().copied()).min();
             tokio::select! {
-                changed = mesh.changed() => if changed.is_err() { return },
+                changed = mesh.changed() => if changed.is_err() { return None },
+                successor = claims.next() => return Some(successor),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
                 Ok(()) = issued.changed(), if !self.waiting.is_empty() => {}
                 _ = look.tick() => if self.enrolment.find_moved() {
                     info!("a pod's network namespace was made anew; enrolling it again");
                 },
             }
+        }
+    }
+
+    /// Once: when no pod waits for its certificate any more, this agent serves them all.
+    fn tell_predecessor(&mut self) {
+        let Some(predecessor) = self.predecessor.take_if(|_| self.waiting.is_empty()) else { return };
+        match predecessor.serving() {
+            Ok(draining) => {
+                info!("took over from the agent before, which drains");
+                let tell = move |metrics: &Metrics| metrics.set_predecessor_connections(draining.connections());
+                self.observer.before_scrape(tell);
+            }
+            Err(error) => error!(%error, "tell the agent before that this one serves; both go on"),
         }
     }
 

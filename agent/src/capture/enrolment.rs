@@ -4,7 +4,13 @@
 //! other way round. What fails half-way is undone, save for what a pod's own processes can make fail: that pod is captured
 //! and refused.
 
-use std::{collections::HashMap, fs, io, os::fd::AsRawFd, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
@@ -15,9 +21,9 @@ use crate::mesh::{LocalPod, Netns, Workload, WorkloadUid};
 use super::{
     Arrival, DataPath, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
     accept::accept,
+    listeners::{ListenerName, PodListeners},
     return_route::ReturnRoute,
     sandbox::{NamespaceId, Process, id_of},
-    sockets::PodListeners,
     survivors,
     wire::node_ends,
 };
@@ -80,11 +86,13 @@ struct InForce {
     process: Option<Process>,
     /// The pod is in another namespace by now.
     moved: bool,
+    listeners: PodListeners,
     /// Dropped to stop accepting: the listeners serve their queues and close. Accepted connections live on.
     _accepting: watch::Sender<()>,
-    /// Where the kernel programs send what they hold up.
-    _held: std::net::TcpListener,
 }
+
+/// The listeners that an agent has in the namespaces of its pods, by the namespaces' cookies.
+pub type Listeners = HashMap<u64, Vec<(ListenerName, OwnedFd)>>;
 
 /// A pod that was released, with its listeners, which still accept.
 #[derive(Debug)]
@@ -99,6 +107,8 @@ pub struct Enrolment {
     pods: HashMap<WorkloadUid, InForce>,
     /// Namespaces of pods that could not be enrolled and whose connections are refused until they can.
     refused: HashMap<WorkloadUid, u64>,
+    /// What the agent before has handed over, of pods that are not enrolled yet.
+    inherited: Listeners,
 }
 
 impl EnrolmentError {
@@ -117,14 +127,36 @@ impl EnrolledPod {
 }
 
 impl Enrolment {
-    /// Takes over the kernel's half.
-    pub fn new(kernel: Kernel, sandboxes: Sandboxes, data_path: Arc<dyn DataPath>) -> Self {
+    /// Takes over the kernel's half, and the listeners of the agent before where it has handed them over.
+    pub fn new(
+        kernel: Kernel,
+        sandboxes: Sandboxes,
+        data_path: Arc<dyn DataPath>,
+        inherited: Listeners,
+    ) -> Self {
         if !Kernel::guards_wires() {
             warn!(
                 "connections that leave a pod past the capture, by a raw socket, are not stopped: that takes Linux 6.6"
             );
         }
-        Self { kernel, sandboxes, data_path, pods: HashMap::new(), refused: HashMap::new() }
+        Self { kernel, sandboxes, data_path, pods: HashMap::new(), refused: HashMap::new(), inherited }
+    }
+
+    /// Accepts no more: the listeners serve their queues, and close here.
+    pub fn stop_accepting(&mut self) {
+        self.pods.clear();
+    }
+
+    /// From now on the kernel's half is the next agent's.
+    pub fn hand_over(&self) -> io::Result<Listeners> {
+        ReturnRoute::leave_all(true);
+        self.pods.values().map(|it| Ok((it.pod.netns.cookie(), it.listeners.named()?))).collect()
+    }
+
+    /// Nobody has taken it over after all: whatever was changed meanwhile, each pod is to be enrolled again.
+    pub fn take_back(&mut self) {
+        ReturnRoute::leave_all(false);
+        self.pods.values_mut().for_each(|pod| pod.moved = true);
     }
 
     /// How many pods are enrolled now.
@@ -242,6 +274,7 @@ impl Enrolment {
         for cookie in &leftovers {
             self.remove_from_kernel(*cookie)?;
         }
+        self.inherited.clear();
         Ok(leftovers.len())
     }
 
@@ -254,7 +287,7 @@ impl Enrolment {
     ) -> Result<Arc<EnrolledPod>, EnrolmentError> {
         let cookie = netns.cookie();
         let netns = Arc::new(netns);
-        let (return_route, listeners) = match Self::prepare(&netns) {
+        let (return_route, listeners) = match self.prepare(&netns) {
             Ok(prepared) => prepared,
             // The pod's own processes can bring that about, by having the agent's ports: it must not set them free.
             Err(error) => {
@@ -277,14 +310,14 @@ impl Enrolment {
             return Err(error.into());
         }
         self.refused.remove(&workload.uid);
-        let (accepting, held) = self.start_accepting(&pod, listeners);
+        let accepting = self.start_accepting(&pod, &listeners).map_err(inside("share the agent's listeners"))?;
         let in_force = InForce {
             addresses: addresses(workload),
             local: local.clone(),
             process,
             moved: false,
+            listeners,
             _accepting: accepting,
-            _held: held,
             pod: Arc::clone(&pod),
         };
         self.kernel.pods.insert(&pod);
@@ -293,10 +326,11 @@ impl Enrolment {
     }
 
     /// What the pod's namespace needs before anything is turned to the agent.
-    fn prepare(netns: &Arc<NetworkNamespace>) -> Result<(ReturnRoute, PodListeners), EnrolmentError> {
+    fn prepare(&mut self, netns: &Arc<NetworkNamespace>) -> Result<(ReturnRoute, PodListeners), EnrolmentError> {
         let return_route = ReturnRoute::install(Arc::clone(netns))
             .map_err(inside("route the answers of applications back to the agent"))?;
-        let listeners = PodListeners::open(netns)
+        let inherited = self.inherited.remove(&netns.cookie()).unwrap_or_default();
+        let listeners = PodListeners::open(netns, inherited)
             .map_err(inside("open the agent's listeners, until when the pod's connections are refused"))?;
         Ok((return_route, listeners))
     }
@@ -368,23 +402,16 @@ impl Enrolment {
         self.kernel.tables.clear_inbound(cookie)
     }
 
-    /// Gives what stops it when it is dropped, and the listener that nothing is accepted from.
-    fn start_accepting(
-        &self,
-        pod: &Arc<EnrolledPod>,
-        listeners: PodListeners,
-    ) -> (watch::Sender<()>, std::net::TcpListener) {
+    fn start_accepting(&self, pod: &Arc<EnrolledPod>, listeners: &PodListeners) -> io::Result<watch::Sender<()>> {
         let (sender, stop) = watch::channel(());
-        let PodListeners { outbound, plaintext, hbone, held } = listeners;
-        let all = outbound
-            .into_iter()
-            .map(|listener| (Arrival::Outbound, listener))
-            .chain([(Arrival::Plaintext, plaintext), (Arrival::Hbone, hbone)]);
-        for (arrival, listener) in all {
-            let acceptor = accept(listener, arrival, Arc::clone(pod), Arc::clone(&self.data_path), stop.clone());
+        let PodListeners { outbound, plaintext, hbone, held: _ } = listeners;
+        let outbound = outbound.iter().map(|listener| (Arrival::Outbound, listener));
+        for (arrival, listener) in outbound.chain([(Arrival::Plaintext, plaintext), (Arrival::Hbone, hbone)]) {
+            let (listener, pod) = (listener.try_clone()?, Arc::clone(pod));
+            let acceptor = accept(listener, arrival, pod, Arc::clone(&self.data_path), stop.clone());
             self.data_path.spawn_acceptor(Box::pin(acceptor));
         }
-        (sender, held)
+        Ok(sender)
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
     tables::Tables,
     wire::NodeEnd,
 };
+use crate::mesh::CaptureRules;
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
@@ -56,8 +57,14 @@ const MAPS: &[&str] = &[
     "EVENTS",
 ];
 
-/// Programs that are attached to the cgroup.
-const CGROUP_PROGRAMS: &[&str] = &["connect4", "connect6", "getpeername4", "getpeername6", "flows"];
+/// Programs that are attached to the cgroup, where connections are dialled and asked about.
+const ADDRESS_HOOKS: [&str; 4] = ["connect4", "connect6", "getpeername4", "getpeername6"];
+/// The one there that sees connections open and close.
+const FLOWS: &str = "flows";
+/// The one in each pod's namespace.
+const INBOUND: &str = "inbound";
+/// The one at the node's end of each cable.
+const WIRE: &str = "wire";
 
 /// Why the kernel's half could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +120,7 @@ pub enum KernelError {
 pub struct Kernel {
     programs: Ebpf,
     pins: Pins,
+    cgroup: Cgroup,
     switches: Switches,
     native: NativePaths,
     /// The maps that say which pods are enrolled.
@@ -121,10 +129,27 @@ pub struct Kernel {
     pub(super) pods: PodsByCookie,
 }
 
+/// Where the programs are attached that see pods' sockets.
+struct Cgroup {
+    folder: File,
+    inode: u64,
+}
+
+impl Cgroup {
+    fn open(path: &Path) -> Result<Self, KernelError> {
+        let unusable = |source| KernelError::Cgroup { path: path.to_owned(), source };
+        let folder = File::open(path).map_err(unusable)?;
+        let inode = folder.metadata().map_err(unusable)?.ino();
+        check_membership(path).map_err(unusable)?;
+        Ok(Self { folder, inode })
+    }
+}
+
 impl Kernel {
-    /// Loads the programs, with the maps that an earlier agent pinned or new ones, and puts them in force on the
-    /// cgroup: links that are pinned already get the new programs in one step.
+    /// Loads the programs, with the maps that an earlier agent pinned or new ones. Nothing is in force yet, and what is
+    /// stays so: whatever this kernel refuses is refused here.
     pub fn load(cgroup: &Path, pins: &Path) -> Result<Self, KernelError> {
+        let cgroup = Cgroup::open(cgroup)?;
         let folders = Pins::create(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })?;
         let mut loader = EbpfLoader::new();
         // The programs use no kernel types: without this the loader would parse the kernel's own, for 20 MB and 50 ms.
@@ -133,14 +158,25 @@ impl Kernel {
             loader.map_pin_path(map, folders.map(map));
         }
         let mut programs = loader.load(OBJECT)?;
-        // First: what an earlier agent decided holds no longer.
-        let native = NativePaths::take_over(&folders)?;
+        load_programs(&mut programs)?;
+        let native = NativePaths::open(&folders)?;
         let tables = Tables::open(&folders)?;
         let switches = Switches::of(&mut programs)?;
-        let mut kernel = Self { programs, pins: folders, switches, native, tables, pods: PodsByCookie::default() };
-        kernel.attach_to_cgroup(cgroup)?;
-        kernel.prepare_pods()?;
-        Ok(kernel)
+        Ok(Self { programs, pins: folders, cgroup, switches, native, tables, pods: PodsByCookie::default() })
+    }
+
+    /// Puts the programs in force on the cgroup: links that are pinned already get them in one step. Pods that an earlier
+    /// agent captured stay captured; those of one with another layout without their exclusions, until they are enrolled.
+    pub fn put_in_force(&mut self) -> Result<(), KernelError> {
+        // First: what an earlier agent decided holds no longer.
+        self.native.take_over()?;
+        let captured = self.adopted().map_err(|error| self.pins_failed(error))?;
+        let known = self.tables.enrolled()?;
+        for netns in captured.iter().filter(|netns| !known.contains(netns)) {
+            self.tables.set_outbound(*netns, &[], &CaptureRules::default())?;
+        }
+        self.attach_to_cgroup()?;
+        self.pins.remove_other_versions().map_err(|error| self.pins_failed(error))
     }
 
     /// Takes Heddle's programs and maps out of the kernel. True if there were any.
@@ -196,21 +232,20 @@ impl Kernel {
 
     /// From now on new inbound connections of this namespace go to the agent.
     pub(super) fn attach_inbound(&mut self, netns: &NetworkNamespace) -> Result<(), KernelError> {
-        const PROGRAM: &str = "inbound";
         let pin = self.pins.pod_link(netns.cookie());
-        let program: &mut SkLookup = program(&mut self.programs, PROGRAM)?;
-        if adopt_link(PROGRAM, &pin, fd(PROGRAM, program.fd())?)? {
+        let program: &mut SkLookup = program(&mut self.programs, INBOUND)?;
+        if adopt_link(INBOUND, &pin, fd(INBOUND, program.fd())?)? {
             return Ok(());
         }
-        let link = program.attach(netns).and_then(|id| program.take_link(id)).map_err(refused(PROGRAM))?;
-        pin_link(PROGRAM, link.into(), &pin)
+        let link = program.attach(netns).and_then(|id| program.take_link(id)).map_err(refused(INBOUND))?;
+        pin_link(INBOUND, link.into(), &pin)
     }
 
     /// From now on new inbound connections of this namespace go where they would without Heddle.
     pub(super) fn detach_inbound(&self, netns: u64) -> Result<(), KernelError> {
         match remove_link(&self.pins.pod_link(netns)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(KernelError::Link { program: "inbound", reason: error.to_string() })
+                Err(KernelError::Link { program: INBOUND, reason: error.to_string() })
             }
             _ => Ok(()),
         }
@@ -223,26 +258,27 @@ impl Kernel {
 
     /// From now on no TCP connection leaves this namespace by these cables unless the agent opens it.
     pub(super) fn guard(&mut self, netns: u64, ends: &[NodeEnd]) -> Result<(), KernelError> {
-        const PROGRAM: &str = "wire";
-        let program: &mut SchedClassifier = program(&mut self.programs, PROGRAM)?;
+        // First: a program that does not know a device lets pass what comes in by it.
+        let devices: Vec<u32> = ends.iter().map(|end| end.index).collect();
+        self.tables.set_wires(netns, &devices)?;
+        let program: &mut SchedClassifier = program(&mut self.programs, WIRE)?;
         for end in ends {
             let pin = self.pins.wire_link(netns, end.index);
-            if adopt_link(PROGRAM, &pin, fd(PROGRAM, program.fd())?)? {
+            if adopt_link(WIRE, &pin, fd(WIRE, program.fd())?)? {
                 continue;
             }
             // Before all others, so that none of them lets pass what this one would not.
             let order = TcAttachOptions::TcxOrder(LinkOrder::first());
             let attached = program.attach_with_options(&end.name, TcAttachType::Ingress, order);
-            let link = attached.and_then(|id| program.take_link(id)).map_err(refused(PROGRAM))?;
-            pin_link(PROGRAM, link.try_into().map_err(unlinked(PROGRAM))?, &pin)?;
+            let link = attached.and_then(|id| program.take_link(id)).map_err(refused(WIRE))?;
+            pin_link(WIRE, link.try_into().map_err(unlinked(WIRE))?, &pin)?;
         }
-        let devices: Vec<u32> = ends.iter().map(|end| end.index).collect();
-        self.tables.set_wires(netns, &devices)
+        Ok(())
     }
 
     /// From now on everything leaves this namespace.
     pub(super) fn unguard(&mut self, netns: u64) -> Result<(), KernelError> {
-        let failed = |error: io::Error| KernelError::Link { program: "wire", reason: error.to_string() };
+        let failed = |error: io::Error| KernelError::Link { program: WIRE, reason: error.to_string() };
         self.tables.set_wires(netns, &[])?;
         for pin in self.pins.wire_links(netns).map_err(failed)? {
             remove_link(&pin).map_err(failed)?;
@@ -250,30 +286,30 @@ impl Kernel {
         Ok(())
     }
 
-    fn attach_to_cgroup(&mut self, path: &Path) -> Result<(), KernelError> {
-        let unusable = |source| KernelError::Cgroup { path: path.to_owned(), source };
-        let cgroup = File::open(path).map_err(unusable)?;
-        let inode = cgroup.metadata().map_err(unusable)?.ino();
-        check_membership(path).map_err(unusable)?;
-        for name in CGROUP_PROGRAMS {
-            let pin = self.pins.cgroup_link(name, inode);
-            match *name {
-                "flows" => attach_flows(&mut self.programs, name, &cgroup, &pin)?,
-                _ => attach_address_hook(&mut self.programs, name, &cgroup, &pin)?,
-            }
+    fn attach_to_cgroup(&mut self) -> Result<(), KernelError> {
+        for name in ADDRESS_HOOKS {
+            attach_address_hook(&mut self.programs, name, &self.cgroup.folder, &self.pins.cgroup_link(name, self.cgroup.inode))?;
         }
-        let unpinned = |source| KernelError::Pins { path: path.to_owned(), source };
-        self.pins.keep_only_cgroup(inode).map_err(unpinned)?;
-        self.pins.remove_other_versions().map_err(unpinned)
+        attach_flows(&mut self.programs, &self.cgroup.folder, &self.pins.cgroup_link(FLOWS, self.cgroup.inode))?;
+        self.pins.keep_only_cgroup(self.cgroup.inode).map_err(|error| self.pins_failed(error))
     }
 
-    /// Loads what is attached to each pod.
-    fn prepare_pods(&mut self) -> Result<(), KernelError> {
-        let inbound: &mut SkLookup = program(&mut self.programs, "inbound")?;
-        inbound.load().map_err(refused("inbound"))?;
-        let wire: &mut SchedClassifier = program(&mut self.programs, "wire")?;
-        wire.load().map_err(refused("wire"))
+    fn pins_failed(&self, source: io::Error) -> KernelError {
+        KernelError::Pins { path: self.pins.base().to_owned(), source }
     }
+}
+
+fn load_programs(programs: &mut Ebpf) -> Result<(), KernelError> {
+    for name in ADDRESS_HOOKS {
+        let hook: &mut CgroupSockAddr = program(programs, name)?;
+        hook.load().map_err(refused(name))?;
+    }
+    let flows: &mut SockOps = program(programs, FLOWS)?;
+    flows.load().map_err(refused(FLOWS))?;
+    let inbound: &mut SkLookup = program(programs, INBOUND)?;
+    inbound.load().map_err(refused(INBOUND))?;
+    let wire: &mut SchedClassifier = program(programs, WIRE)?;
+    wire.load().map_err(refused(WIRE))
 }
 
 /// The agent's own sockets must be seen by the programs that it attaches: it has to be in the cgroup itself.
@@ -294,7 +330,6 @@ fn check_membership(cgroup: &Path) -> io::Result<()> {
 
 fn attach_address_hook(programs: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), KernelError> {
     let program: &mut CgroupSockAddr = program(programs, name)?;
-    program.load().map_err(refused(name))?;
     if adopt_link(name, pin, fd(name, program.fd())?)? {
         return Ok(());
     }
@@ -304,15 +339,14 @@ fn attach_address_hook(programs: &mut Ebpf, name: &'static str, cgroup: &File, p
     pin_link(name, link.try_into().map_err(unlinked(name))?, pin)
 }
 
-fn attach_flows(programs: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), KernelError> {
-    let program: &mut SockOps = program(programs, name)?;
-    program.load().map_err(refused(name))?;
-    if adopt_link(name, pin, fd(name, program.fd())?)? {
+fn attach_flows(programs: &mut Ebpf, cgroup: &File, pin: &Path) -> Result<(), KernelError> {
+    let program: &mut SockOps = program(programs, FLOWS)?;
+    if adopt_link(FLOWS, pin, fd(FLOWS, program.fd())?)? {
         return Ok(());
     }
-    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused(name))?;
-    let link = program.take_link(id).map_err(refused(name))?;
-    pin_link(name, link.try_into().map_err(unlinked(name))?, pin)
+    let id = program.attach(cgroup, CgroupAttachMode::Single).map_err(refused(FLOWS))?;
+    let link = program.take_link(id).map_err(refused(FLOWS))?;
+    pin_link(FLOWS, link.try_into().map_err(unlinked(FLOWS))?, pin)
 }
 
 /// Gives a pinned link the new program. False if there is none, or if what it was attached to is gone.

@@ -3,7 +3,14 @@
 //! The kernel's generation never goes back, also not from one agent to the next: each agent begins above all that there was,
 //! so that no verdict of an earlier one holds, and adds the generation of its own snapshots.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use heddle_common::{Address, ConnectionTuple, DialKey, NativeConnection, NativeState, OUTSIDE, Verdict, VerdictKey};
@@ -20,9 +27,15 @@ struct Maps {
     connections: Mutex<HashMap<MapData, DialKey, NativeConnection>>,
     /// The same map, to be read whole.
     all_connections: MapData,
-    state: Mutex<Array<MapData, u64>>,
+    state: Mutex<State>,
     /// The kernel's generation of this agent before it has a snapshot.
-    base: u64,
+    base: AtomicU64,
+}
+
+struct State {
+    array: Array<MapData, u64>,
+    /// The kernel goes by this agent, and by no other.
+    is_ours: bool,
 }
 
 /// One that is entered.
@@ -35,24 +48,47 @@ pub struct EnteredConnection {
 }
 
 impl NativePaths {
-    /// Takes over the maps. No verdict of an earlier agent holds after this.
-    pub(super) fn take_over(pins: &Pins) -> Result<Self, KernelError> {
-        let failed = |source| KernelError::Map { map: STATE, source };
-        let mut state: Array<_, u64> = open(pins, STATE, aya::maps::Map::Array)?;
-        let base = state.get(&GENERATION, 0).map_err(failed)? + 1;
-        state.set(GENERATION, base, 0).map_err(failed)?;
+    /// Opens the maps, and changes nothing.
+    pub(super) fn open(pins: &Pins) -> Result<Self, KernelError> {
+        let array: Array<_, u64> = open(pins, STATE, aya::maps::Map::Array)?;
+        let state = Mutex::new(State { array, is_ours: false });
         let verdicts = open(pins, "VERDICTS", aya::maps::Map::LruHashMap)?;
         let connections = open(pins, CONNECTIONS, aya::maps::Map::HashMap)?;
-        let (verdicts, connections, state) = (Mutex::new(verdicts), Mutex::new(connections), Mutex::new(state));
+        let (verdicts, connections, base) = (Mutex::new(verdicts), Mutex::new(connections), AtomicU64::new(0));
         let all_connections =
             MapData::from_pin(pins.map(CONNECTIONS)).map_err(|source| KernelError::Map { map: CONNECTIONS, source })?;
         Ok(Self(Arc::new(Maps { verdicts, connections, all_connections, state, base })))
     }
 
+    /// From now on the kernel goes by this agent: no verdict that was there holds after this.
+    pub fn take_over(&self) -> Result<(), KernelError> {
+        let mut state = self.0.state.lock();
+        let failed = |source| KernelError::Map { map: STATE, source };
+        let base = state.array.get(&GENERATION, 0).map_err(failed)? + 1;
+        self.0.base.store(base, SeqCst);
+        state.array.set(GENERATION, base, 0).map_err(failed)?;
+        state.is_ours = true;
+        Ok(())
+    }
+
+    /// From now on the kernel goes by the next agent: what this one decides is not told to it any more.
+    pub fn hand_over(&self) {
+        self.0.state.lock().is_ours = false;
+    }
+
+    /// Whether the kernel goes by this agent.
+    pub fn is_ours(&self) -> bool {
+        self.0.state.lock().is_ours
+    }
+
     /// From now on only verdicts that were decided on this generation of snapshots hold. To be called before anybody can
     /// decide on it.
     pub fn move_on(&self, generation: u64) -> Result<(), KernelError> {
-        let set = self.0.state.lock().set(GENERATION, self.of_kernel(generation), 0);
+        let mut state = self.0.state.lock();
+        if !state.is_ours {
+            return Ok(());
+        }
+        let set = state.array.set(GENERATION, self.of_kernel(generation), 0);
         set.map_err(|source| KernelError::Map { map: STATE, source })
     }
 
@@ -75,7 +111,7 @@ impl NativePaths {
 
     /// How many are entered.
     pub fn count(&self) -> u64 {
-        self.0.state.lock().get(&(NativeState::Entered as u32), 0).unwrap_or(0)
+        self.0.state.lock().array.get(&(NativeState::Entered as u32), 0).unwrap_or(0)
     }
 
     /// All that are entered, and that were when this was called.
@@ -102,11 +138,11 @@ impl NativePaths {
 
     /// The generation of this agent's snapshots that a kernel's generation stands for; 0 for that of an earlier agent.
     pub fn of_snapshot(&self, generation: u64) -> u64 {
-        generation.saturating_sub(self.0.base)
+        generation.saturating_sub(self.0.base.load(SeqCst))
     }
 
     fn of_kernel(&self, generation: u64) -> u64 {
-        self.0.base + generation
+        self.0.base.load(SeqCst) + generation
     }
 }
 

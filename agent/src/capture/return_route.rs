@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 
 use super::{
     NetworkNamespace,
+    listeners::has_ipv6,
     netlink::ask,
-    sockets::{APPLICATION_MARK, has_ipv6},
+    sockets::APPLICATION_MARK,
 };
 
 /// Number of our routing table in pods' namespaces: the mark's, so that one is recognised by the other.
@@ -28,9 +29,16 @@ const PRIORITY: u32 = 100;
 /// Index of `lo`, which is 1 in every network namespace.
 const LOOPBACK: u32 = 1;
 
-/// How many [`ReturnRoute`]s each namespace has, by its cookie. A pod that is released and enrolled again has two for as
-/// long as connections of the first time live, and the end of those must not take the route from the others.
-static INSTALLED: Mutex<BTreeMap<u64, usize>> = Mutex::new(BTreeMap::new());
+static INSTALLED: Mutex<Installed> = Mutex::new(Installed { count: BTreeMap::new(), are_left: false });
+
+/// What this process has installed.
+struct Installed {
+    /// How many [`ReturnRoute`]s each namespace has, by its cookie. A pod that is released and enrolled again has two for as
+    /// long as connections of the first time live, and the end of those must not take the route from the others.
+    count: BTreeMap<u64, usize>,
+    /// They are the next agent's to remove.
+    are_left: bool,
+}
 
 /// Rules and routes of one pod's namespace; removed with the last of its kind, which is when the pod's last connection
 /// has ended.
@@ -53,21 +61,29 @@ impl ReturnRoute {
             }
             Ok::<_, io::Error>(())
         })??;
-        *installed.entry(netns.cookie()).or_default() += 1;
+        *installed.count.entry(netns.cookie()).or_default() += 1;
         drop(installed);
         Ok(Self { netns })
+    }
+
+    /// Whether all of this process are left where they are when their time is over, for the agent that has taken over.
+    pub(super) fn leave_all(are_left: bool) {
+        INSTALLED.lock().are_left = are_left;
     }
 }
 
 impl Drop for ReturnRoute {
     fn drop(&mut self) {
         let mut installed = INSTALLED.lock();
-        let Some(count) = installed.get_mut(&self.netns.cookie()) else { return };
+        let Some(count) = installed.count.get_mut(&self.netns.cookie()) else { return };
         *count -= 1;
         if *count > 0 {
             return;
         }
-        installed.remove(&self.netns.cookie());
+        installed.count.remove(&self.netns.cookie());
+        if installed.are_left {
+            return;
+        }
         // Best effort: in a namespace that is going away there is nothing left to remove.
         let _ = self.netns.run(|| {
             for family in families() {

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
     os::fd::{AsRawFd, RawFd},
     path::Path,
@@ -13,18 +13,11 @@ use std::{
 use aya::maps::{Map, MapData, MapError, SkStorage};
 use heddle_common::{Address, AgentSocket, HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT, OriginalDst};
 use parking_lot::Mutex;
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::{NetworkNamespace, sys};
 use crate::observe::SocketFacts;
-
-/// Connections that wait in a listener's queue. The kernel caps it at `net.core.somaxconn` (4,096 by default); beyond
-/// it clients wait and try again, and none is answered wrongly.
-const BACKLOG: i32 = 4096;
-
-/// A program of classic BPF: `BPF_RET | BPF_K`, of a packet its first 0 bytes.
-const TAKE_NOTHING: SockFilter = SockFilter::new(6, 0, 0, 0);
 
 /// Mark of the agent's sockets to applications, by which the answers find their way back to the agent and not to
 /// the client whose address it borrowed. Istio's number, so that rules which administrators have for it hold here too.
@@ -124,74 +117,6 @@ fn transparent_socket(client: IpAddr, application: IpAddr) -> io::Result<Socket>
 /// bind() says so of a port that somebody else has, connect() of one that has a connection to this destination.
 fn is_port_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
-}
-
-/// The agent's listening sockets in one pod's namespace.
-#[derive(Debug)]
-pub(super) struct PodListeners {
-    /// On the pod's loopback: captured outbound connections, IPv4 and, where the pod has IPv6, IPv6.
-    pub(super) outbound: Vec<std::net::TcpListener>,
-    /// Inbound without a tunnel.
-    pub(super) plaintext: std::net::TcpListener,
-    /// Inbound tunnels.
-    pub(super) hbone: std::net::TcpListener,
-    /// Packets that are held up: nobody gets them, and nobody answers.
-    pub(super) held: std::net::TcpListener,
-}
-
-impl PodListeners {
-    /// Opens them inside the namespace. The error names the address.
-    pub(super) fn open(netns: &NetworkNamespace) -> io::Result<Self> {
-        netns.run(|| {
-            let mut outbound = vec![listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), OUTBOUND_PORT))?];
-            // Without IPv6 in the namespace there is nothing to capture there.
-            if has_ipv6() {
-                outbound.push(listen(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), OUTBOUND_PORT))?);
-            }
-            Ok(Self { outbound, plaintext: listen_any(INBOUND_PORT)?, hbone: listen_any(HBONE_PORT)?, held: hold()? })
-        })?
-    }
-}
-
-/// Whether IPv6 works in the namespace that this thread is in: it can be there and switched off.
-pub(super) fn has_ipv6() -> bool {
-    Socket::new(Domain::IPV6, Type::STREAM, None)
-        .is_ok_and(|socket| socket.bind(&SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0).into()).is_ok())
-}
-
-/// On all addresses of both families, or of IPv4 where the namespace has no IPv6.
-fn listen_any(port: u16) -> io::Result<std::net::TcpListener> {
-    let any: IpAddr = if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-    listen(SocketAddr::new(any, port))
-}
-
-/// A listener that drops whatever comes, so that a client sends its SYN again; a socket look-up that drops it answers
-/// with a reset. The kernel programs send it packets of both families, and nobody else has a reason to dial it. The
-/// port is the agent's already.
-fn hold() -> io::Result<std::net::TcpListener> {
-    let address = Ipv4Addr::new(127, 0, 0, 2);
-    let ip: IpAddr = if has_ipv6() { address.to_ipv6_mapped().into() } else { address.into() };
-    let listener = listen(SocketAddr::new(ip, OUTBOUND_PORT))?;
-    socket2::SockRef::from(&listener).attach_filter(&[TAKE_NOTHING])?;
-    Ok(listener)
-}
-
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let open = || {
-        let socket = Socket::new(domain(address.ip()), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        // A restarted agent finds connections of its predecessor in TIME_WAIT.
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_tcp_nodelay(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket.into())
-    };
-    open().map_err(|error: io::Error| {
-        io::Error::new(error.kind(), format!("listen on {address} inside the pod: {error}"))
-    })
 }
 
 fn domain(address: IpAddr) -> Domain {

@@ -48,6 +48,9 @@ pub(super) const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr
 /// File permissions decide who may use it, which a TCP address cannot offer.
 pub(super) const ADMIN_SOCKET: &str = "/run/heddle/admin.sock";
 
+/// Beside the admin socket: both are in a directory of the node, which the next agent's pod has too.
+pub(super) const HANDOVER_SOCKET: &str = "/run/heddle/handover.sock";
+
 /// All addresses: a Prometheus in a pod scrapes it. The port is the one that Istio's agents use.
 pub(super) const METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15020);
 

@@ -25,7 +25,7 @@ pub use otlp::{OtlpConfig, OtlpEndpoint, OtlpHeaders, OtlpProtocol, TracingConfi
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};
 pub use resolved::{
-    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, JwksConfig,
+    AdminConfig, CaAddress, CaConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig,
     KubernetesSource, Limits, LogConfig, LogFormat, MtlsMode, RemoteCaConfig, Source, TlsConfig,
 };
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, JwksConfig, Limits, LogConfig, LogFormat,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig, LogFormat,
     Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, secrets,
     source,
     yaml::{Document, MapReader, Node, Report, Value, split},
@@ -84,6 +84,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
     let dns = dns(&root);
     let jwks = jwks(&root);
     let endpoints = endpoints(&root, report);
+    let handover = handover(&root);
     let log = log(&root);
     let limits = limits(&root, machine);
     let http = http::http(&root);
@@ -107,6 +108,7 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         admin,
         metrics,
         health,
+        handover: handover?,
         log: log?,
         limits: limits?,
         http: http?,
@@ -219,6 +221,13 @@ fn admin_config(admin: &MapReader<'_>) -> AdminConfig {
         address: address.unwrap_or(Some(defaults::ADMIN_ADDRESS)),
         socket: socket.unwrap_or_else(|| Some(defaults::ADMIN_SOCKET.into())),
     }
+}
+
+fn handover(root: &MapReader<'_>) -> Option<HandoverConfig> {
+    let handover = root.map_or_empty("handover")?;
+    let socket = handover.parsed("socket", "an absolute path, or \"\" for none", path_or_none);
+    handover.finish();
+    Some(HandoverConfig { socket: socket.unwrap_or_else(|| Some(defaults::HANDOVER_SOCKET.into())) })
 }
 
 pub(super) fn listen_address(map: &MapReader<'_>, default: SocketAddr) -> SocketAddr {

@@ -56,6 +56,8 @@ pub struct Config {
     /// The address of `/healthz`.
     #[serde(serialize_with = "as_address")]
     pub health: SocketAddr,
+    /// How one agent takes over from another.
+    pub handover: HandoverConfig,
     /// Logs.
     pub log: LogConfig,
     /// Bounds and timeouts.
@@ -202,6 +204,14 @@ pub struct AdminConfig {
     #[serde(serialize_with = "as_text_or_empty")]
     pub address: Option<SocketAddr>,
     /// Unix socket; `None` serves none, and is `""` in the file.
+    #[serde(serialize_with = "as_path_or_empty")]
+    pub socket: Option<PathBuf>,
+}
+
+/// How one agent takes over from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HandoverConfig {
+    /// Unix socket on which the next agent asks; `None` hands nothing over, and is `""` in the file.
     #[serde(serialize_with = "as_path_or_empty")]
     pub socket: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Keys of the top level below which nothing is a secret. What is not named here is not shown.
-pub(super) const HARMLESS: [&str; 18] = [
+pub(super) const HARMLESS: [&str; 19] = [
     "node",
     "cluster",
     "trustDomain",
@@ -25,6 +25,7 @@ pub(super) const HARMLESS: [&str; 18] = [
     "admin",
     "metrics",
     "health",
+    "handover",
     "log",
     "limits",
     "http",

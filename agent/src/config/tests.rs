@@ -111,6 +111,7 @@ jwks: {roots: /etc/issuers.pem}
 admin: {address: "", socket: ""}
 metrics: {address: "[::]:9090"}
 health: {address: "127.0.0.1:9091"}
+handover: {socket: /run/mesh/handover.sock}
 log:
   {level: "warn,heddle::capture=debug", format: json, access: false, longConnections: 0s, accessRate: 500, remembered: 7, events: true}
 limits:
@@ -157,6 +158,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "admin": {"address": "", "socket": ""},
         "metrics": {"address": "[::]:9090"},
         "health": {"address": "127.0.0.1:9091"},
+        "handover": {"socket": "/run/mesh/handover.sock"},
         "log": {
             "level": "warn,heddle::capture=debug", "format": "json", "access": false,
             "longConnections": "0s", "accessRate": 500, "remembered": 7, "events": true,

@@ -84,6 +84,11 @@ impl Follower {
         let mut before = Arc::clone(&mesh.borrow_and_update().snapshot);
         let mut told = Vec::new();
         loop {
+            // The next agent follows them, and may yet fail to.
+            if !self.node.native.paths.is_ours() {
+                sleep(LOOK).await;
+                continue;
+            }
             tokio::select! {
                 // First: whoever is forbidden by now is ended before anything else is done.
                 biased;

@@ -154,6 +154,20 @@ impl Native {
         self.paths.count()
     }
 
+    /// Ends all that pods of this node have open.
+    pub fn end_all(&self) {
+        let open = self.paths.entered().unwrap_or_else(|error| {
+            warn!(%error, "end native connections; those that are open go on, and nobody follows them");
+            Vec::new()
+        });
+        for connection in open {
+            let Some(source) = self.pods.get(connection.key.netns) else { continue };
+            if let Err(error) = source.end_native(&connection.key.tuple) {
+                warn!(%error, pod = %source.workload.name, "end a native connection");
+            }
+        }
+    }
+
     /// The agent has carried such a connection: the next ones go natively, if they may.
     pub fn offer(&self, node: &Node, source: &EnrolledPod, client: IpAddr, dialled: SocketAddr) {
         let snapshot = node.snapshot.load();

@@ -56,6 +56,7 @@ impl AgentBuilder {
             "ca": {"local": {"path": bed.ca_directory()}},
             "capture": {"cgroup": node.cgroup().path(), "pins": node.bpffs().join("heddle")},
             "admin": {"socket": node.directory().join("admin.sock")},
+            "handover": {"socket": node.directory().join("handover.sock")},
             "dns": {"resolvConf": node.directory().join(RESOLV_CONF)},
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
@@ -249,6 +250,25 @@ impl Agent {
     pub fn terminate(&mut self, within: Duration) -> Result<Finished> {
         self.process.signal(Signal::TERM)?;
         self.process.wait(within)
+    }
+
+    /// Starts the next agent beside this one, as an upgrade does, without waiting. Gives back the process of this one.
+    pub fn begin_upgrade(&mut self) -> Result<Process> {
+        let next = launch(&self.node, &self.config, self.in_cluster)?;
+        Ok(std::mem::replace(&mut self.process, next))
+    }
+
+    /// The next agent has ended without having taken over: this one goes on.
+    pub fn put_back(&mut self, process: Process) {
+        self.process = process;
+    }
+
+    /// The same as [`Agent::begin_upgrade`], and waits until the next agent has taken over.
+    pub fn upgrade(&mut self) -> Result<Process> {
+        let old = self.begin_upgrade()?;
+        self.process.wait_stderr(self.ready_within, |line| line.contains("took over from the agent before"))?;
+        self.wait_ready()?;
+        Ok(old)
     }
 
     /// Starts it again after its end, or kills it first, and waits until it is ready.

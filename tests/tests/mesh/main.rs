@@ -41,5 +41,6 @@ mod telemetry;
 mod threats;
 mod traces;
 mod tunnel;
+mod upgrade;
 mod wire;
 mod world;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::{
     body::Incoming,
@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
+    time::sleep,
 };
 
 use super::{
@@ -32,6 +33,10 @@ use crate::config::HttpLimits;
 const MAX_RESETS: usize = 50;
 /// How often a client that owes nothing is asked whether it is alive, and how long it may take to say so.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// How long a client of HTTP/1 that asks nothing keeps its connection when the agent is to end. It learns of that by the next
+/// answer: to close before would lose a request that is on its way already.
+const LAST_REQUEST: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -80,13 +85,14 @@ where
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
+    let ending = draining.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (in_flight, guard) = (guard.request(), guard.clone());
+        let (in_flight, guard, ending) = (guard.request(), guard.clone(), ending.clone());
         let is_connect = request.method() == Method::CONNECT;
         let may_switch = is_connect || request.headers().contains_key(header::UPGRADE);
         let answer = answer(request);
         async move {
-            let response = answer.await;
+            let mut response = answer.await;
             let switches = match is_connect {
                 true => response.status().is_success(),
                 false => response.status() == StatusCode::SWITCHING_PROTOCOLS,
@@ -95,6 +101,9 @@ where
                 (true, true) => guard.accept_switch(),
                 (true, false) => guard.decline_switch(),
                 (false, _) => {}
+            }
+            if *ending.borrow() && !switches {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Held { body, _in_flight: in_flight }))
         }
@@ -106,7 +115,11 @@ where
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => return ended,
-        () = drained(draining) => connection.as_mut().graceful_shutdown(),
+        () = drained(draining) => {}
+    }
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = sleep(LAST_REQUEST) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
 }

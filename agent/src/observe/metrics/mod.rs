@@ -283,6 +283,11 @@ impl Metrics {
         self.draining.set(i64::from(draining));
     }
 
+    /// What the agent before has left.
+    pub fn set_predecessor_connections(&self, connections: usize) {
+        self.predecessor_connections.set(gauge_value(connections));
+    }
+
     /// What [`Self::set_draining`] said last.
     pub fn is_draining(&self) -> bool {
         self.draining.get() != 0

@@ -196,6 +196,8 @@ declare_metrics! {
         "Connections and requests counted under the label value \"other\" because the cap of label sets was reached.";
     pub(super) draining: IntGauge = "heddle_draining" ["0 or 1"] &[],
         "Whether the agent is waiting for connections to end before it stops.";
+    pub(super) predecessor_connections: IntGauge = "heddle_predecessor_connections" ["connections"] &[],
+        "Connections that the agent before, which this one has taken over from, still serves.";
     pub(super) runtime_busy: CounterVec = "heddle_runtime_busy_seconds_total" ["seconds"] &["thread"],
         "Time that the agent's threads were not waiting for something to do.";
     pub(super) runtime_queued: IntGaugeVec = "heddle_runtime_queued_tasks" ["tasks"] &["thread"],

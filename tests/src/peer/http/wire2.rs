@@ -1,5 +1,6 @@
 //! A client's HTTP/2 connection in plaintext, with prior knowledge.
 
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,8 +27,10 @@ impl Connection {
         Ok(Self { requests, is_open: true })
     }
 
+    /// Not where the server has said that it takes no more requests.
     pub(super) fn is_open(&self) -> bool {
-        self.is_open
+        let ready = self.requests.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        self.is_open && !matches!(ready, Poll::Ready(Err(_)))
     }
 
     /// One request and its answer.
