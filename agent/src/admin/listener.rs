@@ -81,11 +81,19 @@ impl Drop for SocketFile {
     }
 }
 
-/// Takes the admin socket that the agent before listened to, where it has the same path, or binds it.
-pub(super) fn unix(path: &Path, inherited: Option<OwnedFd>) -> Result<(UnixListener, SocketFile), AdminError> {
-    if let Some(taken) = inherited.and_then(|socket| take(path, socket).ok()) {
-        return Ok(taken);
+/// Takes the admin socket that the agent before listened to, where it has the same path.
+pub(super) fn inherited_unix(socket: OwnedFd, path: &Path) -> Option<(UnixListener, SocketFile)> {
+    let listener = UnixListener::from_std(socket.into()).ok()?;
+    // It still has the name that it was bound under.
+    let is_for_path = |bound: &Path| bound.with_extension("").with_extension("") == path.with_extension("");
+    if !listener.local_addr().ok()?.as_pathname().is_some_and(is_for_path) {
+        return None;
     }
+    Some((listener, SocketFile::of(path).ok()?))
+}
+
+/// Binds the admin socket.
+pub(super) fn unix(path: &Path) -> Result<(UnixListener, SocketFile), AdminError> {
     refuse_if_taken(path)?;
     build_aside(path).map_err(|source| AdminError::Bind {
         purpose: "the admin socket",
@@ -93,16 +101,6 @@ pub(super) fn unix(path: &Path, inherited: Option<OwnedFd>) -> Result<(UnixListe
         remedy: "the directory must be writable and the path at most 90 bytes; else set admin.socket".to_owned(),
         source,
     })
-}
-
-fn take(path: &Path, socket: OwnedFd) -> io::Result<(UnixListener, SocketFile)> {
-    let listener = UnixListener::from_std(socket.into())?;
-    // It still has the name that it was bound under.
-    let is_for_path = |bound: &Path| bound.with_extension("").with_extension("") == path.with_extension("");
-    if !listener.local_addr()?.as_pathname().is_some_and(is_for_path) {
-        return Err(io::ErrorKind::AddrNotAvailable.into());
-    }
-    Ok((listener, SocketFile::of(path)?))
 }
 
 fn refuse_if_taken(path: &Path) -> Result<(), AdminError> {

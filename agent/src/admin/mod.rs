@@ -164,9 +164,14 @@ async fn serve_within(
         Some((address, None)) => Some(bind_admin(address).await?),
         None => None,
     };
-    let unix = inherited.remove(&Endpoint::AdminSocket);
-    let unix = addresses.socket.as_deref().map(|path| listener::unix(path, unix));
-    let (unix, socket) = unix.transpose()?.unzip();
+    let earlier = inherited.remove(&Endpoint::AdminSocket);
+    let taken =
+        earlier.zip(addresses.socket.as_deref()).and_then(|(socket, path)| listener::inherited_unix(socket, path));
+    let (unix, socket) = match (&addresses.socket, taken) {
+        (Some(path), None) => Some(listener::unix(path)?),
+        (_, taken) => taken,
+    }
+    .unzip();
 
     addresses.metrics = local_address(&metrics, addresses.metrics);
     addresses.health = local_address(&health, addresses.health);

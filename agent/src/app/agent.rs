@@ -15,7 +15,11 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, questions::Questions,
+    data_threads::DataThreads,
+    events::announce,
+    kernel_events, kernel_log, metrics,
+    pods::Pods,
+    questions::Questions,
     signals::Signals,
     status::StatusSources,
     succession::{self, Estate},
@@ -27,8 +31,8 @@ use crate::{
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
     capture::{Enrolment, Kernel, NativePaths, Sandboxes},
-    handover::{Inheritance, Sockets, Successor},
     config::{CaConfig, Config, LogConfig, LogFormat},
+    handover::{Inheritance, Sockets, Successor},
     identify::{Certificates, Clock, CrlFile, Issuer, Renewal, Revocations, TlsSettings, TrustDomains},
     mesh::{self, MeshSettings, SnapshotHandle},
     names::{Resolution, SystemResolver},

@@ -128,12 +128,7 @@ impl EnrolledPod {
 
 impl Enrolment {
     /// Takes over the kernel's half, and the listeners of the agent before where it has handed them over.
-    pub fn new(
-        kernel: Kernel,
-        sandboxes: Sandboxes,
-        data_path: Arc<dyn DataPath>,
-        inherited: Listeners,
-    ) -> Self {
+    pub fn new(kernel: Kernel, sandboxes: Sandboxes, data_path: Arc<dyn DataPath>, inherited: Listeners) -> Self {
         if !Kernel::guards_wires() {
             warn!(
                 "connections that leave a pod past the capture, by a raw socket, are not stopped: that takes Linux 6.6"

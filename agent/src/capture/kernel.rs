@@ -288,7 +288,12 @@ impl Kernel {
 
     fn attach_to_cgroup(&mut self) -> Result<(), KernelError> {
         for name in ADDRESS_HOOKS {
-            attach_address_hook(&mut self.programs, name, &self.cgroup.folder, &self.pins.cgroup_link(name, self.cgroup.inode))?;
+            attach_address_hook(
+                &mut self.programs,
+                name,
+                &self.cgroup.folder,
+                &self.pins.cgroup_link(name, self.cgroup.inode),
+            )?;
         }
         attach_flows(&mut self.programs, &self.cgroup.folder, &self.pins.cgroup_link(FLOWS, self.cgroup.inode))?;
         self.pins.keep_only_cgroup(self.cgroup.inode).map_err(|error| self.pins_failed(error))

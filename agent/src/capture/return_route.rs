@@ -15,12 +15,7 @@ use netlink_packet_route::{
 };
 use parking_lot::Mutex;
 
-use super::{
-    NetworkNamespace,
-    listeners::has_ipv6,
-    netlink::ask,
-    sockets::APPLICATION_MARK,
-};
+use super::{NetworkNamespace, listeners::has_ipv6, netlink::ask, sockets::APPLICATION_MARK};
 
 /// Number of our routing table in pods' namespaces: the mark's, so that one is recognised by the other.
 const TABLE: u32 = APPLICATION_MARK;

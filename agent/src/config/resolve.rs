@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig, LogFormat,
-    Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp, secrets,
-    source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig,
+    LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp,
+    secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::mesh::TrustDomain;

@@ -95,7 +95,10 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<(Message, Vec<OwnedFd>)> 
     }
     let text = text.get(..received.bytes).unwrap_or_default();
     let message = serde_json::from_slice(text).map_err(|error| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("it says something that this version does not know: {error}"))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it says something that this version does not know: {error}"),
+        )
     })?;
     Ok((message, sockets))
 }

@@ -128,7 +128,7 @@ impl Draining {
 }
 
 /// The sockets by what each is for, as far as this version knows it. The others are closed.
-fn named<N: DeserializeOwned, C: FromIterator<(N, OwnedFd)>>(names: Vec<Value>, sockets: Vec<OwnedFd>) -> C {
+pub(super) fn named<N: DeserializeOwned, C: FromIterator<(N, OwnedFd)>>(names: Vec<Value>, sockets: Vec<OwnedFd>) -> C {
     let known = names.into_iter().zip(sockets).filter_map(|(name, socket)| {
         let name = serde_json::from_value(name).ok()?;
         Some((name, socket))

@@ -1,9 +1,12 @@
 //! One agent taking over from another while both run, and what becomes of that where one of them dies.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
-use heddle_tests::bed::Process;
+use heddle_tests::bed::{Capture, Flow, Process};
 use heddle_tests::peer::report::ConnectReport;
 use rustix::process::Signal;
 
@@ -26,6 +29,12 @@ fn ends_well(mut old: Process) -> Result<()> {
     let finished = old.wait(SOON)?;
     assert_eq!(finished.status.code(), Some(0), "{}", finished.describe());
     Ok(())
+}
+
+/// Flows to an address that are no tunnels.
+fn in_the_clear(record: &Capture, to: IpAddr) -> usize {
+    let is_tunnel = |flow: &Flow| [flow.source.port(), flow.destination.port()].contains(&15008);
+    record.flows().into_keys().filter(|flow| flow.destination.ip() == to && !is_tunnel(flow)).count()
 }
 
 #[test]
@@ -61,8 +70,7 @@ fn twenty_upgrades_in_a_row_are_noticed_by_nobody() -> Result<()> {
         assert_eq!(answered, report.attempted, "{report:?}\n{}", failures(&[&world.a, &world.b])?);
     }
     connections.end_without_failure(&[&world.a, &world.b])?;
-    let clear = capture.stop()?.flows().into_keys().filter(|flow| flow.destination.ip() == world.far.at(0).ip());
-    assert!(clear.filter(|flow| flow.destination.port() != 15008).next().is_none(), "nothing left in the clear");
+    assert_eq!(in_the_clear(&capture.stop()?, world.far.at(0).ip()), 0);
     for mut held in held {
         held.still_exchanges()?;
         assert_eq!(held.end()?.healthy, 3, "connections of before the first upgrade");
@@ -170,6 +178,46 @@ fn an_agent_of_another_place_takes_nothing_over() -> Result<()> {
     enrolled(&world.a, 2)
 }
 
+/// Gives the maps of a node's agent the name of another layout: the next agent makes its own.
+fn make_maps_unreadable(world: &World) -> Result<()> {
+    let maps = world.client.node().bpffs().join("heddle/maps");
+    let versions = std::fs::read_dir(&maps)?.collect::<std::io::Result<Vec<_>>>()?;
+    let [version] = &versions[..] else { anyhow::bail!("one layout at a time: {versions:?}") };
+    Ok(std::fs::rename(version.path(), maps.join("v0"))?)
+}
+
+#[test]
+fn an_agent_with_maps_of_another_layout_leaves_nothing_open_on_the_way() -> Result<()> {
+    let mut world = world("upgrade-layout")?;
+    let _servers = [&world.near, &world.far].map(|pod| pod.serve("--listen 8080 --ident").unwrap());
+    let targets = format!("{},{}", world.near.at(8080), world.far.at(8080));
+    let far = world.far.at(0).ip();
+    let load = Load::start(&world.client, &targets)?;
+    let capture = world.bed.wire_capture()?;
+    for round in 0..6 {
+        make_maps_unreadable(&world)?;
+        if round % 2 == 0 {
+            let old = world.a.upgrade()?;
+            old.signal(Signal::TERM)?;
+            ends_well(old)?;
+        } else {
+            world.a.restart()?;
+        }
+        enrolled(&world.a, 2)?;
+        let report: ConnectReport =
+            connect(&world.client, &format!("--to {targets} --count 20 --ident --check-local --check-peername"))?;
+        assert!(report.all_good(20), "round {round}: {report:?}");
+        let report: ConnectReport = connect(&world.far, &format!("--to {} --count 5 --ident", world.near.at(8080)))?;
+        assert!(report.all_good(5), "round {round}, inbound: {report:?}");
+    }
+    assert_eq!(in_the_clear(&capture.stop()?, far), 0);
+    let maps = std::fs::read_dir(world.client.node().bpffs().join("heddle/maps"))?.count();
+    assert_eq!(maps, 1, "those of the other layout are gone");
+    let report = load.end()?;
+    assert!(report.failures.keys().all(|failure| !failure.contains("wrong")), "refused, never wrong: {report:?}");
+    Ok(())
+}
+
 /// What pods and pins look like from outside, to be compared.
 fn left_behind(world: &World) -> Result<Vec<String>> {
     let mut all = Vec::new();
@@ -222,8 +270,7 @@ fn fifty_agents_killed_at_random_moments_leave_nothing_open_and_nothing_behind()
         recoveries.push(begun.elapsed());
     }
     let _ = load.end()?;
-    let clear = capture.stop()?.flows().into_keys().filter(|flow| flow.destination.ip() == world.far.at(0).ip());
-    assert!(clear.filter(|flow| flow.destination.port() != 15008).next().is_none(), "nothing left in the clear");
+    assert_eq!(in_the_clear(&capture.stop()?, world.far.at(0).ip()), 0);
     assert_eq!(left_behind(&world)?, before);
     recoveries.sort();
     println!("from SIGKILL to a connection: median {:?}, at most {:?}", recoveries[25], recoveries[49]);
