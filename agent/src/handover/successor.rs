@@ -31,7 +31,7 @@ pub struct Claims {
     asked: mpsc::Receiver<Successor>,
 }
 
-/// An agent that has asked for what this one has. Until it is dropped no other is heard.
+/// An agent that has asked for what this one has. Until it is dropped no other is heard, and none at all once it serves.
 pub struct Successor {
     socket: Arc<Socket>,
     /// Its process id.
@@ -39,8 +39,11 @@ pub struct Successor {
     /// Its version.
     pub version: String,
     layout: u32,
-    _turn: blocking::Sender<()>,
+    turn: blocking::Sender<HandedOver>,
 }
+
+/// The socket is the next agent's.
+struct HandedOver;
 
 impl Claims {
     /// Waits for the next agents at `handover.socket`: by the socket of the agent before, or a new one.
@@ -86,8 +89,10 @@ fn hear_all(listener: &Socket, place: &Place, asked: &mpsc::Sender<Successor>) {
                 if asked.blocking_send(successor).is_err() {
                     return;
                 }
-                // Until it is dropped.
-                let _ = turn.recv();
+                // Until it is dropped; or for ever, since who asks from now on asks the next agent, by the same socket.
+                if let Ok(HandedOver) = turn.recv() {
+                    return;
+                }
             }
             Err(error) => {
                 warn!(%error, "another agent asked to take over; going on");
@@ -97,7 +102,7 @@ fn hear_all(listener: &Socket, place: &Place, asked: &mpsc::Sender<Successor>) {
     }
 }
 
-fn hear(socket: Socket, place: &Place) -> io::Result<(Successor, blocking::Receiver<()>)> {
+fn hear(socket: Socket, place: &Place) -> io::Result<(Successor, blocking::Receiver<HandedOver>)> {
     socket::set_patience(&socket, Some(PATIENCE))?;
     let process = socket::peer(&socket)?;
     let (Message::TakeOver { place: theirs, layout, version }, _) = receive(&socket)? else {
@@ -115,7 +120,7 @@ fn hear(socket: Socket, place: &Place) -> io::Result<(Successor, blocking::Recei
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
     let (turn, ended) = blocking::channel();
-    Ok((Successor { socket: Arc::new(socket), process, version, layout, _turn: turn }, ended))
+    Ok((Successor { socket: Arc::new(socket), process, version, layout, turn }, ended))
 }
 
 impl Successor {
@@ -142,7 +147,10 @@ impl Successor {
             while receive(socket)?.0 != Message::Serving {}
             Ok(())
         })
-        .await
+        .await?;
+        // There is nobody to be told where this process is ending.
+        let _ = self.turn.send(HandedOver);
+        Ok(())
     }
 
     /// Tells it how many connections are left here.

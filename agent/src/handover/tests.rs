@@ -84,8 +84,13 @@ async fn all_listeners_change_hands_and_the_old_agent_hears_when_it_can_stop() {
     let next = Predecessor::find(&path(&directory)).unwrap().unwrap();
     let refused = next.take_over(place());
     let (_, asked) = tokio::join!(async { drop(claims.next().await) }, refused);
-    assert!(asked.unwrap_err().is_gone());
+    assert!(asked.unwrap_err().is_gone(), "one that is dropped is told");
+    // The old agent hears nobody any more, until its end and while it ends.
     drop(successor);
+    let next = Predecessor::find(&path(&directory)).unwrap().unwrap();
+    let asked = tokio::spawn(next.take_over(place()));
+    drop(claims.next().await);
+    asked.await.unwrap().unwrap_err();
     while draining.connections() != 0 {
         tokio::task::yield_now().await;
     }
