@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod app;
+mod atomics;
 pub mod authorize;
 pub mod balance;
 pub mod ca;
