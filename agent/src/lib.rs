@@ -16,6 +16,7 @@ pub mod connect;
 pub mod connection;
 pub mod explain;
 pub mod failure;
+pub mod fuzz;
 pub mod identify;
 pub mod mesh;
 pub mod names;

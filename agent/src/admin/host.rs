@@ -43,7 +43,7 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
 }
 
 /// `NAME[:PORT]` or `[V6][:PORT]`.
-fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some(address_and_port) => address_and_port,
         None => host.split_at(host.find(':').unwrap_or(host.len())),
