@@ -22,7 +22,7 @@ pub(crate) struct KernelAnswers;
 
 impl Target for KernelAnswers {
     fn exercise(&self, input: &[u8], _: &mut Rng) -> Result<Exercised, String> {
-        let ways = vec![packet(input)?, netlink_answer(input)?, socket(input), process(input)?, connections(input)?];
+        let ways = [packet(input)?, netlink_answer(input)?, socket(input), process(input)?, connections(input)?];
         let _ = (ConnectionEvent::read_from_bytes(input), NativeEvent::read_from_bytes(input));
         let mounts = String::from_utf8_lossy(input);
         let found = cgroup2_mount(&mounts).into_iter().chain(sandbox::v1_mounts(&mounts)).collect::<Vec<_>>();

@@ -57,8 +57,8 @@ impl Target for Frames {
     fn exercise(&self, input: &[u8], rng: &mut Rng) -> Result<Exercised, String> {
         self.0.block_on(async {
             let splits = Splits::new(rng, input.len());
-            let (served, ended) = both(input, &splits, |pieces| server(pieces)).await?;
-            let (tunnelled, cut) = both(input, &splits, |pieces| tunnel_end(pieces)).await?;
+            let (served, ended) = both(input, &splits, server).await?;
+            let (tunnelled, cut) = both(input, &splits, tunnel_end).await?;
             let heads = |asked: &[Asked]| asked.iter().take(3).map(Asked::way).collect::<Vec<_>>().join(", ");
             let ways = vec![format!("{ended}: {}", heads(&served)), format!("tunnel, {cut}: {}", heads(&tunnelled))];
             Ok(Exercised { accepted: served.len() + tunnelled.len(), ways })
