@@ -6,6 +6,7 @@ use prost::Message;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use x509_parser::{
     certification_request::X509CertificationRequest,
+    extensions::{GeneralName, ParsedExtension, SubjectAlternativeName},
     prelude::{FromDer, X509Certificate},
 };
 
@@ -49,13 +50,21 @@ impl Authority {
         let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|error| format!("what is signed is none: {error}"))?;
         let (_, asked) =
             X509CertificationRequest::from_der(der).map_err(|error| format!("signed, and no request: {error}"))?;
-        let names = leaf.subject_alternative_name().ok().flatten().map(|names| names.value.general_names.clone());
-        let is_for_us = matches!(names.as_deref(), Some([x509_parser::prelude::GeneralName::URI(name)]) if **name == self.id.to_string());
+        let named = leaf.subject_alternative_name().ok().flatten().map(|names| self.is_all_of(names.value));
+        let asked_for = asked.requested_extensions().into_iter().flatten().find_map(|extension| match extension {
+            ParsedExtension::SubjectAlternativeName(names) => Some(self.is_all_of(names)),
+            _ => None,
+        });
         let is_key_of_it = leaf.public_key().raw == asked.certification_request_info.subject_pki.raw;
-        match is_for_us && is_key_of_it && !leaf.is_ca() {
-            true => Ok(Ok("signed".to_owned())),
-            false => Err(format!("signed for {names:?}, its own key: {is_key_of_it}, an authority: {}", leaf.is_ca())),
+        match (named, asked_for, is_key_of_it, leaf.is_ca()) {
+            (Some(true), Some(true), true, false) => Ok(Ok("signed".to_owned())),
+            found => Err(format!("signed, with its name, for its name, of its key, an authority: {found:?}")),
         }
+    }
+
+    /// Whether these names are the identity, and nothing else.
+    fn is_all_of(&self, names: &SubjectAlternativeName<'_>) -> bool {
+        matches!(names.general_names.as_slice(), [GeneralName::URI(name)] if **name == self.id.to_string())
     }
 }
 
