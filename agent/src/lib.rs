@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod app;
+mod atomics;
 pub mod authorize;
 pub mod balance;
 pub mod ca;
@@ -15,6 +16,7 @@ pub mod connect;
 pub mod connection;
 pub mod explain;
 pub mod failure;
+pub mod fuzz;
 pub mod handover;
 pub mod identify;
 pub mod mesh;

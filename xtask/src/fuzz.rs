@@ -1,65 +1,78 @@
-//! `cargo xtask fuzz`: searches for inputs that break a promise of a reader, for a bounded time.
+//! `cargo xtask fuzz`: searches for inputs that break a promise of their readers, for a bounded time.
 //!
-//! A loop of our own, in agent/examples: the coverage that libFuzzer goes by takes a compiler and a tool that are not
-//! pinned here. What a search finds becomes a test.
+//! A loop of our own, in agent/examples/fuzz: the coverage that libFuzzer goes by takes a compiler and a tool that are not
+//! pinned here. What a search finds becomes a test, or an input that is kept in agent/corpus.
 
-use std::path::PathBuf;
+use std::{
+    num::NonZero, os::unix::process::CommandExt as _, path::PathBuf, process::Command, thread::available_parallelism,
+};
 
-use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use xshell::Cmd;
 
-use crate::{project::Project, setup, ui};
+use crate::{
+    project::{self, MEMBERS, Project},
+    setup, ui,
+};
 
-/// Search for inputs that break a promise of a reader.
+/// Search for inputs that break a promise of their readers.
 ///
-/// Prints inputs per second, and the path of the first input that makes the reader panic, take too long, or break a promise
-/// of its own: configuration reads back as something else than was written, a request is framed differently by different
-/// readers or under different splits. Sets the machine up first if it was not (see `setup`).
+/// The targets: `config` (mesh documents, Kubernetes objects), `settings` (agent.yaml, the authority's), `http` (what clients
+/// send first), `http2` (frames, tunnels), `head` (heads of requests), `token` (tokens and keys), `certificate` (certificates,
+/// identities, revocation lists, authorities' messages), `admin` (queries, recordings, the state on disk), `kernel` (netlink,
+/// packets, /proc); `all` of them, side by side as there are CPUs. Prints inputs per second and the ways in which they were
+/// read, and the path of the first input that makes a reader panic, take too long, or break a promise of its own. Ctrl-C ends
+/// it with the same lines. Sets the machine up first if it was not (see `setup`).
 #[derive(Args)]
 pub(crate) struct Fuzz {
     /// What is given inputs
-    #[arg(value_enum)]
-    target: Target,
-    /// How long
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<String>,
+    /// How long each
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
     seconds: u64,
-    /// The same seed gives the same inputs; to `--replay` for http, the same splits
+    /// The same seed gives the same inputs
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Give only this file to the reader, once, and show what it says
+    /// Put the smallest inputs that are read in ways of their own into agent/corpus
+    #[arg(long)]
+    keep: bool,
+    /// Give only this file to the readers, once, and show how it is read
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Target {
-    /// Mesh configuration, from deploy/examples
-    Config,
-    /// What clients send first: HTTP/1 requests, TLS hellos, anything
-    Http,
-}
+/// Enough for each target's loop to go through what it begins with and far beyond, in a debug build on a busy machine.
+const SECONDS: u64 = 60;
 
 impl Fuzz {
     pub(crate) fn run(&self, project: &Project) -> Result<()> {
-        setup::ensure_toolchain(project)?;
-        let (name, example) = match self.target {
-            Target::Config => ("config", "fuzz_config"),
-            Target::Http => ("http", "fuzz_http"),
-        };
-        let found = project.target_dir()?.join("fuzz").join(name);
-        let mut command = project.cargo().args(["run", "--quiet", "--package", "heddle", "--example", example, "--"]);
-        if let Target::Config = self.target {
-            command = command.arg("--corpus").arg(project.root.join("deploy/examples"));
+        let mut search = search(project, self.seconds)?.args(["--seed", &self.seed.to_string()]);
+        search = search.args(self.targets.iter().filter(|target| *target != "all"));
+        if self.keep {
+            search = search.arg("--keep");
         }
-        command = command.arg("--found").arg(&found).args(["--seconds", &self.seconds.to_string()]);
-        command = command.args(["--seed", &self.seed.to_string()]);
         if let Some(file) = &self.replay {
-            command = command.arg("--replay").arg(std::path::absolute(file)?);
+            search = search.arg("--replay").arg(std::path::absolute(file)?);
         }
-        ui::heading(&format!("fuzz: {name}"));
-        let outcome = command.quiet().run();
-        let current = found.join(if let Target::Config = self.target { "current.yaml" } else { "current" });
-        ensure!(outcome.is_ok() || !current.exists(), "the reader died of the input in {}", current.display());
-        Ok(outcome?)
+        ui::heading(&format!("fuzz: {}", self.targets.join(", ")));
+        // In the place of this process: Ctrl-C is the search's own.
+        Err(Command::from(search).exec()).context("starting the search failed")
     }
+}
+
+/// All targets, as the gate has them.
+pub(crate) fn everything(project: &Project) -> Result<()> {
+    project::stream(search(project, SECONDS)?, |_| {})
+}
+
+/// The search, compiled with the features that the tests compile the agent with.
+fn search(project: &Project, seconds: u64) -> Result<Cmd<'_>> {
+    setup::ensure_toolchain(project)?;
+    project.cargo().arg("build").args(MEMBERS).args(["--example", "fuzz"]).quiet().run()?;
+    let target = project.target_dir()?;
+    let search = project.shell.cmd(target.join("debug/examples/fuzz")).arg("--found").arg(target.join("fuzz"));
+    let jobs = available_parallelism().map_or(1, NonZero::get);
+    Ok(search.args(["--seconds", &seconds.to_string(), "--jobs", &jobs.to_string()]))
 }

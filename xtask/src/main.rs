@@ -69,7 +69,7 @@ First steps:
   cargo xtask test         everything that must pass before a change lands (root, for network namespaces)
 
 While working:
-  cargo xtask test --only clippy         one stage: fmt, clippy, tidy, unit, mesh
+  cargo xtask test --only clippy         one stage: fmt, tidy, deny, clippy, unit, fuzz, mesh
   cargo xtask test original_destination  the unit and namespace tests whose names contain the word
-  cargo xtask fuzz config                a minute of mutated mesh configuration
-  cargo xtask fuzz http                  a minute of mutated requests and hellos";
+  cargo xtask fuzz all                   a minute of mutated inputs for all that reads what comes from outside
+  cargo xtask fuzz http --seconds 600    ten of requests and hellos";

@@ -59,6 +59,11 @@ impl Project {
     }
 }
 
+/// The members that are compiled together: the kernel programs have a compiler of their own. See Cargo.toml about the models.
+pub(crate) const MEMBERS: [&str; 5] = ["--workspace", "--exclude", "heddle-ebpf", "--exclude", "heddle-models"];
+/// Those that are compiled by themselves.
+pub(crate) const MODELS: [&str; 2] = ["--package", "heddle-models"];
+
 /// Runs a command whose standard output is shown as it comes; gives `keep` each line too.
 pub(crate) fn stream(command: Cmd<'_>, mut keep: impl FnMut(&str)) -> Result<()> {
     let shown = command.to_string();

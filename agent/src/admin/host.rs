@@ -43,17 +43,16 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
 }
 
 /// `NAME[:PORT]` or `[V6][:PORT]`.
-fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => (address, port.strip_prefix(':')),
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
+        Some(address_and_port) => address_and_port,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let port_is_number = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    // What follows is a port or nothing: `[::1].evil.example` is somebody else.
+    let is_port = |port: &str| port.parse::<u16>().is_ok() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
     let address_is_loopback = name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    port_is_number && (name.eq_ignore_ascii_case("localhost") || address_is_loopback)
+    port_fits && (name.eq_ignore_ascii_case("localhost") || address_is_loopback)
 }
 
 #[cfg(test)]
@@ -73,6 +72,9 @@ mod tests {
             "",
             "evil.example",
             "localhost.evil.example",
+            "[::1].evil.example",
+            "[::1]evil.example:15000",
+            "localhost:+80",
             "127.0.0.1.evil.example:15000",
             "10.0.0.1",
             "localhost:x@evil",

@@ -2,18 +2,11 @@
 //!
 //! All is counted, so that limits that come later know what is there; only what a DestinationRule asks for is refused.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
+use super::room::Room;
 use crate::{
     mesh::ServiceName,
     observe::{ClosedLabel as _, OverflowLimit},
@@ -29,9 +22,7 @@ pub struct Breakers {
 /// What is under way to one Service port.
 #[derive(Debug, Default)]
 pub struct Breaker {
-    counts: [AtomicU32; OverflowLimit::ALL.len()],
-    /// Whether one was refused since there was room last.
-    full: [AtomicBool; OverflowLimit::ALL.len()],
+    rooms: [Room; OverflowLimit::ALL.len()],
 }
 
 /// As many are under way as a DestinationRule allows.
@@ -96,39 +87,24 @@ impl Breaker {
     pub fn begin(self: &Arc<Self>, name: OverflowLimit, settings: PoolSettings<'_>) -> Result<Underway, Overflow> {
         let limit = settings.limit(name);
         let bound = limit.unwrap_or(u32::MAX);
-        let more = |count: u32| (count < bound).then(|| count + 1);
-        match self.count(name).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => {
-                self.has_room(name);
-                Ok(Underway { breaker: Arc::clone(self), name })
-            }
-            Err(_) => {
-                self.full[name.index()].store(true, Ordering::Relaxed);
-                Err(Overflow { limit: bound, name })
-            }
+        match self.room(name).take(bound) {
+            true => Ok(Underway { breaker: Arc::clone(self), name }),
+            false => Err(Overflow { limit: bound, name }),
         }
     }
 
     /// Whether it refuses: one was refused, and none has ended since.
     pub fn is_open(&self, name: OverflowLimit) -> bool {
-        self.full[name.index()].load(Ordering::Relaxed) && self.underway(name) > 0
-    }
-
-    /// Read first: what is hardly ever set costs those who share the cache line no write.
-    fn has_room(&self, name: OverflowLimit) {
-        let full = &self.full[name.index()];
-        if full.load(Ordering::Relaxed) {
-            full.store(false, Ordering::Relaxed);
-        }
+        self.room(name).is_full()
     }
 
     /// How many are under way.
     pub fn underway(&self, name: OverflowLimit) -> u32 {
-        self.count(name).load(Ordering::Relaxed)
+        self.room(name).taken()
     }
 
-    fn count(&self, name: OverflowLimit) -> &AtomicU32 {
-        &self.counts[name.index()]
+    fn room(&self, name: OverflowLimit) -> &Room {
+        &self.rooms[name.index()]
     }
 }
 
@@ -141,8 +117,7 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
-        self.breaker.count(self.name).fetch_sub(1, Ordering::Relaxed);
-        self.breaker.has_room(self.name);
+        self.breaker.room(self.name).give_back();
     }
 }
 

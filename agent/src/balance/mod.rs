@@ -20,6 +20,7 @@ pub mod maglev;
 mod pick;
 mod refuge;
 pub mod retry_after;
+mod room;
 pub mod session;
 mod set;
 mod tables;

@@ -6,6 +6,7 @@
 
 mod directory;
 mod error;
+pub(crate) mod fuzz;
 mod local;
 mod pem;
 mod protocol;

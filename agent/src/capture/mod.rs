@@ -11,6 +11,7 @@ mod by_namespace;
 mod connection_events;
 mod enrolment;
 mod foretold;
+pub(crate) mod fuzz;
 mod kernel;
 mod listeners;
 mod native;

@@ -34,7 +34,7 @@ pub(super) fn ask(message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<Ro
 }
 
 /// Takes the messages of one datagram. True if the last one was among them.
-fn collect(mut rest: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> io::Result<bool> {
+pub(super) fn collect(mut rest: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> io::Result<bool> {
     while let Some(length) = rest.first_chunk::<4>().map(|length| u32::from_ne_bytes(*length) as usize) {
         if length < HEADER {
             return Err(io::Error::other(format!("the kernel answered with a message of {length} bytes")));
@@ -46,7 +46,10 @@ fn collect(mut rest: &[u8], answers: &mut Vec<RouteNetlinkMessage>) -> io::Resul
                 NetlinkPayload::Done(_) => return Ok(true),
                 // Success is an error message without a code.
                 NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                // The smallest number has no opposite.
+                NetlinkPayload::Error(error) => {
+                    return Err(io::Error::from_raw_os_error(error.raw_code().saturating_neg()));
+                }
                 _ => {}
             }
         }

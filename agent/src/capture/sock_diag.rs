@@ -38,9 +38,9 @@ struct Header {
 }
 
 /// `struct inet_diag_sockid`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Id {
+pub(super) struct Id {
     local_port: [u8; 2],
     remote_port: [u8; 2],
     local: [u32; 4],
@@ -97,10 +97,14 @@ pub(super) fn destroy(netns: &NetworkNamespace, local: (Address, u16), remote: (
 
 /// The socket that the kernel finds for a connection.
 fn find(local: Address, id: Id) -> io::Result<Option<Id>> {
-    let answer = ask(&Request::new(FIND, QUESTION, local, id))?;
-    match Found::read_from_prefix(&answer) {
+    found(&ask(&Request::new(FIND, QUESTION, local, id))?)
+}
+
+/// The socket of an answer.
+pub(super) fn found(answer: &[u8]) -> io::Result<Option<Id>> {
+    match Found::read_from_prefix(answer) {
         Ok((Found { header: Header { kind: FIND, .. }, id, .. }, _)) => Ok(Some(id)),
-        _ => outcome(&answer).map(|()| None).or_else(|error| if_gone(error).map(|_| None)),
+        _ => outcome(answer).map(|()| None).or_else(|error| if_gone(error).map(|_| None)),
     }
 }
 
@@ -115,7 +119,9 @@ fn if_gone(error: io::Error) -> io::Result<bool> {
 fn outcome(answer: &[u8]) -> io::Result<()> {
     match Outcome::read_from_prefix(answer) {
         Ok((Outcome { header: Header { kind: RESULT, .. }, error: 0 }, _)) => Ok(()),
-        Ok((Outcome { header: Header { kind: RESULT, .. }, error }, _)) => Err(io::Error::from_raw_os_error(-error)),
+        Ok((Outcome { header: Header { kind: RESULT, .. }, error }, _)) => {
+            Err(io::Error::from_raw_os_error(error.saturating_neg()))
+        }
         _ => Err(io::Error::other("the kernel's answer about a socket is neither one nor an error")),
     }
 }

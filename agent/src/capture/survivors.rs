@@ -26,15 +26,15 @@ pub(super) fn count(netns: &NetworkNamespace) -> io::Result<usize> {
 
 /// One line of the table: a connection that leaves the pod.
 #[derive(Debug, PartialEq)]
-struct Established<'a> {
+pub(super) struct Established<'a> {
     local: &'a str,
-    remote: &'a str,
+    pub(super) remote: &'a str,
     inode: &'a str,
 }
 
 impl<'a> Established<'a> {
     /// `None` for lines that are no established connection to another host, and for the heading.
-    fn parse(line: &'a str) -> Option<Self> {
+    pub(super) fn parse(line: &'a str) -> Option<Self> {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let [_, local, remote, state, _, _, _, _, _, inode, ..] = fields.as_slice() else { return None };
         let address = |end: &'a str| end.split(':').next().unwrap_or_default();

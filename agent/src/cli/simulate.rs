@@ -137,7 +137,7 @@ impl Simulate {
 }
 
 fn text(forecast: &Forecast) -> String {
-    let count = |list: &[Changed]| list.iter().map(|changed| changed.flow.count).sum::<u64>();
+    let count = |list: &[Changed]| list.iter().fold(0_u64, |sum, changed| sum.saturating_add(changed.flow.count));
     let lists = [
         ("newly refused", &forecast.newly_denied),
         ("newly allowed", &forecast.newly_allowed),

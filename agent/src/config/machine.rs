@@ -38,7 +38,7 @@ impl Machine {
 
 /// The first mount of type `cgroup2` in the text of `/proc/self/mounts` (fstab(5) format). In hybrid mode it is not
 /// `/sys/fs/cgroup` itself but a directory below it.
-pub(super) fn cgroup2_mount(mounts: &str) -> Option<PathBuf> {
+pub(crate) fn cgroup2_mount(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let (_device, target, kind) = (fields.next()?, fields.next()?, fields.next()?);
@@ -47,7 +47,7 @@ pub(super) fn cgroup2_mount(mounts: &str) -> Option<PathBuf> {
 }
 
 /// The kernel writes space, tab, newline and backslash in mount paths as three octal digits.
-fn unescape(path: &str) -> String {
+pub(crate) fn unescape(path: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(path.to_owned(), |text, (code, plain)| text.replace(code, plain))

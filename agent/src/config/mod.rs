@@ -21,6 +21,7 @@ pub(crate) mod yaml;
 
 pub use http::HttpLimits;
 pub use machine::Machine;
+pub(crate) use machine::{cgroup2_mount, unescape};
 pub use otlp::{OtlpConfig, OtlpEndpoint, OtlpHeaders, OtlpProtocol, TracingConfig};
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};

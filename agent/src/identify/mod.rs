@@ -6,6 +6,7 @@
 mod certificates;
 mod chain;
 mod clock;
+pub(crate) mod fuzz;
 mod handshake;
 mod identity;
 mod issuer;

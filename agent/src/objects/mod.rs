@@ -10,7 +10,7 @@ mod kubernetes;
 mod read;
 mod running;
 mod set;
-mod state;
+pub(crate) mod state;
 mod status;
 mod stream;
 

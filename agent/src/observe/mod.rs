@@ -64,6 +64,7 @@ pub use request::{RequestProtocol, RequestRecord, RequestStart};
 pub use root_name::RootName;
 pub use socket::{ReadFacts, Shown, SocketEnd, SocketFacts, SocketView};
 pub use spans::{SpanOutput, is_servers_fault};
+pub(crate) use trace_context::fuzz;
 pub use trace_context::{RequestIds, SpanId, SpanIds, TraceId};
 
 use crate::{mesh::WorkloadTelemetry, rules::telemetry::AccessLogging};

@@ -83,7 +83,7 @@ pub fn simulate(change: &Change<'_>, flows: &[Flow]) -> Forecast {
             continue;
         };
         match Case::of(change, workload, flow).map_or_else(Outcome::Unknown, |case| case.outcome()) {
-            Outcome::Unchanged => forecast.unchanged += flow.count,
+            Outcome::Unchanged => forecast.unchanged = forecast.unchanged.saturating_add(flow.count),
             Outcome::NewlyDenied(why) => forecast.newly_denied.push(changed(why)),
             Outcome::NewlyAllowed(why) => forecast.newly_allowed.push(changed(why)),
             Outcome::Unknown(why) => forecast.cannot_be_judged.push(changed(why)),
@@ -108,8 +108,8 @@ impl Forecast {
         self.newly_denied.extend(other.newly_denied);
         self.newly_allowed.extend(other.newly_allowed);
         self.cannot_be_judged.extend(other.cannot_be_judged);
-        self.unchanged += other.unchanged;
-        self.overflow += other.overflow;
+        self.unchanged = self.unchanged.saturating_add(other.unchanged);
+        self.overflow = self.overflow.saturating_add(other.overflow);
         self.in_order()
     }
 

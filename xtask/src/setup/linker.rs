@@ -5,7 +5,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -13,7 +12,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use super::{debian, record, toolchain::Compiler};
+use super::{
+    cargo_tool::{self, Tool},
+    debian, record,
+    toolchain::Compiler,
+};
 use crate::{project::Project, ui};
 
 /// LLVM that bpf-linker is compiled against.
@@ -33,7 +36,7 @@ pub(super) fn find_or_install(project: &Project, compiler: &Compiler) -> Result<
         compiler.version.llvm_major,
         record::LINKER,
     );
-    let folder = record::cache_dir()?.join(format!("bpf-linker-{VERSION}"));
+    let folder = TOOL.folder()?;
     let linker = folder.join("bin/bpf-linker");
     match answer(&project.shell, &linker) {
         Ok(said) => ui::fact("found", &format!("{} {said}", linker.display())),
@@ -50,17 +53,11 @@ fn install(project: &Project, folder: &Path) -> Result<()> {
     let started = Instant::now();
     let llvm = env::var_os("LLVM_PREFIX").unwrap_or_else(|| format!("/usr/lib/llvm-{LLVM_MAJOR}").into());
     let feature = format!("llvm-{LLVM_MAJOR}");
-    let cargo = project.cargo().args(["install", "bpf-linker", "--locked", "--force", "--version", VERSION]);
-    cargo
-        .args(["--no-default-features", "--features", &feature])
-        .arg("--root")
-        .arg(folder)
+    let features = ["--no-default-features", "--features", &feature];
+    let install = cargo_tool::install(project, TOOL, folder)?;
+    install
+        .args(features)
         .env("LLVM_PREFIX", llvm)
-        // Not among Heddle's own build products: cargo then uses a temporary folder and removes it.
-        .env_remove("CARGO_TARGET_DIR")
-        // Else cargo advises to put the folder on the PATH, which nobody needs to.
-        .env("PATH", search_path_with(&folder.join("bin"))?)
-        .quiet()
         .run()
         .with_context(|| format!("compiling bpf-linker {VERSION} failed; what cargo said is above"))?;
     let linker = folder.join("bin/bpf-linker");
@@ -71,13 +68,6 @@ fn install(project: &Project, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn search_path_with(folder: &Path) -> Result<OsString> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain([folder.to_owned()]);
-    env::join_paths(folders)
-        .with_context(|| format!("{} cannot be on a search path; set XDG_CACHE_HOME", folder.display()))
-}
-
 /// Its version; an error when it is not there or its LLVM is gone.
 fn answer(shell: &Shell, linker: &Path) -> Result<String> {
     let said = cmd!(shell, "{linker} --version").quiet().ignore_stderr().read()?;
@@ -85,5 +75,6 @@ fn answer(shell: &Shell, linker: &Path) -> Result<String> {
 }
 
 const VERSION: &str = "0.13.0";
+const TOOL: Tool = Tool { name: "bpf-linker", version: VERSION };
 const LINKER_PACKAGES: [&str; 6] =
     ["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev", "libxml2-dev", "g++"];

@@ -4,17 +4,18 @@
 //! linker on disk, and `bpf-toolchain.env` in the user's cache folder, which `agent/build.rs` reads. Running it again
 //! changes nothing. It leaves rustup's toolchains alone and starts no service.
 
+mod cargo_tool;
 mod debian;
 mod linker;
 mod record;
 mod toolchain;
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::Result;
 use clap::Args;
 
-use self::record::Record;
+use self::{cargo_tool::Tool, record::Record};
 use crate::{project::Project, ui};
 
 /// Make this machine able to build the kernel programs.
@@ -29,7 +30,7 @@ use crate::{project::Project, ui};
 #[derive(Args)]
 pub(crate) struct Setup {
     /// Also install what the tests and the demo call: ip, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
-    /// python3 with venv, prometheus with promtool, chromium.
+    /// python3 with venv, prometheus with promtool, chromium; and cargo-deny, compiled into the user's cache folder.
     #[arg(long)]
     with_test_tools: bool,
 }
@@ -51,6 +52,7 @@ impl Setup {
         if self.with_test_tools {
             ui::heading("setup: test tools");
             debian::ensure(project, &TEST_TOOLS)?;
+            ui::fact("found", &DENY.find_or_install(project)?.display().to_string());
         }
         ui::fact("ready", &format!("in {}", ui::duration(started.elapsed())));
         Ok(())
@@ -60,6 +62,11 @@ impl Setup {
 /// Sets the machine up for the verbs that compile the agent; says nothing when it is set up.
 pub(crate) fn ensure_toolchain(project: &Project) -> Result<()> {
     if Record::is_usable()? { Ok(()) } else { Setup { with_test_tools: false }.run(project) }
+}
+
+/// cargo-deny, for the check of dependencies; says nothing when it is there.
+pub(crate) fn ensure_deny(project: &Project) -> Result<PathBuf> {
+    DENY.find_or_install(project)
 }
 
 /// Sets the machine up for the verbs that start pods; says nothing when it is set up.
@@ -86,6 +93,8 @@ pub(crate) fn ensure_demo_tools(project: &Project) -> Result<()> {
     ui::heading("setup: tools of the demo");
     debian::ensure(project, &DEMO_TOOLS)
 }
+
+const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
 

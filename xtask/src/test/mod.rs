@@ -16,9 +16,11 @@ use crate::{project::Project, ui};
 
 /// Run every check and test, or some of them.
 ///
-/// The stages: `fmt` (rustfmt), `clippy` (no warning anywhere; compiles the kernel programs too), `tidy` (the house
-/// rules that no other tool knows), `unit` (unit, property and documentation tests), `mesh` (real agents between
-/// network namespaces, needs root). Stages that compile the agent set the machine up first when it was not.
+/// The stages: `fmt` (rustfmt), `tidy` (the house rules that no other tool knows), `deny` (licences, sources and duplicates of
+/// the crates that are used), `clippy` (no warning anywhere; compiles the kernel programs too), `unit` (unit, property and
+/// documentation tests, models of lock-free code), `fuzz` (a minute of mutated inputs for each reader of what comes from
+/// outside), `mesh` (real agents between network namespaces, needs root). Stages that need something on the machine set it
+/// up first when it was not.
 #[derive(Args)]
 pub(crate) struct Test {
     /// Run the unit and mesh tests whose names contain this, and no other stage.

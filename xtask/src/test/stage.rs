@@ -9,7 +9,8 @@ use xshell::Cmd;
 
 use super::tally::Tally;
 use crate::{
-    project::{self, Project},
+    fuzz,
+    project::{self, MEMBERS, MODELS, Project},
     setup, tidy, ui,
 };
 
@@ -21,21 +22,28 @@ pub(super) enum Stage {
     Clippy,
     /// the house rules: sizes, headers, links, dependencies
     Tidy,
+    /// licences, sources and duplicates of what is compiled in
+    Deny,
     /// unit, property and documentation tests
     Unit,
+    /// mutated inputs for every reader of what comes from outside, a minute each
+    Fuzz,
     /// real agents between network namespaces; needs root
     Mesh,
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 5] = [Self::Fmt, Self::Tidy, Self::Clippy, Self::Unit, Self::Mesh];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Fmt, Self::Tidy, Self::Deny, Self::Clippy, Self::Unit, Self::Fuzz, Self::Mesh];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Tidy => "tidy",
+            Self::Deny => "deny",
             Self::Unit => "unit",
+            Self::Fuzz => "fuzz",
             Self::Mesh => "mesh",
         }
     }
@@ -52,24 +60,36 @@ impl Stage {
             }
             Self::Clippy => clippy(project),
             Self::Tidy => tidy::check(project),
+            Self::Deny => deny(project),
             Self::Unit => unit(project, filter, tally),
+            Self::Fuzz => fuzz::everything(project),
             Self::Mesh => mesh(project, filter, tally),
         }
     }
 }
 
+fn deny(project: &Project) -> Result<()> {
+    let deny = setup::ensure_deny(project)?;
+    let checks = ["bans", "licenses", "sources"];
+    run(project.shell.cmd(deny).args(["--locked", "check", "--hide-inclusion-graph"]).args(checks))
+        .context("deny.toml says what is allowed, and why; what cargo-deny says is above")
+}
+
 fn clippy(project: &Project) -> Result<()> {
     setup::ensure_toolchain(project)?;
-    let clippy = project.cargo().arg("clippy").args(ALL_BUT_KERNEL).arg("--all-targets");
-    run(clippy.args(["--", "--deny", "warnings"]))
+    let clippy = |members: &[&str]| {
+        run(project.cargo().arg("clippy").args(members).args(["--all-targets", "--", "--deny", "warnings"]))
+    };
+    clippy(&MEMBERS).and(clippy(&MODELS))
 }
 
 fn unit(project: &Project, filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     setup::ensure_toolchain(project)?;
-    let test = || project.cargo().args(["test", "--no-fail-fast"]).args(ALL_BUT_KERNEL);
+    let test = || project.cargo().args(["test", "--no-fail-fast"]).args(MEMBERS);
     let units = run_tests(test().args(["--lib", "--bins"]), filter, tally);
     let documentation = run_tests(test().arg("--doc"), filter, tally);
-    units.and(documentation)
+    let models = run_tests(project.cargo().arg("test").args(MODELS), filter, tally);
+    units.and(documentation).and(models)
 }
 
 /// The agent under test is built as `cargo xtask build` builds it, so that no test-only feature of a dependency is in
@@ -79,7 +99,7 @@ fn mesh(project: &Project, filter: Option<&str>, tally: &mut Tally) -> Result<()
     setup::ensure_test_tools(project)?;
     run(project.cargo().args(["build", "--package", "heddle", "--bin", "heddle"]))?;
     let agent = project.target_dir()?.join("debug/heddle");
-    let test = project.cargo().args(["test", "--no-fail-fast"]).args(ALL_BUT_KERNEL).args(["--test", "*"]);
+    let test = project.cargo().args(["test", "--no-fail-fast"]).args(MEMBERS).args(["--test", "*"]);
     run_tests(test.env("HEDDLE_BIN", agent), filter, tally)
 }
 
@@ -91,5 +111,3 @@ fn run_tests(test: Cmd<'_>, filter: Option<&str>, tally: &mut Tally) -> Result<(
 fn run(command: Cmd<'_>) -> Result<()> {
     Ok(command.quiet().run()?)
 }
-
-const ALL_BUT_KERNEL: [&str; 3] = ["--workspace", "--exclude", "heddle-ebpf"];

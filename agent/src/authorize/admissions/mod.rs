@@ -9,16 +9,15 @@
 //!
 //! Only connections to pods of this node are decided; whoever opened them is told by the end that they come to.
 
+mod carried;
+
 use std::{
     collections::{HashMap, HashSet},
     future::{Future, pending},
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -29,6 +28,7 @@ use tokio::{
 };
 use tracing::info;
 
+use self::carried::Carried;
 use super::{AccessSettings, Denied, Facts, Proven, approach, inbound};
 use crate::{
     capture::ByNamespace,
@@ -61,8 +61,8 @@ struct Kept {
     peer: Option<Proof>,
     client: IpAddr,
     to: SocketAddr,
-    /// Whether it was found to carry no requests, so that all its bytes are decided at once.
-    is_opaque: AtomicBool,
+    /// Requests, or bytes that are decided over all at once.
+    carried: Carried,
 }
 
 /// What a client has proved, kept.
@@ -104,8 +104,8 @@ impl Admissions {
     /// Enters a connection to a pod. The snapshot that decides over it has to be read after this.
     pub fn enter(self: &Arc<Self>, workload: &Arc<Workload>, facts: Facts<'_>) -> Admission {
         let Facts { peer, client, to } = facts;
-        let (workload, is_opaque) = (Arc::clone(workload), AtomicBool::new(false));
-        let kept = Arc::new(Kept { workload, peer: peer.map(Proof::of), client, to, is_opaque });
+        let (workload, carried) = (Arc::clone(workload), Carried::new());
+        let kept = Arc::new(Kept { workload, peer: peer.map(Proof::of), client, to, carried });
         let (withdraw, withdrawn) = oneshot::channel();
         let id = self.next.fetch_add(1, Relaxed);
         self.shard(id).lock().insert(id, Entry { kept: Arc::clone(&kept), withdraw });
@@ -167,7 +167,7 @@ impl Kept {
     fn decide(&self, snapshot: &Snapshot, settings: &AccessSettings) -> Result<(), Denied> {
         let facts = Facts { peer: self.peer.as_ref().map(Proof::shown), client: self.client, to: self.to };
         let workload = snapshot.current(&self.workload);
-        match self.is_opaque.load(SeqCst) {
+        match self.carried.is_bytes() {
             true => inbound(snapshot, settings, &workload, facts).leave.map(drop),
             // Each request is decided by itself; what counts is whether any could be let through.
             false => approach(snapshot, settings, &workload, facts).map(drop),
@@ -178,7 +178,7 @@ impl Kept {
 impl Admission {
     /// The connection carries no requests. The snapshot that decides over its bytes has to be read after this.
     pub fn carries_bytes(&self) {
-        self.kept.is_opaque.store(true, SeqCst);
+        self.kept.carried.turn_to_bytes();
     }
 
     /// Takes a step of the connection; breaks it off when the connection is not permitted any more. Not to be called

@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::identify::SignedChain;
 
 /// The answer's parts. Roots whose time has passed are left out.
-pub(super) fn split(entries: &[String], now: SystemTime) -> Result<SignedChain, String> {
+pub(in crate::ca) fn split(entries: &[String], now: SystemTime) -> Result<SignedChain, String> {
     let certificates = read_all(entries)?;
     let mut facts = Vec::with_capacity(certificates.len());
     for (index, certificate) in certificates.iter().enumerate() {

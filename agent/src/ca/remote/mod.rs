@@ -4,7 +4,7 @@
 //! file for every request, since the kubelet replaces it, and believes the authority by roots from another file. It keeps
 //! no certificate, asks once, and reports what happened: when to ask again is decided in `identify/renewal.rs`.
 
-mod answer;
+pub(super) mod answer;
 mod channel;
 mod dial;
 mod error;

@@ -3,15 +3,7 @@
 //! A slow or silent client costs one of a fixed number of places, for a fixed time. When the authority ends, clients are
 //! told to go elsewhere (GOAWAY), and requests in progress are answered.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -152,10 +144,12 @@ fn builder() -> http2::Builder<TokioExecutor> {
 }
 
 /// When a connection had a request last.
-struct Activity {
-    open: AtomicUsize,
-    any: AtomicBool,
-    last: Mutex<Instant>,
+struct Activity(Mutex<Requests>);
+
+struct Requests {
+    open: usize,
+    any: bool,
+    last: Instant,
 }
 
 /// A request that is being answered.
@@ -163,34 +157,39 @@ struct Busy(Arc<Activity>);
 
 impl Activity {
     fn begin() -> Self {
-        Self { open: AtomicUsize::new(0), any: AtomicBool::new(false), last: Mutex::new(Instant::now()) }
+        Self(Mutex::new(Requests { open: 0, any: false, last: Instant::now() }))
     }
 
     fn request(self: &Arc<Self>) -> Busy {
-        self.open.fetch_add(1, SeqCst);
-        self.any.store(true, SeqCst);
+        let mut requests = self.0.lock();
+        requests.open += 1;
+        requests.any = true;
         Busy(Arc::clone(self))
     }
 
     /// Returns when there has been no request for too long. The first must come as fast as a handshake.
     async fn idle(&self, limits: &AuthorityLimits) {
         loop {
-            let any = self.any.load(SeqCst);
-            let allowed = if any { limits.idle_timeout } else { limits.handshake_timeout };
-            let deadline =
-                if self.open.load(SeqCst) > 0 { Instant::now() + allowed } else { *self.last.lock() + allowed };
+            let deadline = self.deadline(limits);
             if deadline <= Instant::now() {
                 return;
             }
             sleep_until(deadline).await;
         }
     }
+
+    fn deadline(&self, limits: &AuthorityLimits) -> Instant {
+        let Requests { open, any, last } = *self.0.lock();
+        let allowed = if any { limits.idle_timeout } else { limits.handshake_timeout };
+        if open > 0 { Instant::now() + allowed } else { last + allowed }
+    }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *self.0.last.lock() = Instant::now();
-        self.0.open.fetch_sub(1, SeqCst);
+        let mut requests = self.0.0.lock();
+        requests.last = Instant::now();
+        requests.open -= 1;
     }
 }
 

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::config::unescape;
+
 /// How deep below a root a pod's cgroup may be: kubelets inside a container add levels of their own
 /// (`kubelet.slice/kubelet-kubepods.slice/...`), and a cgroup root can be configured.
 const DEEPEST: usize = 6;
@@ -137,12 +139,8 @@ impl Sandboxes {
         self.started(process.pid) == Some(process.started) && pids(&process.cgroup).any(|pid| pid == process.pid)
     }
 
-    /// Field 22 of proc_pid_stat(5). The second is the command in parentheses, with any character in it.
     fn started(&self, pid: u32) -> Option<u64> {
-        let stat = fs::read(self.proc.join(pid.to_string()).join("stat")).ok()?;
-        let end = stat.iter().rposition(|byte| *byte == b')')?;
-        let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
-        rest.split_ascii_whitespace().nth(19)?.parse().ok()
+        started(&fs::read(self.proc.join(pid.to_string()).join("stat")).ok()?)
     }
 
     /// The processes of a cgroup and all below it, oldest first.
@@ -236,11 +234,18 @@ fn pids(cgroup: &Path) -> impl Iterator<Item = u32> {
     text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>().into_iter()
 }
 
+/// Field 22 of proc_pid_stat(5). The second is the command in parentheses, with any character in it.
+pub(super) fn started(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
 /// The mounts of type `cgroup` in the text of /proc/self/mounts.
-fn v1_mounts(mounts: &str) -> Vec<PathBuf> {
+pub(super) fn v1_mounts(mounts: &str) -> Vec<PathBuf> {
     let fields = mounts.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
     let of_v1 = fields.filter(|fields| fields.get(2) == Some(&"cgroup"));
-    of_v1.filter_map(|fields| fields.get(1).map(PathBuf::from)).collect()
+    of_v1.filter_map(|fields| fields.get(1).map(|path| PathBuf::from(unescape(path)))).collect()
 }
 
 fn roots(roots: &[PathBuf]) -> String {

@@ -1,56 +1,49 @@
-//! Any bytes as mesh configuration: what `cargo xtask fuzz config` and a test feed mutated examples to.
+//! Any bytes as mesh configuration: text of a ConfigMap and a file of Kubernetes objects, in a cluster that has others.
 //!
-//! In: bytes. Out: what was said about them, or which promise of the readers they break. It decides nothing for an agent,
-//! and is part of the library so that it reaches the readers as the agent does.
+//! Promised: what is accepted comes back, as the same, from what `/config` shows of it.
 
-mod mutate;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use fastrand::Rng;
 use serde_json::json;
 
 use super::check;
 use crate::{
     config::yaml::split,
+    fuzz::{Exercised, Mutator, Target, gist},
     mesh::{MeshSettings, TrustDomain, compile_enforcing},
     objects::{self, Change, ConfigMap, Object, ObjectName, ObjectSet},
     rules::{Enforced, Reading, Rule, read},
 };
 
-pub use mutate::mutate;
-
-/// What became of some bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exercised {
-    /// Rules that a build which enforces everything would have in force.
-    pub rules: usize,
-    /// All that was said about them.
-    pub messages: Vec<String>,
-}
+pub(crate) use words::YAML;
 
 /// The cluster that inputs are part of.
-#[derive(Clone, Debug)]
-pub struct Exercise {
+#[derive(Debug)]
+pub(crate) struct Documents {
     settings: MeshSettings,
     cluster: ObjectSet,
 }
 
-impl Exercise {
-    /// A cluster of these Kubernetes objects, which documents may refer to.
-    pub fn new(objects: &str, trust_domain: TrustDomain) -> Self {
-        let settings = MeshSettings { node: "a".into(), trust_domain, root_namespace: "heddle-system".into() };
+impl Documents {
+    /// In the cluster of the examples, to whose objects documents may refer.
+    pub(crate) fn new() -> Self {
+        let objects = include_str!("../../../../deploy/examples/shop.yaml");
+        let domain = "cluster.local".parse::<TrustDomain>().unwrap_or_else(|_| unreachable!("it is a domain"));
+        let settings = MeshSettings { node: "a".into(), trust_domain: domain, root_namespace: "heddle-system".into() };
         Self { settings, cluster: objects::read_text("cluster.yaml", objects).0 }
     }
+}
 
+impl Target for Documents {
     /// Takes bytes for the text of a ConfigMap of namespace `shop`, and for a file of Kubernetes objects beside it, through
-    /// splitting, parsing, reading, acceptance, compilation, lints and reports. It must not panic.
-    ///
-    /// # Errors
-    /// A rule that was accepted does not come back from what it serializes to.
-    pub fn run(&self, bytes: &[u8]) -> Result<Exercised, String> {
-        let text = String::from_utf8_lossy(bytes);
+    /// splitting, parsing, reading, acceptance, compilation, lints and reports.
+    fn exercise(&self, input: &[u8], _: &mut Rng) -> Result<Exercised, String> {
+        let text = String::from_utf8_lossy(input);
         let (of_text, unreadable) = objects::read_text("fuzz.yaml", &text);
         let data = BTreeMap::from([("fuzz".to_owned(), text.as_ref().into())]);
         let map = ConfigMap { name: ObjectName::new("shop", "fuzz"), uid: None, created: None, data };
@@ -62,20 +55,28 @@ impl Exercise {
             comes_back(rule)?;
         }
         let findings = report.findings.iter().map(ToString::to_string);
-        let messages = findings.chain(compiled.documents.iter().map(ToString::to_string)).collect();
-        Ok(Exercised { rules: compiled.snapshot.rules().len(), messages })
+        let messages = findings.chain(compiled.documents.iter().map(ToString::to_string));
+        Ok(Exercised {
+            accepted: compiled.snapshot.rules().len(),
+            ways: messages.map(|message| gist(&message)).collect(),
+        })
     }
-}
 
-/// What to begin with: each text, and each text within it where it holds ConfigMaps, since there is more to read in those.
-pub fn seeds(texts: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
-    let seeds = texts.into_iter().flat_map(|text| {
-        let (objects, _) = objects::read_text("seed.yaml", &String::from_utf8_lossy(&text));
-        let inner = objects.config_maps.into_values().filter(|map| !map.is_file());
-        let inner = inner.flat_map(|map| map.data.values().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>());
-        std::iter::once(text).chain(inner).collect::<Vec<_>>()
-    });
-    seeds.collect()
+    fn mutator(&self) -> &Mutator {
+        &YAML
+    }
+
+    /// Each text, and each text within it where it holds ConfigMaps, since there is more to read in those.
+    fn seeds(&self, kept: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let seeds = kept.into_iter().flat_map(|text| {
+            let (objects, _) = objects::read_text("seed.yaml", &String::from_utf8_lossy(&text));
+            let inner = objects.config_maps.into_values().filter(|map| !map.is_file());
+            let inner =
+                inner.flat_map(|map| map.data.values().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>());
+            std::iter::once(text).chain(inner).collect::<Vec<_>>()
+        });
+        seeds.collect()
+    }
 }
 
 /// What `/config` shows of a rule can be applied again, and means the same.

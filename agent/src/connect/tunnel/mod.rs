@@ -21,6 +21,7 @@ pub use headers::ConnectHeaders;
 pub use io::TunnelIo;
 pub use pool::{TunnelKey, TunnelPool};
 pub use server::{AcceptError, Broken, IncomingStream, IncomingTunnel, accept};
+pub(crate) use server::{authority, http2};
 
 use crate::{
     identify::Revoked,
@@ -40,7 +41,7 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 /// Larger frames cost fewer headers, smaller ones let streams take turns sooner.
 const MAX_FRAME: u32 = 64 * 1024;
 /// Enough for CONNECT's few headers, so that a peer cannot make the agent hold more.
-const MAX_HEADER_LIST: u32 = 16 * 1024;
+pub(crate) const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// What one stream may have waiting for the tunnel's socket.
 const SEND_BUFFER: usize = 256 * 1024;
 /// Frames of all streams that are ready together leave in one TLS write of up to this size.

@@ -94,19 +94,34 @@ pub async fn accept(stream: TcpStream, own: &Identity, node: &Node) -> Result<In
     let stream = WideReads::new(stream);
     let socket = stream.view();
     let (tls, peer, facts) = identify::accept(own, stream, handshake_timeout).await?;
-    let handshake = Builder::new()
+    let handshake = http2().handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
+    let connection =
+        timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
+    let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
+    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), socket, stale: false, observer, peer, tls: facts })
+}
+
+/// HTTP/2 as a tunnel's server speaks it, within bounds.
+pub(crate) fn http2() -> Builder {
+    let mut builder = Builder::new();
+    builder
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(MAX_RESETS)
-        .handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
-    let connection =
-        timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
-    let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
-    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), socket, stale: false, observer, peer, tls: facts })
+        .max_pending_accept_reset_streams(MAX_RESETS);
+    builder
+}
+
+/// Where a request wants to be connected to. `None` for one that is not CONNECT.
+pub(crate) fn authority<B>(request: &Request<B>) -> Option<Result<Authority, AuthorityError>> {
+    if request.method() != Method::CONNECT {
+        return None;
+    }
+    let authority = request.uri().authority().map_or("", |authority| authority.as_str());
+    Some(Authority::parse(authority))
 }
 
 impl IncomingTunnel {
@@ -162,11 +177,7 @@ impl IncomingTunnel {
 impl IncomingStream {
     /// Where the client wants to be connected to. `None` for a request that is not CONNECT.
     pub fn authority(&self) -> Option<Result<Authority, AuthorityError>> {
-        if self.request.method() != Method::CONNECT {
-            return None;
-        }
-        let authority = self.request.uri().authority().map_or("", |authority| authority.as_str());
-        Some(Authority::parse(authority))
+        authority(&self.request)
     }
 
     /// Takes the stream, with the server's facts as baggage.

@@ -112,10 +112,16 @@ impl Lists {
     }
 }
 
+impl From<List> for Lists {
+    fn from(list: List) -> Self {
+        Self(vec![Arc::new(list)])
+    }
+}
+
 impl List {
     /// webpki refuses what it would be wrong to take for a whole list: deltas, indirect lists, critical extensions that
     /// nobody knows.
-    fn read(der: CertificateRevocationListDer<'static>) -> Result<Self, String> {
+    pub(super) fn read(der: CertificateRevocationListDer<'static>) -> Result<Self, String> {
         let strict = BorrowedCertRevocationList::from_der(&der).map_err(|error| format!("cannot be used: {error}"))?;
         let mut serials = HashSet::new();
         for entry in &strict {

@@ -4,6 +4,7 @@
 //! have changed. Nothing is fetched, and no OCSP is spoken: the operator puts the file there.
 
 mod file;
+pub(super) mod fuzz;
 mod list;
 #[cfg(test)]
 mod tests;

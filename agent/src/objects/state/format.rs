@@ -49,16 +49,20 @@ struct Body {
 }
 
 /// The bytes of a state.
-pub(super) fn encode(kept: &Kept) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn encode(kept: &Kept) -> Result<Vec<u8>, serde_json::Error> {
     let saved = kept.saved.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let body = serde_json::to_vec(&Body { saved, objects: kept.objects.objects().collect() })?;
-    let mut bytes = format!("{MAGIC} {VERSION} {} {}\n", body.len(), checksum(&body)).into_bytes();
-    bytes.extend(body);
-    Ok(bytes)
+    Ok(sealed(&body))
+}
+
+/// A body with the header that fits to it.
+pub(crate) fn sealed(body: &[u8]) -> Vec<u8> {
+    let header = format!("{MAGIC} {VERSION} {} {}\n", body.len(), checksum(body));
+    [header.as_bytes(), body].concat()
 }
 
 /// The state of some bytes.
-pub(super) fn decode(bytes: &[u8]) -> Result<Kept, FormatError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Kept, FormatError> {
     let end = bytes.iter().take(LONGEST_HEADER).position(|byte| *byte == b'\n').ok_or(FormatError::Header)?;
     let (header, body) = (std::str::from_utf8(&bytes[..end]).map_err(|_| FormatError::Header)?, &bytes[end + 1..]);
     let mut words = header.split(' ');

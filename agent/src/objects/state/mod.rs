@@ -4,7 +4,7 @@
 //! aside, synced and renamed, so that a crash leaves the old or the new one. A state that cannot be used is reported and
 //! passed over: everything is then listed anew, as at a first start.
 
-mod format;
+pub(crate) mod format;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,7 @@
 //! not recorded. A trace that is marked "not recorded" would keep the server's application from recording its own.
 
 mod b3;
+pub(crate) mod fuzz;
 mod ids;
 mod sampling;
 #[cfg(test)]

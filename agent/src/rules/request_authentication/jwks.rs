@@ -30,7 +30,7 @@ impl Jwks {
 
     /// Reads JSON text. The error says what is wrong with it. A key for another purpose may stand in it and is left out, a
     /// secret one may not: the document is for everyone to read.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?;
         let entries = entries(&value)?;
         let refuses = |problem: &KeyProblem| matches!(problem, KeyProblem::Secret(_) | KeyProblem::NoKey(_));

@@ -31,7 +31,6 @@ const PIECE: usize = 4096;
 /// How bytes were read.
 pub(super) struct Guarded {
     pub(super) requests: usize,
-    pub(super) refused: Option<Refused>,
     pub(super) shape: String,
 }
 
@@ -56,7 +55,7 @@ pub(super) async fn guard(bytes: &[u8], rng: &mut Rng) -> Result<Guarded, String
     served.is_of(&stream, whole.refused).map_err(|problem| format!("hyper: {problem}, {served:?} of {stream:?}"))?;
     let kinds: Vec<_> = stream.messages.iter().take(3).map(|message| message.body.map(usize::checked_ilog2)).collect();
     let shape = format!("{kinds:?}, {:?}, {:?}", stream.end, whole.refused);
-    Ok(Guarded { requests: served.bodies.len(), refused: whole.refused, shape })
+    Ok(Guarded { requests: served.bodies.len(), shape })
 }
 
 /// What the guard let pass.

@@ -1,50 +1,42 @@
-//! Any bytes as what a client sends first: what `cargo xtask fuzz http` and a test feed mutated requests and hellos to.
+//! Any bytes as what a client sends first: detection, the guard of HTTP/1, and hyper behind it; and as frames of HTTP/2.
 //!
-//! In: bytes, and a seed for how they are split as they come. Out: what became of them, or which promise of detection, of
-//! the guard, or of hyper behind the guard they break. It decides nothing for an agent, and is part of the library so that
-//! it reaches the readers as the agent does.
+//! Promised: whatever way bytes come in pieces, they are read alike; requests are framed as a plain reader frames them.
 
 mod detection;
+mod frame_seeds;
+mod frames;
 mod guarded;
-mod mutate;
 mod pieces;
 mod reference;
 mod seeds;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use fastrand::Rng;
 use tokio::runtime::Runtime;
 
-use super::guard::Refused;
+use crate::fuzz::{Exercised, Mutator, Target};
 
-pub use mutate::mutate;
-pub use seeds::seeds;
+pub(crate) use frames::Frames;
 
-/// What became of some bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exercised {
-    /// Requests that reached a service.
-    pub requests: usize,
-    /// Why the guard ended the connection, if it did.
-    pub refused: Option<Refused>,
-    /// How they were read, in few words: inputs that differ in it took different ways.
-    pub shape: String,
-}
+/// A client's first bytes.
+#[derive(Debug)]
+pub(crate) struct FirstBytes(pub(crate) Runtime);
 
-/// Takes bytes through detection, and through the guard and hyper as if they were HTTP/1. It must not panic.
-///
-/// The runtime is of one thread, with its clock paused: then what waits for ever is told at once, as what waited too long.
-///
-/// # Errors
-/// A promise that these bytes break: which, and what was found.
-pub fn exercise(runtime: &Runtime, bytes: &[u8], splits: u64) -> Result<Exercised, String> {
-    let mut rng = Rng::with_seed(splits);
-    let detected = detection::detect(bytes, &mut rng)?;
-    let guarded = runtime.block_on(guarded::guard(bytes, &mut rng))?;
-    Ok(Exercised {
-        requests: guarded.requests,
-        refused: guarded.refused,
-        shape: format!("{detected}; {}", guarded.shape),
-    })
+impl Target for FirstBytes {
+    /// Takes bytes through detection, and through the guard and hyper as if they were HTTP/1.
+    fn exercise(&self, input: &[u8], rng: &mut Rng) -> Result<Exercised, String> {
+        let detected = detection::detect(input, rng)?;
+        let guarded = self.0.block_on(guarded::guard(input, rng))?;
+        Ok(Exercised { accepted: guarded.requests, ways: vec![format!("{detected}; {}", guarded.shape)] })
+    }
+
+    fn mutator(&self) -> &Mutator {
+        &words::FIRST_BYTES
+    }
+
+    fn seeds(&self, kept: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        [seeds::seeds(), kept].concat()
+    }
 }

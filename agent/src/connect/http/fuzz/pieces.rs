@@ -4,13 +4,17 @@ use std::{
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use fastrand::Rng;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// What was written to the client.
 pub(super) type Written = Arc<Mutex<Vec<u8>>>;
@@ -20,6 +24,8 @@ pub(super) struct Pieces {
     rest: Bytes,
     splits: Option<Splits>,
     written: Written,
+    /// Until when the client keeps the connection after its last byte.
+    open: Option<(Duration, Option<Pin<Box<Sleep>>>)>,
 }
 
 /// How reads are split.
@@ -45,7 +51,12 @@ impl Splits {
 impl Pieces {
     /// Reads are as long as who reads wants them where `splits` is none.
     pub(super) fn new(bytes: &[u8], splits: Option<Splits>) -> Self {
-        Self { rest: Bytes::copy_from_slice(bytes), splits, written: Written::default() }
+        Self { rest: Bytes::copy_from_slice(bytes), splits, written: Written::default(), open: None }
+    }
+
+    /// The client goes this long after its last byte was read.
+    pub(super) fn held_open(self, time: Duration) -> Self {
+        Self { open: Some((time, None)), ..self }
     }
 
     pub(super) fn written(&self) -> Written {
@@ -62,6 +73,11 @@ impl AsyncRead for Pieces {
                 return Poll::Pending;
             }
             length = length.min(splits.length());
+        }
+        if self.rest.is_empty()
+            && let Some((time, timer)) = &mut self.open
+        {
+            ready!(timer.get_or_insert_with(|| Box::pin(sleep(*time))).as_mut().poll(context));
         }
         out.put_slice(&self.rest.split_to(length));
         Poll::Ready(Ok(()))

@@ -3,7 +3,7 @@
 use crate::connect::http::guard::smuggled;
 
 /// The same in every run.
-pub fn seeds() -> Vec<Vec<u8>> {
+pub(super) fn seeds() -> Vec<Vec<u8>> {
     let smuggled = smuggled::heads().into_iter().chain(smuggled::bodies()).map(|(request, _)| request.into_bytes());
     let requests = REQUESTS.iter().map(|request| request.as_bytes().to_vec());
     let others = OTHERS.iter().map(|bytes| bytes.to_vec());

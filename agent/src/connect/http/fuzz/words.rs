@@ -1,0 +1,75 @@
+//! How what clients send first is changed.
+
+use crate::fuzz::{Mutator, lines};
+
+/// Of requests of HTTP/1, and of TLS hellos. Inputs can be longer than a head may be.
+pub(super) const FIRST_BYTES: Mutator =
+    Mutator { words: &WORDS, repeated: &REPEATED, marks: b"\r\n :;,/", parts: lines, most: 80 << 10 };
+
+/// What readers of HTTP/1, HTTP/2 or TLS treat in a way of its own.
+const WORDS: [&[u8]; 61] = [
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\n",
+    b"\r",
+    b"\n\n",
+    b"\r\n ",
+    b" ",
+    b"\t",
+    b"\0",
+    b"\x0b",
+    b"\x7f",
+    b"\xe9",
+    b":",
+    b";",
+    b",",
+    b"0",
+    b"1",
+    b"00",
+    b"f",
+    b"FFFFFFFFFFFFFFFF",
+    b"18446744073709551616",
+    b"999999999999999999",
+    b"+",
+    b"-",
+    b"0x",
+    b"0\r\n\r\n",
+    b"0\r\n",
+    b"1\r\nx\r\n",
+    b";a=\"b\"\r\n",
+    b"t: 1\r\n",
+    b"Content-Length: ",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: ",
+    b"Transfer-Encoding: chunked\r\n",
+    b"transfer-encoding:chunked\r\n",
+    b"chunked",
+    b"identity",
+    b"gzip, ",
+    b"Host: ",
+    b"Host: a\r\n",
+    b"Connection: close\r\n",
+    b"Connection: keep-alive\r\n",
+    b"Connection: upgrade\r\nUpgrade: x\r\n",
+    b"Upgrade: ",
+    b"Expect: 100-continue\r\n",
+    b" HTTP/1.1",
+    b" HTTP/1.0",
+    b" HTTP/1.1\r\n",
+    b"HTTP/2.0",
+    b"GET ",
+    b"CONNECT ",
+    b"POST / HTTP/1.1\r\nHost: a\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"http://a",
+    b"*",
+    b"/",
+    b"@",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\0\x05",
+    b"\x01\0\x01\0",
+];
+
+/// Words that come many times over, for what is counted.
+const REPEATED: [&[u8]; 7] = [b"\r\n", b"a:\r\n", b"1\r\nx\r\n", b"x", b"0", b";a", b"\x16\x03\x01\0\x01\0"];
