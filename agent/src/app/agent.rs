@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::{
     sync::watch,
     time::{Instant, interval, sleep_until, timeout},
@@ -16,16 +15,18 @@ use tracing::{error, info, warn};
 
 use super::{
     data_threads::DataThreads,
+    endpoints,
     events::announce,
     kernel_events, kernel_log, metrics,
     pods::Pods,
+    process::{hide_memory, raise_descriptor_limit},
     questions::Questions,
     signals::Signals,
     status::StatusSources,
     succession::{self, Estate},
 };
 use crate::{
-    admin::{self, Addresses, Readiness, Sources},
+    admin::Readiness,
     authorize::token::keys::{KeyRefresh, KeyServers, OUTSIDE_ONLY},
     authorize::{self, AccessSettings, Admissions, limits::RateLimiter},
     balance::{Balancer, breaker::Breakers, session::SessionKey},
@@ -102,11 +103,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let questions = Questions::new(observer.clone(), settings.clone());
     let (close, closed) = watch::channel(false);
-    let sources = admin_sources(&config, (&observer, &log, &feed), (status, questions.clone()));
+    let sources = endpoints::sources(&config, (&observer, &log, &feed), (status, questions.clone()));
     // Before the objects: whoever waits for an API server that does not answer can be asked why. The agent before has the
     // addresses until it hands them over.
     let mut endpoints = match predecessor {
-        None => Some(serve_admin(&config, &sources, &mut Sockets::default(), &closed).await?),
+        None => Some(endpoints::serve(&config, &sources, &mut Sockets::default(), &closed).await?),
         Some(_) => None,
     };
     let Some(Running { objects, events, ending }) = open_source(&config, &source, &readiness, &mut signals).await?
@@ -126,7 +127,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut claims = succession::claims(&config, &mut inherited)?;
     let endpoints = match endpoints.take() {
         Some(endpoints) => endpoints,
-        None => serve_admin(&config, &sources, &mut inherited, &closed).await?,
+        None => endpoints::serve(&config, &sources, &mut inherited, &closed).await?,
     };
     kernel.put_in_force()?;
     kernel_log::start(&mut kernel, &log);
@@ -336,61 +337,6 @@ fn certificates(
         CaConfig::Remote(remote) => Arc::new(RemoteCa::new(remote, &tls)),
     };
     Ok(Certificates::new(issuer, tls))
-}
-
-async fn serve_admin(
-    config: &Config,
-    sources: &Sources,
-    inherited: &mut Sockets,
-    stopped: &watch::Receiver<bool>,
-) -> anyhow::Result<admin::Endpoints> {
-    let addresses = Addresses {
-        metrics: config.metrics,
-        health: config.health,
-        admin: config.admin.address,
-        socket: config.admin.socket.clone(),
-    };
-    let inherited = std::mem::take(&mut inherited.endpoints);
-    Ok(admin::serve(addresses, inherited, sources.clone(), stopped.clone()).await?)
-}
-
-fn admin_sources(
-    config: &Config,
-    (observer, log, feed): (&Observer, &LogControl, &EventFeed),
-    (status, questions): (StatusSources, Questions),
-) -> Sources {
-    let (shown, readiness) = (config.clone(), status.readiness.clone());
-    let (source, published) = (status.source.clone(), Arc::clone(&status.mesh));
-    let view = move || {
-        let mut view = serde_json::json!({"agent": shown, "source": source.report()});
-        if let Some(mesh) = published.get() {
-            let state = mesh.borrow();
-            view["mesh"] = serde_json::json!(*state.snapshot);
-            view["problems"] = serde_json::json!(state.problems());
-        }
-        view
-    };
-    let (observer, config) = (observer.clone(), Arc::new(view));
-    let (log, events, status) = (log.clone(), feed.clone(), Arc::new(move || status.status()));
-    Sources { observer, readiness, config, status, log, events, questions: Arc::new(questions) }
-}
-
-/// Before there is a key: no core dump is written, and no process without root's rights may look into the memory or trace
-/// this one, whatever its user.
-fn hide_memory() -> anyhow::Result<()> {
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("keep the memory, which has keys, out of core dumps")?;
-    // Unlike the flag, the limit outlives a change of the process's user.
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).context("set the limit of core dumps to nothing")
-}
-
-/// Each connection needs two descriptors; the default soft limit of 1,024 is for programs that use select(2).
-pub(super) fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        warn!(%error, "raise the limit of open files; connections beyond it will have to wait");
-    }
 }
 
 /// Waits for a signal, then drains: connections in progress go on, and new ones are still served, since there is

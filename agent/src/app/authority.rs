@@ -26,7 +26,7 @@ pub async fn run(config: AuthorityConfig) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let format = super::agent::log_format(config.log.format);
     observe::init_audited_log(&config.log.level, format)?;
-    super::agent::raise_descriptor_limit();
+    super::process::raise_descriptor_limit();
     let (stop, stopped) = watch::channel(false);
     let (metrics, readiness) = (AuthorityMetrics::new()?, Readiness::new([ROOT, PODS, SERVING]));
     let text = metrics.clone();

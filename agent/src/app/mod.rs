@@ -3,12 +3,14 @@
 mod agent;
 mod authority;
 mod data_threads;
+mod endpoints;
 mod events;
 mod held;
 mod kernel_events;
 mod kernel_log;
 mod metrics;
 mod pods;
+mod process;
 mod questions;
 mod signals;
 mod status;
