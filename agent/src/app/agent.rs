@@ -15,8 +15,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pods::Pods, questions::Questions,
-    signals::Signals, status::StatusSources,
+    data_threads::DataThreads, events::announce, kernel_events, kernel_log, metrics, pod_metrics, pods::Pods,
+    questions::Questions, signals::Signals, status::StatusSources,
 };
 use crate::{
     admin::{self, Addresses, Readiness, Sources},
@@ -122,6 +122,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
+    pod_metrics::register(&observer, kernel.pods_by_cookie());
 
     let admissions = Arc::new(Admissions::default());
     let access = AccessSettings { mtls: config.mtls, domains };

@@ -8,6 +8,7 @@ mod held;
 mod kernel_events;
 mod kernel_log;
 mod metrics;
+mod pod_metrics;
 mod pods;
 mod questions;
 mod signals;

@@ -10,7 +10,10 @@ use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::mesh::{LocalPod, Netns, Workload, WorkloadUid};
+use crate::{
+    mesh::{LocalPod, Netns, Workload, WorkloadUid},
+    shares::Account,
+};
 
 use super::{
     Arrival, DataPath, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
@@ -67,6 +70,8 @@ pub struct EnrolledPod {
     pub workload: Arc<Workload>,
     /// Where its sockets are opened.
     pub netns: Arc<NetworkNamespace>,
+    /// What it may have of this agent, and has.
+    pub account: Arc<Account>,
     _return_route: ReturnRoute,
 }
 
@@ -265,7 +270,8 @@ impl Enrolment {
                 return Err(error);
             }
         };
-        let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, _return_route: return_route });
+        let account = Account::new(local.share.of(self.data_path.pod_share()));
+        let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, account, _return_route: return_route });
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
         let adopted = self.kernel.tables.enrolled()?.contains(&cookie);
@@ -354,6 +360,7 @@ impl Enrolment {
         let addresses = addresses(workload);
         self.kernel.tables.set_inbound(cookie, &addresses, &local.rules)?;
         self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)?;
+        current.pod.account.set(local.share.of(self.data_path.pod_share()));
         current.addresses = addresses;
         current.local = local.clone();
         current.process = process;
@@ -382,7 +389,7 @@ impl Enrolment {
             .chain([(Arrival::Plaintext, plaintext), (Arrival::Hbone, hbone)]);
         for (arrival, listener) in all {
             let acceptor = accept(listener, arrival, Arc::clone(pod), Arc::clone(&self.data_path), stop.clone());
-            self.data_path.spawn_acceptor(Box::pin(acceptor));
+            self.data_path.spawn_acceptor(Arc::clone(&pod.account), Box::pin(acceptor));
         }
         (sender, held)
     }
