@@ -16,12 +16,11 @@ use crate::{
 };
 
 use super::{
-    Arrival, DataPath, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
+    Arrival, DataPath, EnrolledPod, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
     accept::accept,
     return_route::ReturnRoute,
     sandbox::{NamespaceId, Process, id_of},
     sockets::PodListeners,
-    survivors,
     wire::node_ends,
 };
 
@@ -63,18 +62,6 @@ pub enum EnrolmentError {
     Kernel(#[from] KernelError),
 }
 
-/// An enrolled pod as its connections see it. It lives as long as the last of them.
-#[derive(Debug)]
-pub struct EnrolledPod {
-    /// The pod as it was when it was enrolled.
-    pub workload: Arc<Workload>,
-    /// Where its sockets are opened.
-    pub netns: Arc<NetworkNamespace>,
-    /// What it may have of this agent, and has.
-    pub account: Arc<Account>,
-    _return_route: ReturnRoute,
-}
-
 /// What is in force for one pod.
 #[derive(Debug)]
 struct InForce {
@@ -110,14 +97,6 @@ impl EnrolmentError {
     /// Whether it is only too early: the pod's processes are not there yet.
     pub fn is_early(&self) -> bool {
         matches!(self, Self::Sandbox(SandboxError::NotThere { .. }))
-    }
-}
-
-impl EnrolledPod {
-    /// How many connections it has that were open before it was enrolled and stay outside the mesh. Takes seconds where
-    /// thousands of connections come and go: not for a thread that others wait for.
-    pub fn survivors(&self) -> io::Result<usize> {
-        survivors::count(&self.netns)
     }
 }
 
@@ -271,7 +250,7 @@ impl Enrolment {
             }
         };
         let account = Account::new(local.share.of(self.data_path.pod_share()));
-        let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, account, _return_route: return_route });
+        let pod = Arc::new(EnrolledPod::new(Arc::clone(workload), netns, account, return_route));
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
         let adopted = self.kernel.tables.enrolled()?.contains(&cookie);

@@ -9,6 +9,7 @@
 mod accept;
 mod by_namespace;
 mod connection_events;
+mod enrolled_pod;
 mod enrolment;
 mod foretold;
 mod kernel;
@@ -32,7 +33,8 @@ mod wire;
 pub use accept::{Accepted, Arrival, DataPath};
 pub use by_namespace::ByNamespace;
 pub use connection_events::ConnectionEvents;
-pub use enrolment::{EnrolledPod, Enrolment, EnrolmentError, Released};
+pub use enrolled_pod::EnrolledPod;
+pub use enrolment::{Enrolment, EnrolmentError, Released};
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
 pub use native::{EnteredConnection, NativePaths};

@@ -92,6 +92,14 @@ impl Buffers {
         self.count(direction).full.fetch_add(1, Relaxed);
     }
 
+    /// Enters who is to be woken, once: a tunnel is polled for other reasons, too.
+    fn stop(&self, waker: &Waker) {
+        let mut stopped = self.stopped.lock();
+        if !stopped.iter().any(|other| other.will_wake(waker)) {
+            stopped.push(waker.clone());
+        }
+    }
+
     fn go_on(&self) {
         // Woken without the lock: who goes on may come back at once.
         let stopped = std::mem::take(&mut *self.stopped.lock());
@@ -111,7 +119,7 @@ impl Account {
             return Poll::Ready(());
         }
         buffers.found_full(Direction::Received);
-        buffers.stopped.lock().push(context.waker().clone());
+        buffers.stop(context.waker());
         // Somebody may have read before the waker was there.
         if buffers.is_full(Direction::Received) { Poll::Pending } else { Poll::Ready(()) }
     }
@@ -295,6 +303,17 @@ mod tests {
         reading.await.unwrap_or_else(|error| panic!("{error}"));
         drop(unread);
         assert_eq!(account.waiting_bytes(Direction::Received), 0);
+    }
+
+    #[test]
+    fn a_tunnel_that_is_polled_while_it_is_not_read_waits_once() {
+        let (account, waker) = (account(), noop_waker());
+        let mut unread = Reserved::none(&account, Direction::Received);
+        unread.set(HALF);
+        for _ in 0..3 {
+            assert!(account.poll_readable(&mut Context::from_waker(&waker)).is_pending());
+        }
+        assert_eq!(account.buffers().stopped.lock().len(), 1);
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MIB: u64 = 1 << 20;
 fn a_pod_with_all_its_connections_waits_for_one_to_end_and_its_neighbour_does_not() -> Result<()> {
     let world = World::new("fair-connections")?;
     let _server = world.far.serve("--listen 8080")?;
-    share(&world.bed, &world.client, json!({"connections": 8}))?;
+    share(&world.bed, &world.client, &json!({"connections": 8}))?;
     wait(&world.a, "the bound is in force", |it| of(it, "connections_limit", &world.client, &[]) == 8.0)?;
     let mut held = hold(&world.client, world.far.at(8080), 8)?;
 
@@ -39,7 +39,7 @@ fn connections_in_tunnels_to_a_full_pod_wait_and_are_refused_in_time_and_others_
     enrolled(&world.b, 2)?;
     let _servers = [&world.far, &beside].map(|pod| pod.serve("--listen 8080").unwrap());
     // The tunnel and two connections in it.
-    share(&world.bed, &world.far, json!({"connections": 3}))?;
+    share(&world.bed, &world.far, &json!({"connections": 3}))?;
     wait(&world.b, "the bound is in force", |it| of(it, "connections_limit", &world.far, &[]) == 3.0)?;
     let held = hold(&world.client, world.far.at(8080), 2)?;
     let beyond = probe(&world.client, world.far.at(8080), "beyond")?;
@@ -63,7 +63,7 @@ fn a_peer_that_begins_handshakes_and_does_not_go_on_keeps_out_nobody_but_peers_o
     let (stranger, beside) = (world.stranger()?, world.far.node().pod("beside").start()?);
     enrolled(&world.b, 2)?;
     let _servers = [&world.far, &beside].map(|pod| pod.serve("--listen 8080").unwrap());
-    share(&world.bed, &world.far, json!({"handshakes": 4}))?;
+    share(&world.bed, &world.far, &json!({"handshakes": 4}))?;
     wait(&world.b, "the bound is in force", |it| of(it, "handshakes_limit", &world.far, &[]) == 4.0)?;
     let to = world.far.at(15008);
     let open = || -> Result<TcpStream> {
@@ -96,7 +96,7 @@ fn a_pod_that_never_reads_has_bounded_memory_and_others_go_on() -> Result<()> {
     const STREAMS: u64 = 12;
     let world = World::new("fair-unread")?;
     let _servers = ["--listen 8080 --mode source", "--listen 8081"].map(|line| world.far.serve(line).unwrap());
-    share(&world.bed, &world.client, json!({"bufferBytes": 4 * MIB}))?;
+    share(&world.bed, &world.client, &json!({"bufferBytes": 4 * MIB}))?;
     wait(&world.a, "the bound is in force", |it| of(it, "buffer_limit_bytes", &world.client, &[]) == (4 * MIB) as f64)?;
     // More than sockets hold, and a mebibyte on each stream that its peer may send unasked.
     let line = format!("stall --to {} --bytes {} --count {STREAMS} --timeout 60", world.far.at(8080), 16 * MIB);
@@ -124,7 +124,7 @@ fn a_pod_that_sends_to_who_never_reads_has_bounded_memory_and_its_other_connecti
     const STREAMS: u64 = 24;
     let world = World::new("fair-unsent")?;
     let _servers = ["--listen 8080 --mode stall", "--listen 8081"].map(|line| world.far.serve(line).unwrap());
-    share(&world.bed, &world.client, json!({"bufferBytes": MIB}))?;
+    share(&world.bed, &world.client, &json!({"bufferBytes": MIB}))?;
     wait(&world.a, "the bound is in force", |it| of(it, "buffer_limit_bytes", &world.client, &[]) == MIB as f64)?;
     let to = world.far.at(8080);
     let line = format!("bulk --to {to} --bytes {} --direction upload --streams {STREAMS} --timeout 60", 256 * MIB);
@@ -194,7 +194,7 @@ impl Storm {
 }
 
 /// Has a Capture document of the root namespace say what a pod may have.
-fn share(bed: &Bed, pod: &Pod, share: Value) -> Result<()> {
+fn share(bed: &Bed, pod: &Pod, share: &Value) -> Result<()> {
     let capture = json!({
         "apiVersion": "heddle.io/v1alpha1", "kind": "Capture", "metadata": {"name": pod.name()},
         "spec": {"selector": {"matchLabels": {"app": pod.name()}}, "share": share},

@@ -52,6 +52,7 @@ pub(super) struct Thread {
 }
 
 /// One pod on this thread.
+#[derive(Default)]
 pub(super) struct Pod {
     account: Option<Arc<Account>>,
     tasks: usize,
@@ -252,24 +253,6 @@ impl Pod {
         let (worked, put_off) = (std::mem::take(&mut self.worked), std::mem::take(&mut self.put_off));
         if let Some(account) = self.account.as_ref().filter(|_| worked > 0 || put_off > 0) {
             account.add_work(worked, put_off);
-        }
-    }
-}
-
-impl Default for Pod {
-    fn default() -> Self {
-        Self {
-            account: None,
-            tasks: 0,
-            debt: 0,
-            last: 0,
-            is_active: false,
-            cost: 0,
-            worked: 0,
-            put_off: 0,
-            queue: VecDeque::new(),
-            given: 0,
-            called: 0,
         }
     }
 }
