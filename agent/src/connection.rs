@@ -37,6 +37,7 @@ use crate::{
         self,
         protocol::{self, SpokenAt},
     },
+    shares,
 };
 use open::Ready;
 pub(crate) use speech::{Expectation, Expected, ExpectedBy, Spoken};
@@ -49,22 +50,24 @@ pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Serves a connection that the kernel handed to the agent, to its end, in a task of this data thread.
 pub fn serve(accepted: Accepted, thread: Arc<DataThread>, open: OpenConnection) {
-    let Accepted { arrival, pod, stream, client } = accepted;
+    let Accepted { arrival, pod, stream, client, place, handshake } = accepted;
+    let account = Arc::clone(&pod.account);
+    let held = (open, place);
     // Small messages must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     // A task for each kind: one for all would need the memory of the largest.
     match arrival {
-        Arrival::Outbound => tokio::spawn(async move {
+        Arrival::Outbound => shares::spawn_for(&account, async move {
             outbound(stream, client, &pod, &thread).await;
-            drop(open);
+            drop(held);
         }),
-        Arrival::Plaintext => tokio::spawn(async move {
+        Arrival::Plaintext => shares::spawn_for(&account, async move {
             inbound::plaintext(stream, client, &pod, &thread).await;
-            drop(open);
+            drop(held);
         }),
-        Arrival::Hbone => tokio::spawn(async move {
-            inbound::tunnel(stream, client, pod, thread).await;
-            drop(open);
+        Arrival::Hbone => shares::spawn_for(&account, async move {
+            inbound::tunnel(stream, client, handshake, pod, thread).await;
+            drop(held);
         }),
     };
 }
@@ -108,7 +111,7 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
             }
             let Ready { opened, _lease, _underway, fallback: _ } = *ready;
             node.native.offer(node, pod, client.ip(), original_dst);
-            relay(words.into_wire(), opened.wire, &bytes).await.map_err(Failed::from)
+            relay(words.into_wire(), opened.wire, &bytes, &pod.account).await.map_err(Failed::from)
         }
         Err(failed) => {
             // The application's connect() succeeded long ago; a reset is the error that is left to give it.

@@ -29,5 +29,6 @@ pub mod outside;
 pub mod request;
 pub mod route;
 pub mod rules;
+pub mod shares;
 pub mod simulate;
 pub mod target;

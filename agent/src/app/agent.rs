@@ -17,7 +17,7 @@ use super::{
     data_threads::DataThreads,
     endpoints,
     events::announce,
-    kernel_events, kernel_log, metrics,
+    kernel_events, kernel_log, metrics, pod_metrics,
     pods::Pods,
     process::{hide_memory, raise_descriptor_limit},
     questions::Questions,
@@ -151,6 +151,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     readiness.met(SNAPSHOT);
     metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
+    pod_metrics::register(&observer, kernel.pods_by_cookie());
 
     let admissions = Arc::new(Admissions::default());
     let access = AccessSettings { mtls: config.mtls, domains };

@@ -23,6 +23,7 @@ use crate::{
     capture::{Accepted, DataPath},
     connection,
     node::{DataThread, Node},
+    shares::{self, Account, Share},
 };
 
 thread_local! {
@@ -38,6 +39,7 @@ const SLACK: usize = 1;
 pub(super) struct DataThreads {
     threads: Vec<Running>,
     next_acceptor: AtomicUsize,
+    pod_share: Share,
     stop: watch::Sender<bool>,
 }
 
@@ -53,7 +55,7 @@ impl DataThreads {
         let (stop, stopped) = watch::channel(false);
         let start = |index| Running::start(index, DataThread::new(Arc::clone(node)), stopped.clone());
         let threads = (0..node.limits.data_threads).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { threads, next_acceptor: AtomicUsize::new(0), stop })
+        Ok(Self { threads, next_acceptor: AtomicUsize::new(0), pod_share: node.limits.pod, stop })
     }
 
     /// Connections that all threads serve now.
@@ -95,6 +97,7 @@ impl Running {
         let thread = thread::Builder::new().name(name(index)).spawn(move || {
             HERE.set(index);
             runtime.block_on(async {
+                tokio::spawn(shares::take_turns());
                 tokio::select! {
                     () = house_keeping => {}
                     _ = stopped.wait_for(|stop| *stop) => {}
@@ -110,10 +113,17 @@ fn name(index: usize) -> String {
 }
 
 impl DataPath for DataThreads {
-    fn spawn_acceptor(&self, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    fn pod_share(&self) -> Share {
+        self.pod_share
+    }
+
+    fn spawn_acceptor(&self, account: Arc<Account>, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let index = self.next_acceptor.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
         if let Some(thread) = self.threads.get(index) {
-            thread.runtime.spawn(acceptor);
+            // On its own thread, where it takes its turns.
+            thread.runtime.spawn(async move {
+                shares::spawn_for(&account, acceptor);
+            });
         }
     }
 
@@ -125,11 +135,11 @@ impl DataPath for DataThreads {
             return connection::serve(accepted, state, open);
         }
         // A socket belongs to the runtime that it is registered with.
-        let Accepted { arrival, pod, stream, client } = accepted;
+        let Accepted { arrival, pod, stream, client, place, handshake } = accepted;
         let Ok(socket) = stream.into_std() else { return };
         thread.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(socket) {
-                connection::serve(Accepted { arrival, pod, stream, client }, state, open);
+                connection::serve(Accepted { arrival, pod, stream, client, place, handshake }, state, open);
             }
         });
     }

@@ -9,6 +9,7 @@ mod held;
 mod kernel_events;
 mod kernel_log;
 mod metrics;
+mod pod_metrics;
 mod pods;
 mod process;
 mod questions;

@@ -9,10 +9,15 @@ use tokio::{
 use tracing::warn;
 
 use super::{EnrolledPod, sockets::canonical};
+use crate::shares::{Account, Bound, Place, Share};
 
 /// Pause after an accept that failed for want of descriptors or memory: the connection stays in the queue, and asking
 /// again at once would only turn.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Connections that are accepted in a row before others have their turn: a client that opens them as fast as it can always has
+/// one more.
+const IN_A_ROW: u32 = 16;
 
 /// By which of the agent's listeners a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,24 @@ pub enum Arrival {
     Plaintext,
     /// From elsewhere to the pod: a tunnel.
     Hbone,
+}
+
+impl Arrival {
+    /// What one more of these counts as, from its beginning to its end.
+    fn bound(self) -> Bound {
+        match self {
+            Self::Outbound => Bound::OutboundConnections,
+            Self::Plaintext | Self::Hbone => Bound::InboundConnections,
+        }
+    }
+
+    /// Waits until the pod may have one more; until then they stay in its queue.
+    async fn room(self, account: &Account) {
+        account.room(self.bound()).await;
+        if self == Self::Hbone {
+            account.room(Bound::InboundHandshakes).await;
+        }
+    }
 }
 
 /// A connection that the kernel handed to the agent.
@@ -36,17 +59,23 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// The other end.
     pub client: SocketAddr,
+    /// Its place among the pod's connections.
+    pub place: Place,
+    /// Its place among the handshakes with those that want a tunnel.
+    pub handshake: Option<Place>,
 }
 
 /// Who serves accepted connections.
 pub trait DataPath: Send + Sync {
-    /// Runs an acceptor on one of the data threads.
-    fn spawn_acceptor(&self, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>);
+    /// What a pod may have where no document says otherwise.
+    fn pod_share(&self) -> Share;
+    /// Runs an acceptor of a pod on one of the data threads.
+    fn spawn_acceptor(&self, account: Arc<Account>, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>);
     /// Serves a connection on a data thread of its choice. Called on the acceptor's thread; must not block.
     fn serve(&self, connection: Accepted);
 }
 
-/// Accepts until the sender of `stop` is dropped; then takes what waits in the queue and ends.
+/// Accepts, as long as the pod may have more, until the sender of `stop` is dropped; then takes what waits in the queue and ends.
 pub(super) async fn accept(
     listener: std::net::TcpListener,
     arrival: Arrival,
@@ -59,18 +88,28 @@ pub(super) async fn accept(
         Err(error) => return warn!(pod = %pod.workload.name, %error, "listen for connections of a pod"),
     };
     let serve = |(stream, client)| {
-        data_path.serve(Accepted { arrival, pod: Arc::clone(&pod), stream, client: canonical(client) });
+        let (pod, client) = (Arc::clone(&pod), canonical(client));
+        let place = pod.account.take(arrival.bound());
+        let handshake = (arrival == Arrival::Hbone).then(|| pod.account.take(Bound::InboundHandshakes));
+        data_path.serve(Accepted { arrival, pod, stream, client, place, handshake });
     };
-    let mut failing = false;
+    let (mut failing, mut in_a_row) = (false, 0);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                arrival.room(&pod.account).await;
+                listener.accept().await
+            } => accepted,
             _ = stop.changed() => break,
         };
         match accepted {
             Ok(connection) => {
                 failing = false;
                 serve(connection);
+                in_a_row = (in_a_row + 1) % IN_A_ROW;
+                if in_a_row == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) if is_closed(&error) => {

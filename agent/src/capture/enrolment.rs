@@ -4,77 +4,26 @@
 //! other way round. What fails half-way is undone, save for what a pod's own processes can make fail: that pod is captured
 //! and refused.
 
-use std::{
-    collections::HashMap,
-    fs, io,
-    os::fd::{AsRawFd, OwnedFd},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, fs, io, os::fd::AsRawFd, sync::Arc};
 
 use heddle_common::{Address, ListenerKind};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::mesh::{LocalPod, Netns, Workload, WorkloadUid};
-
-use super::{
-    Arrival, DataPath, Kernel, KernelError, NetworkNamespace, SandboxError, Sandboxes,
-    accept::accept,
-    listeners::{ListenerName, PodListeners},
-    return_route::ReturnRoute,
-    sandbox::{NamespaceId, Process, id_of},
-    survivors,
-    wire::node_ends,
+use crate::{
+    mesh::{LocalPod, Netns, Workload, WorkloadUid},
+    shares::Account,
 };
 
-/// Why a pod could not be enrolled.
-#[derive(Debug, thiserror::Error)]
-pub enum EnrolmentError {
-    /// The pod does not run on this node, or is not enrolled in the mesh.
-    #[error("it has no network namespace on this node")]
-    NotLocal,
-    /// The network namespace could not be opened.
-    #[error("open network namespace {path}: {source}", path = path.display())]
-    Namespace {
-        /// Its path.
-        path: PathBuf,
-        /// What happened.
-        source: io::Error,
-    },
-    /// The network namespace was not found by the pod's uid.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// To capture the node's own traffic would cut the node off.
-    #[error(
-        "{found_by} is the node's own network namespace: a host-network pod cannot be enrolled, remove its label or correct heddle.io/netns"
-    )]
-    NodeNamespace {
-        /// How it was found.
-        found_by: String,
-    },
-    /// Something inside the namespace could not be set up.
-    #[error("{what}: {source}")]
-    Inside {
-        /// What was tried.
-        what: &'static str,
-        /// What happened.
-        source: io::Error,
-    },
-    /// The kernel refused a map entry or a link.
-    #[error(transparent)]
-    Kernel(#[from] KernelError),
-}
-
-/// An enrolled pod as its connections see it. It lives as long as the last of them.
-#[derive(Debug)]
-pub struct EnrolledPod {
-    /// The pod as it was when it was enrolled.
-    pub workload: Arc<Workload>,
-    /// Where its sockets are opened.
-    pub netns: Arc<NetworkNamespace>,
-    _return_route: ReturnRoute,
-}
+use super::{
+    Arrival, DataPath, EnrolledPod, EnrolmentError, Kernel, KernelError, NetworkNamespace, Sandboxes,
+    accept::accept,
+    enrolment_error::inside,
+    listeners::{Listeners, PodListeners},
+    return_route::ReturnRoute,
+    sandbox::{NamespaceId, Process, id_of},
+    wire::node_ends,
+};
 
 /// What is in force for one pod.
 #[derive(Debug)]
@@ -91,9 +40,6 @@ struct InForce {
     _accepting: watch::Sender<()>,
 }
 
-/// The listeners that an agent has in the namespaces of its pods, by the namespaces' cookies.
-pub type Listeners = HashMap<u64, Vec<(ListenerName, OwnedFd)>>;
-
 /// A pod that was released, with its listeners, which still accept.
 #[derive(Debug)]
 #[must_use = "its listeners close at once otherwise, and connections that are just being handed over are lost"]
@@ -109,21 +55,6 @@ pub struct Enrolment {
     refused: HashMap<WorkloadUid, u64>,
     /// What the agent before has handed over, of pods that are not enrolled yet.
     inherited: Listeners,
-}
-
-impl EnrolmentError {
-    /// Whether it is only too early: the pod's processes are not there yet.
-    pub fn is_early(&self) -> bool {
-        matches!(self, Self::Sandbox(SandboxError::NotThere { .. }))
-    }
-}
-
-impl EnrolledPod {
-    /// How many connections it has that were open before it was enrolled and stay outside the mesh. Takes seconds where
-    /// thousands of connections come and go: not for a thread that others wait for.
-    pub fn survivors(&self) -> io::Result<usize> {
-        survivors::count(&self.netns)
-    }
 }
 
 impl Enrolment {
@@ -293,7 +224,8 @@ impl Enrolment {
                 return Err(error);
             }
         };
-        let pod = Arc::new(EnrolledPod { workload: Arc::clone(workload), netns, _return_route: return_route });
+        let account = Account::new(local.share.of(self.data_path.pod_share()));
+        let pod = Arc::new(EnrolledPod::new(Arc::clone(workload), netns, account, return_route));
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
         let adopted = self.kernel.tables.enrolled()?.contains(&cookie);
@@ -383,6 +315,7 @@ impl Enrolment {
         let addresses = addresses(workload);
         self.kernel.tables.set_inbound(cookie, &addresses, &local.rules)?;
         self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)?;
+        current.pod.account.set(local.share.of(self.data_path.pod_share()));
         current.addresses = addresses;
         current.local = local.clone();
         current.process = process;
@@ -402,9 +335,9 @@ impl Enrolment {
         let PodListeners { outbound, plaintext, hbone, held: _ } = listeners;
         let outbound = outbound.iter().map(|listener| (Arrival::Outbound, listener));
         for (arrival, listener) in outbound.chain([(Arrival::Plaintext, plaintext), (Arrival::Hbone, hbone)]) {
-            let (listener, pod) = (listener.try_clone()?, Arc::clone(pod));
+            let (listener, pod, account) = (listener.try_clone()?, Arc::clone(pod), Arc::clone(&pod.account));
             let acceptor = accept(listener, arrival, pod, Arc::clone(&self.data_path), stop.clone());
-            self.data_path.spawn_acceptor(Box::pin(acceptor));
+            self.data_path.spawn_acceptor(account, Box::pin(acceptor));
         }
         Ok(sender)
     }
@@ -412,8 +345,4 @@ impl Enrolment {
 
 fn addresses(workload: &Workload) -> Vec<Address> {
     workload.addresses.iter().map(|address| Address::from(*address)).collect()
-}
-
-fn inside(what: &'static str) -> impl Fn(io::Error) -> EnrolmentError {
-    move |source| EnrolmentError::Inside { what, source }
 }

@@ -1,6 +1,7 @@
 //! The agent's listening sockets in a pod's network namespace: taken over from the agent before, or opened.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::OwnedFd,
@@ -33,6 +34,9 @@ pub enum ListenerName {
     /// What is held up.
     Held,
 }
+
+/// The listeners that an agent has in the namespaces of its pods, by the namespaces' cookies.
+pub type Listeners = HashMap<u64, Vec<(ListenerName, OwnedFd)>>;
 
 /// Those of one pod.
 #[derive(Debug)]

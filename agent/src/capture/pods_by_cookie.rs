@@ -22,6 +22,11 @@ impl PodsByCookie {
         self.0.read().values().find(|pod| pod.workload.uid == *uid).cloned()
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<EnrolledPod>> {
+        self.0.read().values().cloned().collect()
+    }
+
     pub(super) fn insert(&self, pod: &Arc<EnrolledPod>) {
         self.0.write().insert(pod.netns.cookie(), Arc::clone(pod));
     }

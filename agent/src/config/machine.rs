@@ -3,9 +3,34 @@
 //! [`Machine::detect`] is the only part of `config` besides [`Config::load`](super::Config::load) that touches the
 //! system; the decisions on what it found are pure.
 
-use std::{num::NonZeroUsize, path::PathBuf, thread::available_parallelism};
+use std::{
+    fs,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+};
 
-use rustix::thread::sched_getaffinity;
+use rustix::{
+    process::{Resource, getrlimit},
+    thread::sched_getaffinity,
+};
+
+use crate::shares::Share;
+
+/// What there is at least, where it cannot be read: the kernel's own default of the hard limit, and a small machine.
+const DESCRIPTORS: u64 = 4096;
+const MEMORY: u64 = 1 << 30;
+
+/// Descriptors of the agent for each connection of a pod. A connection may need two, there are those from the pod and those to it,
+/// and no pod shall have more than half of all.
+const DESCRIPTORS_PER_CONNECTION: u64 = 8;
+/// More handshakes at a time only make each take longer.
+const MOST_HANDSHAKES: u32 = 2048;
+/// The part of the memory that one pod's bytes may fill, within these bounds: what a hundred busy connections have under way, and
+/// more than is of use to any pod that reads.
+const MEMORY_PART: u64 = 16;
+const LEAST_BUFFERS: u64 = 16 << 20;
+const MOST_BUFFERS: u64 = 256 << 20;
 
 /// Facts about the machine that defaults depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +41,24 @@ pub struct Machine {
     pub cpus: usize,
     /// The cgroup's CPU quota in whole CPUs, where it is below `cpus`.
     pub cpu_limit: Option<usize>,
+    /// Files and sockets that this process may have open, once it has asked for all.
+    pub descriptors: u64,
+    /// Bytes of memory, of the machine or of the cgroup, whichever is less.
+    pub memory: u64,
 }
 
 impl Machine {
     /// Looks at the machine that this process runs on. What cannot be read is left out.
     pub fn detect() -> Self {
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         // available_parallelism is the smaller of the CPU affinity and the cgroup's quota.
         let usable = available_parallelism().map_or(1, NonZeroUsize::get);
         let cpus = sched_getaffinity(None).map_or(usable, |set| usize::try_from(set.count()).unwrap_or(usable));
-        Self { cgroup2_mount: cgroup2_mount(&mounts), cpus, cpu_limit: (usable < cpus).then_some(usable) }
+        let cgroup2_mount = cgroup2_mount(&mounts);
+        let limit = cgroup2_mount.as_deref().and_then(memory_limit);
+        let memory = [machine_memory(), limit].into_iter().flatten().min().unwrap_or(MEMORY);
+        let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        Self { cgroup2_mount, cpus, cpu_limit: (usable < cpus).then_some(usable), descriptors, memory }
     }
 
     /// Data threads where the configuration names none: the CPU limit, since whoever set one has already decided
@@ -34,6 +67,32 @@ impl Machine {
     pub(super) fn data_threads(&self) -> usize {
         self.cpu_limit.unwrap_or(self.cpus / 4).max(2)
     }
+
+    /// What one pod may have where the configuration does not say.
+    pub(super) fn pod_share(&self) -> Share {
+        let descriptors = self.descriptors.max(DESCRIPTORS);
+        let connections = u32::try_from(descriptors / DESCRIPTORS_PER_CONNECTION).unwrap_or(u32::MAX).min(1_000_000);
+        Share {
+            weight: Share::WEIGHT,
+            connections,
+            handshakes: (connections / 2).min(MOST_HANDSHAKES),
+            buffer_bytes: (self.memory / MEMORY_PART).clamp(LEAST_BUFFERS, MOST_BUFFERS),
+        }
+    }
+}
+
+/// `MemTotal` of proc(5).
+fn machine_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// `memory.max` of the own cgroup, where it has one that is a number.
+fn memory_limit(mount: &Path) -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    fs::read_to_string(mount.join(own).join("memory.max")).ok()?.trim().parse().ok()
 }
 
 /// The first mount of type `cgroup2` in the text of `/proc/self/mounts` (fstab(5) format). In hybrid mode it is not

@@ -14,7 +14,7 @@ use super::{
     secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
-use crate::mesh::TrustDomain;
+use crate::{mesh::TrustDomain, shares::ShareBounds};
 
 pub(super) const DURATION: &str = "a duration above zero and up to 24h, such as 500ms, 5s or 1m";
 pub(super) const ABSOLUTE_PATH: &str = "an absolute path";
@@ -279,6 +279,7 @@ fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
     let streams = limits.integer("streamsPerTunnel", "a whole number from 1 to 1000", |n| {
         defaults::STREAMS_PER_TUNNEL_RANGE.contains(n)
     });
+    let pod = limits.map_or_empty("pod").map(ShareBounds::read).unwrap_or_default();
     limits.finish();
     Some(Limits {
         data_threads: threads.unwrap_or_else(|| machine.data_threads()),
@@ -287,6 +288,7 @@ fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
         handshake_timeout,
         drain_timeout,
         streams_per_tunnel: streams.unwrap_or(defaults::STREAMS_PER_TUNNEL),
+        pod: machine.pod_share().or(pod),
     })
 }
 

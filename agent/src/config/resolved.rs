@@ -8,7 +8,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Dura
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{HttpLimits, TracingConfig};
-use crate::mesh::TrustDomain;
+use crate::{mesh::TrustDomain, shares::Share};
 
 /// How this process runs. Read once at start.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -278,6 +278,8 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Streams that share one tunnel before another is opened.
     pub streams_per_tunnel: u32,
+    /// What one pod may have where no Capture document says otherwise.
+    pub pod: Share,
 }
 
 impl Serialize for CaConfig {

@@ -12,12 +12,18 @@ use super::{
     yaml::{Node, Value},
     *,
 };
-use crate::rules::value::Percentage;
+use crate::{rules::value::Percentage, shares::Share};
 
 const MINIMAL: &str = "node: node-a\nsource: {files: {path: /etc/heddle/objects}}\n";
 
 fn machine() -> Machine {
-    Machine { cgroup2_mount: Some("/sys/fs/cgroup/unified".into()), cpus: 16, cpu_limit: None }
+    Machine {
+        cgroup2_mount: Some("/sys/fs/cgroup/unified".into()),
+        cpus: 16,
+        cpu_limit: None,
+        descriptors: 1 << 20,
+        memory: 8 << 30,
+    }
 }
 
 fn parse(text: &str) -> Result<Config, Problems> {
@@ -77,6 +83,8 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.limits.handshake_timeout, Duration::from_secs(10));
     assert_eq!(config.limits.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.limits.streams_per_tunnel, 100);
+    let pod = Share { weight: 100, connections: 131_072, handshakes: 2048, buffer_bytes: 256 << 20 };
+    assert_eq!(config.limits.pod, pod, "of a machine with 2^20 descriptors and 8 GiB");
     let http = HttpLimits {
         request_header_timeout: Duration::from_secs(10),
         request_body_timeout: Duration::from_secs(60),
@@ -121,6 +129,7 @@ limits:
   handshakeTimeout: 3s
   drainTimeout: 1m
   streamsPerTunnel: 7
+  pod: {weight: 50, connections: 64, handshakes: 8, bufferBytes: 1048576}
 http:
   requestHeaderTimeout: 2s
   requestBodyTimeout: 6s
@@ -164,7 +173,8 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
             "longConnections": "0s", "accessRate": 500, "remembered": 7, "events": true,
         },
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
-                   "drainTimeout": "1m", "streamsPerTunnel": 7},
+                   "drainTimeout": "1m", "streamsPerTunnel": 7,
+                   "pod": {"weight": 50, "connections": 64, "handshakes": 8, "bufferBytes": 1_048_576}},
         "http": {"requestHeaderTimeout": "2s", "requestBodyTimeout": "6s", "idleTimeout": "5s", "maxHeaderBytes": 8192,
                  "maxConcurrentStreams": 7, "replayBytes": 0, "detectionTimeout": "50ms"},
         "tracing": {"otlp": {"endpoint": "https://[fd00::1]:4318/otlp/v1/traces", "protocol": "http", "timeout": "3s",
@@ -468,6 +478,22 @@ fn single_bad_values() {
             "3:26: limits.connectTimeout: found \"3years\", allowed: a duration above zero and up to 24h, such as 500ms, 5s or 1m",
         ),
         (
+            "limits: {pod: {weight: 0}}\n",
+            "3:24: limits.pod.weight: found the number 0, allowed: a whole number from 1 to 10000; 100 is a pod's by default",
+        ),
+        (
+            "limits: {pod: {connections: 0}}\n",
+            "3:29: limits.pod.connections: found the number 0, allowed: a whole number from 1 to 10000000",
+        ),
+        (
+            "limits: {pod: {bufferBytes: 1048575}}\n",
+            "3:29: limits.pod.bufferBytes: found the number 1048575, allowed: a number of bytes from 1048576 to 1099511627776",
+        ),
+        (
+            "limits: {pod: {handshake: 5}}\n",
+            "3:16: unknown key \"handshake\" in limits.pod; did you mean \"handshakes\"?",
+        ),
+        (
             "http: {maxHeaderBytes: 8191}\n",
             "3:24: http.maxHeaderBytes: found the number 8191, allowed: a number of bytes from 8192 to 1048576",
         ),
@@ -561,9 +587,27 @@ fn cgroup2_mount_is_found_in_every_layout() {
 fn data_threads_follow_the_limit_or_a_quarter_of_the_cpus() {
     for (cpus, cpu_limit, expected) in [(1, None, 2), (4, None, 2), (64, None, 16), (64, Some(6), 6), (64, Some(1), 2)]
     {
-        let machine = Machine { cgroup2_mount: None, cpus, cpu_limit };
+        let machine = Machine { cpus, cpu_limit, ..machine() };
         assert_eq!(machine.data_threads(), expected, "{machine:?}");
     }
+}
+
+#[test]
+fn a_pods_share_follows_from_descriptors_and_memory() {
+    for (descriptors, memory, expected) in [
+        (20_000, 8 << 30, (2500, 1250, 256 << 20)),
+        (u64::MAX, 1 << 29, (1_000_000, 2048, 32 << 20)),
+        (0, 0, (512, 256, 16 << 20)),
+    ] {
+        let share = Machine { descriptors, memory, ..machine() }.pod_share();
+        assert_eq!((share.connections, share.handshakes, share.buffer_bytes), expected, "{descriptors} {memory}");
+    }
+}
+
+#[test]
+fn some_of_a_pods_share_leaves_the_rest_as_it_is() {
+    let config = parse(&format!("{MINIMAL}limits: {{pod: {{connections: 7}}}}\n")).unwrap();
+    assert_eq!(config.limits.pod, Share { connections: 7, ..machine().pod_share() });
 }
 
 #[test]

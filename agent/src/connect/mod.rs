@@ -1,6 +1,7 @@
 //! Step 6: open the way and move the bytes.
 
 mod application;
+mod growing_buffer;
 pub mod http;
 mod open;
 mod relay;

@@ -21,6 +21,7 @@ use crate::{
     mesh::{SpiffeId, Workload},
     node::Node,
     observe::{DialResult, Metrics, Side, Transport},
+    shares::Bound,
 };
 
 use super::{
@@ -189,9 +190,10 @@ async fn open_tunnel(
     to: SocketAddr,
     expected: SpiffeId,
 ) -> Result<Tunnel, TunnelError> {
+    let _place = pod.account.place(Bound::OutboundHandshakes).await;
     let opened = match dial(&node, &pod, to).await {
         Ok(stream) => {
-            let opened = Tunnel::open(stream, to, &own, &expected, &node).await;
+            let opened = Tunnel::open(stream, to, (&own, &expected), &pod.account, &node).await;
             count_handshake(node.observer.metrics(), &opened);
             opened
         }

@@ -8,14 +8,17 @@ use std::{
     future::poll_fn,
     io,
     os::fd::AsRawFd,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use h2::{RecvStream, SendStream};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest, copy_bidirectional},
+    io::{AsyncWriteExt, Interest, copy_bidirectional},
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -26,17 +29,14 @@ use crate::{
     capture::socket_facts,
     identify::Revoked,
     observe::{ByteCounts, SocketEnd},
+    shares::{self, Account, Chunk, Direction, Reserved, Sending},
 };
 
 use super::{
     Wire,
+    growing_buffer::{GrowingBuffer, LARGE},
     tunnel::{TunnelIo, TunnelStream},
 };
-
-/// First size of a direction's buffer: a request or a response of the common kind.
-const SMALL: usize = 4 * 1024;
-/// Largest size: beyond it system calls are no longer what costs (measured with `cargo xtask bench`).
-const LARGE: usize = 128 * 1024;
 
 /// The side at which a relay ended abnormally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,23 +78,28 @@ impl RelayError {
     }
 }
 
-/// Relays between the client and the server until both directions have ended.
-pub async fn relay(client: Wire, server: Wire, bytes: &ByteCounts) -> Result<(), RelayError> {
+/// Relays between the client and the server until both directions have ended, for the pod with this account.
+pub async fn relay(client: Wire, server: Wire, bytes: &ByteCounts, account: &Arc<Account>) -> Result<(), RelayError> {
     match (client, server) {
-        (Wire::Tcp(client), Wire::Tcp(server)) => two_sockets(client, server, bytes).await,
+        (Wire::Tcp(client), Wire::Tcp(server)) => two_sockets(client, server, bytes, account).await,
         (Wire::Tcp(client), Wire::Tunnel(server)) => to_tunnel(client, server, bytes).await,
         (Wire::Tunnel(client), Wire::Tcp(server)) => from_tunnel(client, server, bytes).await,
         (Wire::Tunnel(client), Wire::Tunnel(server)) => two_tunnels(client, server, bytes).await,
     }
 }
 
-async fn two_sockets(mut client: TcpStream, mut server: TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
+async fn two_sockets(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    bytes: &ByteCounts,
+    account: &Arc<Account>,
+) -> Result<(), RelayError> {
     // Armed first: whatever ends the relay early, the end of the agent too, must not look like an orderly end.
     reset_on_close(&client);
     reset_on_close(&server);
     // Dropped before the sockets.
     let _shown = bytes.show(own(&client), own(&server));
-    between_sockets(&mut client, &mut server, bytes).await?;
+    between_sockets(&mut client, &mut server, bytes, account).await?;
     close_orderly(&server);
     close_orderly(&client);
     Ok(())
@@ -166,11 +171,18 @@ fn opposite(side: Side) -> Side {
     }
 }
 
-async fn between_sockets(client: &mut TcpStream, server: &mut TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
+async fn between_sockets(
+    client: &mut TcpStream,
+    server: &mut TcpStream,
+    bytes: &ByteCounts,
+    account: &Arc<Account>,
+) -> Result<(), RelayError> {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
-    let upload = socket_to_socket(&mut from_client, Side::Client, &mut to_server, Side::Server, &bytes.sent);
-    let download = socket_to_socket(&mut from_server, Side::Server, &mut to_client, Side::Client, &bytes.received);
+    let upload =
+        socket_to_socket((&mut from_client, Side::Client), (&mut to_server, Side::Server), &bytes.sent, account);
+    let download =
+        socket_to_socket((&mut from_server, Side::Server), (&mut to_client, Side::Client), &bytes.received, account);
     tokio::try_join!(upload, download).map(drop)
 }
 
@@ -181,37 +193,43 @@ async fn with_tunnel(
     to_socket: &AtomicU64,
 ) -> Result<(), RelayError> {
     let (mut reader, mut writer) = socket.split();
-    let upload = socket_to_tunnel(&mut reader, &mut tunnel.send, from_socket);
-    let download = tunnel_to_socket(&mut tunnel.receive, &mut writer, to_socket);
+    let upload = socket_to_tunnel(&mut reader, &mut tunnel.send, &tunnel.sending, from_socket);
+    let download = tunnel_to_socket(&mut tunnel.receive, &mut writer, &tunnel.sending, to_socket);
     tokio::try_join!(upload, download).map(drop)
 }
 
 async fn socket_to_socket(
-    reader: &mut ReadHalf<'_>,
-    from: Side,
-    writer: &mut WriteHalf<'_>,
-    to: Side,
+    (reader, from): (&mut ReadHalf<'_>, Side),
+    (writer, to): (&mut WriteHalf<'_>, Side),
     count: &AtomicU64,
+    account: &Arc<Account>,
 ) -> Result<(), RelayError> {
     let mut buffer = GrowingBuffer::new();
+    let mut unsent = Reserved::none(account, Direction::Sent);
     loop {
+        poll_fn(shares::poll_pace).await;
         reader.readable().await.map_err(at(from))?;
-        let mut data = buffer.read(reader, LARGE).await.map_err(at(from))?;
+        let mut data = buffer.read(reader, account.piece(LARGE)).await.map_err(at(from))?;
         if data.is_empty() {
             return writer.shutdown().await.map_err(at(to));
         }
         count.fetch_add(data.len() as u64, Ordering::Relaxed);
+        shares::moved(data.len());
+        unsent.set(data.len());
         writer.write_all_buf(&mut data).await.map_err(at(to))?;
+        unsent.set(0);
     }
 }
 
 async fn socket_to_tunnel(
     reader: &mut ReadHalf<'_>,
-    send: &mut SendStream<Bytes>,
+    send: &mut SendStream<Chunk>,
+    sending: &Arc<Sending>,
     count: &AtomicU64,
 ) -> Result<(), RelayError> {
     let mut buffer = GrowingBuffer::new();
     loop {
+        poll_fn(shares::poll_pace).await;
         tokio::select! {
             biased;
             readable = reader.readable() => readable.map_err(at(Side::Client))?,
@@ -219,13 +237,14 @@ async fn socket_to_tunnel(
         }
         let room = tokio::select! {
             biased;
-            room = poll_fn(|context| poll_room(send, buffer.size(), context)) => room.map_err(at(Side::Server))?,
+            room = poll_fn(|context| poll_room(send, sending, buffer.size(), context)) => room.map_err(at(Side::Server))?,
             // The client broke off while the server takes nothing: nobody else would notice.
             _ = reader.ready(Interest::ERROR) => return Err(at(Side::Client)(io::ErrorKind::ConnectionReset.into())),
         };
         let data = buffer.read(reader, room).await.map_err(at(Side::Client))?;
         let (length, last) = (data.len(), data.is_empty());
-        send.send_data(data, last).map_err(|error| at(Side::Server)(h2_error(error)))?;
+        shares::moved(length);
+        send.send_data(sending.chunk(data), last).map_err(|error| at(Side::Server)(h2_error(error)))?;
         if last {
             return Ok(());
         }
@@ -238,8 +257,10 @@ async fn socket_to_tunnel(
 async fn tunnel_to_socket(
     receive: &mut RecvStream,
     writer: &mut WriteHalf<'_>,
+    sending: &Arc<Sending>,
     count: &AtomicU64,
 ) -> Result<(), RelayError> {
+    let mut unread = Reserved::none(sending.account(), Direction::Received);
     // What the socket does not take yet. It is never more than the stream's window, since the peer may send more only
     // when something was written. It is taken out of h2, which would count many small frames against the whole tunnel.
     let mut waiting = BytesMut::new();
@@ -267,6 +288,7 @@ async fn tunnel_to_socket(
             },
         };
         receive.flow_control().release_capacity(written).map_err(|error| at(Side::Server)(h2_error(error)))?;
+        unread.set(waiting.len());
         if waiting.is_empty() {
             waiting = BytesMut::new();
         }
@@ -288,12 +310,18 @@ fn try_write(writer: &WriteHalf<'_>, data: &[u8]) -> io::Result<usize> {
 }
 
 /// Waits until the tunnel takes at least one byte; answers how many it takes now.
-fn poll_room(send: &mut SendStream<Bytes>, wanted: usize, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_room(
+    send: &mut SendStream<Chunk>,
+    sending: &Sending,
+    wanted: usize,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let wanted = ready!(sending.poll_piece(wanted, context));
     send.reserve_capacity(wanted);
     loop {
         match send.capacity() {
             0 => {}
-            room => return Poll::Ready(Ok(room)),
+            room => return Poll::Ready(Ok(room.min(wanted))),
         }
         match ready!(send.poll_capacity(context)) {
             Some(Ok(_)) => {}
@@ -321,72 +349,4 @@ fn h2_error(error: h2::Error) -> io::Error {
         return io::Error::new(error.kind(), format!("tunnel: {error}"));
     }
     io::Error::new(io::ErrorKind::ConnectionReset, error)
-}
-
-/// Reads with a buffer whose size follows the traffic. It exists only while it is being filled: a connection that is
-/// quiet holds none.
-struct GrowingBuffer {
-    size: usize,
-    /// Reads in a row that needed less than a quarter.
-    spare: u8,
-}
-
-impl GrowingBuffer {
-    /// Reads in a row that must leave most of the buffer empty before it shrinks.
-    const PATIENCE: u8 = 16;
-
-    fn new() -> Self {
-        Self { size: SMALL, spare: 0 }
-    }
-
-    /// How much the next read would take.
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Reads once, at most `limit` bytes. Empty at the end of the stream.
-    async fn read(&mut self, reader: &mut ReadHalf<'_>, limit: usize) -> io::Result<Bytes> {
-        let offered = self.size.min(limit);
-        let mut memory = BytesMut::with_capacity(offered).limit(offered);
-        let length = reader.read_buf(&mut memory).await?;
-        self.adapt(length, offered);
-        let memory = memory.into_inner();
-        // Many small pieces may have to wait for a slow peer: they must not keep large buffers with them.
-        Ok(if length < offered / 4 { Bytes::copy_from_slice(&memory) } else { memory.freeze() })
-    }
-
-    fn adapt(&mut self, length: usize, offered: usize) {
-        if length == offered {
-            self.size = (self.size * 2).min(LARGE);
-            self.spare = 0;
-        } else if length >= self.size / 4 {
-            self.spare = 0;
-        } else {
-            self.spare += 1;
-            if self.spare >= Self::PATIENCE {
-                self.size = (self.size / 2).max(SMALL);
-                self.spare = 0;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_buffer_grows_with_traffic_and_shrinks_when_it_stops() {
-        let mut buffer = GrowingBuffer::new();
-        for _ in 0..10 {
-            let size = buffer.size();
-            buffer.adapt(size, size);
-        }
-        assert_eq!(buffer.size(), LARGE);
-        for _ in 0..10 * usize::from(GrowingBuffer::PATIENCE) {
-            let size = buffer.size();
-            buffer.adapt(1, size);
-        }
-        assert_eq!(buffer.size(), SMALL);
-    }
 }

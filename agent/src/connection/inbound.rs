@@ -8,8 +8,12 @@ use std::{
     sync::Arc,
 };
 
+use ::http::StatusCode;
 use heddle_common::HBONE_PORT;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tracing::debug;
 
 use super::{
@@ -34,6 +38,7 @@ use crate::{
         Transport,
     },
     request,
+    shares::{self, Account, Bound, Place},
 };
 
 /// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
@@ -87,10 +92,11 @@ async fn pass(
     client: Wire,
     application: TcpStream,
     _permitted: Permitted,
+    account: &Arc<Account>,
     record: &mut ConnectionRecord,
 ) -> Result<(), Failed> {
     let bytes = record.opened();
-    Ok(relay(client, Wire::Tcp(application), &bytes).await?)
+    Ok(relay(client, Wire::Tcp(application), &bytes, account).await?)
 }
 
 fn in_plaintext(approach: Approach) -> BypassReason {
@@ -149,7 +155,8 @@ impl Inbound<'_> {
                 let workload = node.workload_of(&snapshot, self.pod);
                 match node.authorize(&snapshot, &workload, self.facts(), &mut record) {
                     Ok(permitted) => {
-                        admission.unless_withdrawn(pass(client, application, permitted, &mut record)).await
+                        let passed = pass(client, application, permitted, &self.pod.account, &mut record);
+                        admission.unless_withdrawn(passed).await
                     }
                     Err(denied) => {
                         client.reset();
@@ -226,7 +233,13 @@ impl Inbound<'_> {
 }
 
 /// A tunnel from another agent (or this one) to a pod of this node: many connections, one proven client.
-pub(super) async fn tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<EnrolledPod>, thread: Arc<DataThread>) {
+pub(super) async fn tunnel(
+    stream: TcpStream,
+    client: SocketAddr,
+    handshake: Option<Place>,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+) {
     let node = &thread.node;
     let Some(here) = dialled(&stream) else { return };
     let identity = node.workload_of(&node.snapshot.load(), &pod).identity.clone();
@@ -235,13 +248,14 @@ pub(super) async fn tunnel(stream: TcpStream, client: SocketAddr, pod: Arc<Enrol
         debug!(%client, %identity, "refused a tunnel: no certificate for the pod that it goes to");
         return;
     };
-    let tunnel = match Box::pin(tunnel::accept(stream, &own, node)).await {
+    let tunnel = match Box::pin(tunnel::accept(stream, &own, &pod.account, node)).await {
         Ok(tunnel) => tunnel,
         Err(error) => {
             node.observer.metrics().handshake_failed(Side::Server, error.result());
             return debug!(%client, pod = %pod.workload.name, %error, "refused a tunnel");
         }
     };
+    drop(handshake);
     let TlsFacts { version, group, root } = tunnel.tls;
     node.observer.metrics().handshake_done(Side::Server, version, group, root);
     let facts = TunnelFacts {
@@ -282,7 +296,7 @@ async fn serve_streams(
         match next {
             Some(Ok(stream)) => {
                 let (facts, pod, thread) = (Arc::clone(&facts), Arc::clone(&pod), Arc::clone(&thread));
-                tokio::spawn(async move { one_stream(stream, &facts, &pod, &thread).await });
+                shares::spawn(async move { one_stream(stream, &facts, &pod, &thread).await });
             }
             Some(Err(error)) => return debug!(client = %facts.client, %error, "a tunnel broke"),
             None => return,
@@ -294,6 +308,11 @@ async fn serve_streams(
 async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
     let node = &thread.node;
     let _open = thread.count_connection();
+    // Its client waits for an answer as it would in the queue of the pod's listener.
+    let Ok(_place) = timeout(node.limits.connect_timeout, pod.account.place(Bound::InboundConnections)).await else {
+        node.observer.metrics().refused(RefusedReason::PodIsFull);
+        return stream.refuse(StatusCode::SERVICE_UNAVAILABLE);
+    };
     let asked = destination(&stream, facts.here, &node.snapshot.load());
     // A request that names no place is recorded with the one that it was sent to.
     let to = asked.as_ref().map_or_else(|_| SocketAddr::new(facts.here, HBONE_PORT), |to| *to);

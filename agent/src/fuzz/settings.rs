@@ -21,7 +21,13 @@ const SECRET: &str = "Bearer 4f1ab7c5";
 impl Target for Settings {
     fn exercise(&self, input: &[u8], _: &mut Rng) -> Result<Exercised, String> {
         let text = String::from_utf8_lossy(input);
-        let machine = Machine { cgroup2_mount: Some("/sys/fs/cgroup".into()), cpus: 8, cpu_limit: None };
+        let machine = Machine {
+            cgroup2_mount: Some("/sys/fs/cgroup".into()),
+            cpus: 8,
+            cpu_limit: None,
+            descriptors: 65_536,
+            memory: 8 << 30,
+        };
         let agent = Config::parse("agent.yaml", &text, &machine);
         let authority = AuthorityConfig::parse("ca.yaml", &text);
         let mut ways = Vec::new();

@@ -11,7 +11,10 @@ use serde::{Serialize, Serializer};
 use super::{
     AppliedLimits, Endpoint, LocalPod, Membership, Netns, Service, ServiceKind, ServicePort, Snapshot, Workload,
 };
-use crate::rules::{Rule, RuleKey, Spec, destination_rule::PortSettings};
+use crate::{
+    rules::{Rule, RuleKey, Spec, destination_rule::PortSettings},
+    shares::SaidShare,
+};
 
 #[derive(Serialize)]
 struct SnapshotView<'a> {
@@ -58,6 +61,8 @@ struct LocalView<'a> {
     exclude_inbound_ports: &'a [u16],
     exclude_outbound_ports: &'a [u16],
     exclude_outbound_cidrs: &'a [IpNet],
+    #[serde(skip_serializing_if = "SaidShare::is_empty")]
+    share: SaidShare,
 }
 
 #[derive(Serialize)]
@@ -157,6 +162,7 @@ fn local_view(local: &LocalPod) -> LocalView<'_> {
         exclude_inbound_ports: &local.rules.exclude_inbound_ports,
         exclude_outbound_ports: &local.rules.exclude_outbound_ports,
         exclude_outbound_cidrs: &local.rules.exclude_outbound_cidrs,
+        share: local.share,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use ipnet::IpNet;
 
 use super::SpiffeId;
-use crate::objects::Map;
+use crate::{objects::Map, shares::SaidShare};
 
 /// The pod's `metadata.uid`, or `namespace/name` where the source has no uid (plain files).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +72,8 @@ pub struct LocalPod {
     pub netns: Netns,
     /// What stays out of the mesh.
     pub rules: CaptureRules,
+    /// What documents say that it may have of the agent.
+    pub share: SaidShare,
 }
 
 /// How a pod's network namespace is found.

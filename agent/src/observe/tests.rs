@@ -31,7 +31,11 @@ pub(super) fn workload(name: &str, version: &str) -> Arc<Workload> {
         canonical_revision: if version.is_empty() { "latest".into() } else { version.into() },
         labels: Arc::default(),
         opaque_ports: Arc::default(),
-        local: Some(Box::new(LocalPod { netns: Netns::Path("/run/netns/x".into()), rules: Default::default() })),
+        local: Some(Box::new(LocalPod {
+            netns: Netns::Path("/run/netns/x".into()),
+            rules: Default::default(),
+            share: Default::default(),
+        })),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::{
     config::HttpLimits,
     connect::http::{Lease, Replay, ReplayLimits, answer::Answer, head},
     observe::{Failure, RequestProtocol, RequestRecord, ResponseFlag},
+    shares,
 };
 
 pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
@@ -117,7 +118,7 @@ pub(super) fn switched(
     let server_half = hyper::upgrade::on(&mut response);
     record.responded(response.status());
     let bytes = record.bytes();
-    tokio::spawn(async move {
+    shares::spawn(async move {
         let result = upgrade::pass(client_half, server_half, &bytes).await;
         record.finish(result.map_err(|error| error.failure()));
         drop(held);

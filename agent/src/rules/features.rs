@@ -35,7 +35,7 @@ pub const FEATURES: [Feature; 16] = [
     feature(RuleKind::FaultInjection, true, "delays and errors on purpose"),
     feature(RuleKind::Fallback, true, "who serves where a Service cannot"),
     feature(RuleKind::Telemetry, true, "logs and traces"),
-    feature(RuleKind::Capture, true, "ports and networks that stay out of the mesh"),
+    feature(RuleKind::Capture, true, "ports and networks that stay out of the mesh; what a pod may have of its agent"),
 ];
 
 /// Which kinds a build enforces.

@@ -206,6 +206,23 @@ that nobody keeps. `heddle check --features` prints this table for the build tha
 A bad value of a pod's annotation is reported and excludes nothing. A Capture document says the same for many pods; a pod has
 what its annotations and all documents that select it say together.
 
+## What a pod may have of its agent (Capture, `share`)
+
+All pods of a node share one agent. What each may have of it is `limits.pod` of agent.yaml, unless a Capture document says
+otherwise; a change counts at once, for what comes.
+
+| field | bounds | at the bound |
+|---|---|---|
+| `weight` | time of a data thread that several pods want: they have it in the proportion of their weights. 100 by default | who has used more waits until those who used less have had their turn; a thread that nobody else wants is its own |
+| `connections` | connections from the pod, and as many to it; to it, those that carry tunnels count, and those in them | they wait in the pod's own queue; those in tunnels wait for an answer, for `limits.connectTimeout`, and are then refused with 503 |
+| `handshakes` | TLS handshakes of tunnels to the pod that are under way, and as many from it | they wait in the pod's own queue; those from it, before they dial |
+| `bufferBytes` | bytes in the agent that nobody takes, half of them in each direction | to be sent: each connection goes on with 4 KiB at a time. Received: the agent reads nothing more from the pod's tunnels, all of them, until the pod reads; peers that were promised room cut a tunnel that is not read for 20 s |
+
+- A document of the root namespace says more or less than the default. One of the pod's own namespace can only say less: more would be
+  at the cost of other namespaces. Of several documents the smallest number counts, field by field.
+- Connections that the kernel carries by itself count for nothing here: the agent does nothing for them.
+- What is in use, what is waited for and what a pod may have is in the metrics `heddle_pod_*`.
+
 ## AuthorizationPolicy
 
 Evaluated at the server's node, as Istio documents it: a DENY rule that matches refuses; then, where any ALLOW policy selects

@@ -48,6 +48,8 @@ pub(super) enum Path {
     Requests,
     /// The same, while the agents are observed in a way; measured beside the same without.
     Observed(Observer),
+    /// As bytes, alone and then beside pods that want all that there is.
+    Crowded,
     /// Two proxies of another kind, with TLS between them and the same rule in each.
     Peer(Kind),
 }
@@ -98,11 +100,16 @@ pub(super) const RATE_WITH_LOG: f64 = 0.95;
 /// Most p99 while agents are scraped, as a multiple of that without: what a median of a few rounds cannot tell from none.
 pub(super) const P99_WITH_SCRAPES: f64 = 1.05;
 
+/// Most p99 of a light pod beside a crowd, as a multiple of its p99 alone.
+pub(super) const P99_IN_A_CROWD: f64 = 2.0;
+
 /// What is sent.
 #[derive(Clone, Copy)]
 pub(super) enum Load {
     /// wrk to nginx, a response of 3 bytes, connections kept alive.
     Http { connections: u32 },
+    /// The same, each connection with some milliseconds between an answer and the next request.
+    Calm { connections: u32 },
     /// iperf3; `reverse` sends from the server to the client.
     Bulk { streams: u32, reverse: bool },
     /// wrk to nginx with one request per connection.
@@ -113,6 +120,11 @@ impl Load {
     pub(super) fn title(self) -> String {
         match self {
             Self::Http { connections } => format!("HTTP/1.1 keep-alive, wrk to nginx, connections: {connections}"),
+            Self::Calm { connections } => {
+                format!(
+                    "HTTP/1.1 keep-alive, wrk to nginx, a request every 5 ms on each connection, connections: {connections}"
+                )
+            }
             Self::Bulk { streams, reverse: false } => format!("bulk TCP, iperf3, streams: {streams}"),
             Self::Bulk { streams, reverse: true } => format!("bulk TCP from the server, iperf3 -R, streams: {streams}"),
             Self::Connections { clients } => format!("one request per connection, wrk to nginx, clients: {clients}"),
@@ -122,7 +134,7 @@ impl Load {
     /// The unit in which rates are shown, and how many of what is counted it holds.
     pub(super) fn rate_unit(self) -> (&'static str, f64) {
         match self {
-            Self::Http { .. } => ("requests/s", 1.0),
+            Self::Http { .. } | Self::Calm { .. } => ("requests/s", 1.0),
             Self::Bulk { .. } => ("MiB/s", 1024.0 * 1024.0),
             Self::Connections { .. } => ("connections/s", 1.0),
         }
@@ -131,7 +143,7 @@ impl Load {
     /// The unit in which CPU is shown, and by what CPU seconds per counted thing are multiplied for it.
     pub(super) fn cpu_unit(self) -> (&'static str, f64) {
         match self {
-            Self::Http { .. } => ("CPU s per 100,000 requests", 1e5),
+            Self::Http { .. } | Self::Calm { .. } => ("CPU s per 100,000 requests", 1e5),
             Self::Bulk { .. } => ("CPU s per GiB", 1024.0 * 1024.0 * 1024.0),
             Self::Connections { .. } => ("CPU us per connection", 1e6),
         }
@@ -167,6 +179,7 @@ impl Case {
             Path::Requests => format!("{load}, read and routed by both agents"),
             Path::Observed(Observer::AccessLog) => format!("{load}, read and routed, with and without an access log"),
             Path::Observed(Observer::Scrapes) => format!("{load}, read and routed, with and without a scrape a second"),
+            Path::Crowded => format!("{load}, alone, and beside pods that want all there is"),
             Path::Peer(kind) => format!("{load}, through two proxies: {}", kind.program()),
         }
     }
@@ -207,7 +220,7 @@ const NGINX: Path = Path::Peer(Kind::Nginx);
 const HAPROXY: Path = Path::Peer(Kind::Haproxy);
 
 /// All cases, in the order in which they run. ztunnel carries what stays on the node, too, and was not measured so.
-pub(super) static ALL: [Case; 26] = [
+pub(super) static ALL: [Case; 27] = [
     Case::new("http-1", Load::http(1)).rate(0.60, "0.44").cpu(2.0, "3.0-3.6"),
     Case::new("http-16", Load::http(16)).rate(0.40, "0.21").cpu(2.0, "3.0-3.6"),
     Case::new("http-64", Load::http(64)).rate(0.45, "0.24").cpu(2.0, "3.0-3.6").not_in_quick(),
@@ -228,6 +241,7 @@ pub(super) static ALL: [Case; 26] = [
     Case::new("l7-http-64", Load::http(64)).by(Path::Requests).not_in_quick(),
     Case::new("log-http-16", Load::http(16)).by(Path::Observed(Observer::AccessLog)).not_in_quick(),
     Case::new("scrape-http-16", Load::http(16)).by(Path::Observed(Observer::Scrapes)).not_in_quick(),
+    Case::new("fairness", Load::Calm { connections: 4 }).by(Path::Crowded).not_in_quick(),
     Case::new("peer-nginx-http-1", Load::http(1)).by(NGINX).not_in_quick(),
     Case::new("peer-nginx-http-16", Load::http(16)).by(NGINX),
     Case::new("peer-nginx-http-64", Load::http(64)).by(NGINX).not_in_quick(),

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::case::{Kind, Observer};
+use super::crowd::Crowd;
 use super::noise::Noise;
 use super::peers::Peer;
 use super::scraper::Scraper;
@@ -90,6 +91,7 @@ pub(super) struct Ground {
     _servers: Vec<Process>,
     direct: Pods,
     mesh: Pods,
+    crowds: Option<[Crowd; 2]>,
     /// The way to the pod whose requests are read.
     service: Service,
     nodes: [Node; 2],
@@ -127,6 +129,7 @@ impl Ground {
             _servers: servers,
             direct,
             mesh,
+            crowds: None,
             service,
             nodes,
             noise,
@@ -161,6 +164,23 @@ impl Ground {
         Ok(format!("http://{to}{ASKED}"))
     }
 
+    /// Has pods beside those of each side, for what is measured beside others.
+    pub(super) fn make_crowds(&mut self) -> Result<()> {
+        if self.crowds.is_none() {
+            let [a, b] = &self.nodes;
+            let crowd = |side| Crowd::start(a, b, |node, role| Pods::start_one(side, node, role), &self.bed);
+            self.crowds = Some([crowd(Side::Direct)?, crowd(Side::Bytes)?]);
+            self.wait_enrolled()?;
+        }
+        Ok(())
+    }
+
+    /// The other pods of a side.
+    pub(super) fn crowd(&self, side: Side) -> Result<&Crowd> {
+        let [direct, mesh] = self.crowds.as_ref().context("there are no others")?;
+        Ok(if side == Side::Direct { direct } else { mesh })
+    }
+
     /// Starts proxies of another kind, or ends those that run.
     pub(super) fn use_peer(&mut self, kind: Option<Kind>) -> Result<()> {
         self.peer = None;
@@ -185,7 +205,7 @@ impl Ground {
     /// Proves that the agents route by the rule: what it does not match comes to nobody.
     pub(super) fn prove_route(&self) -> Result<()> {
         let url = format!("http://{}{UNRULED}", self.service.at(SERVICE_PORT));
-        let work = wrk::run(&self.mesh.client, &url, 1, false, 1, self.bed.directory())?;
+        let work = wrk::run(&self.mesh.client, &url, 1, wrk::Manner::Busy, 1, self.bed.directory())?;
         let (all, refused) = (work.amount, work.errors as f64);
         ensure!(all > 0.0 && refused >= all, "{refused} of {all} requests that no rule matches were refused");
         Ok(())
@@ -268,13 +288,14 @@ impl Ground {
     }
 
     pub(super) fn close(self) -> Result<()> {
-        let Self { scraper, peer, client_agent, server_agent, _servers: servers, bed, .. } = self;
-        drop((scraper, peer, client_agent, server_agent, servers));
+        let Self { scraper, peer, client_agent, server_agent, _servers: servers, crowds, bed, .. } = self;
+        drop((scraper, peer, client_agent, server_agent, servers, crowds));
         bed.close()
     }
 
     fn wait_enrolled(&self) -> Result<()> {
-        for (agent, pods) in [(&self.client_agent, 2.0), (&self.server_agent, 2.0)] {
+        let pods = if self.crowds.is_some() { 4.0 } else { 2.0 };
+        for agent in [&self.client_agent, &self.server_agent] {
             let enrolled = |metrics: &Metrics| metrics.sum("heddle_enrolled_pods", &[]) == pods;
             agent.wait_metrics(&format!("it enrolled {pods} pods"), READY_WITHIN, enrolled)?;
         }
@@ -284,17 +305,19 @@ impl Ground {
 
 impl Pods {
     fn start(side: Side, a: &Node, b: &Node) -> Result<Self> {
-        let opaque = [HTTP, IPERF, ECHO].map(|port| port.to_string()).join(",");
-        let start = |node: &Node, role: &str| {
-            let pod = match side {
-                Side::Direct | Side::Peer => node.pod(&format!("direct-{role}")).outside_mesh(),
-                Side::Bytes | Side::Requests => node.pod(&format!("mesh-{role}")),
-            };
-            let pod = pod.annotation("heddle.io/opaque-ports", &opaque).start()?;
-            pod.netns().sysctl(POD_SETTINGS)?;
-            anyhow::Ok(pod)
-        };
+        let start = |node, role| Self::start_one(side, node, role);
         Ok(Self { client: start(a, "client")?, near: start(a, "near")?, far: start(b, "far")? })
+    }
+
+    fn start_one(side: Side, node: &Node, role: &str) -> Result<Pod> {
+        let opaque = [HTTP, IPERF, ECHO].map(|port| port.to_string()).join(",");
+        let pod = match side {
+            Side::Direct | Side::Peer => node.pod(&format!("direct-{role}")).outside_mesh(),
+            Side::Bytes | Side::Requests => node.pod(&format!("mesh-{role}")),
+        };
+        let pod = pod.annotation("heddle.io/opaque-ports", &opaque).start()?;
+        pod.netns().sysctl(POD_SETTINGS)?;
+        Ok(pod)
     }
 }
 
@@ -318,7 +341,7 @@ fn route(bed: &Bed) -> Result<()> {
 }
 
 /// Every server of a pod that is called.
-fn serve(pod: &Pod, bed: &Bed) -> Result<Vec<Process>> {
+pub(super) fn serve(pod: &Pod, bed: &Bed) -> Result<Vec<Process>> {
     let nginx = nginx::start(pod, &bed.directory().join(format!("nginx-{}", pod.name())), HTTP)?;
     let mut iperf = pod.command("iperf3").words(&format!("-s -p {IPERF} --forceflush")).start()?;
     iperf.wait_line(READY_WITHIN, |line| line.contains("Server listening"))?;

@@ -12,6 +12,7 @@ use anyhow::{Result, bail, ensure};
 use super::case::{Case, Load, Observer, Path, Server};
 use super::ground::{Carried, Ground, IPERF, Side, pause};
 use super::record::{Round, Sample, Through};
+use super::wrk::Manner;
 use super::{iperf, wrk};
 use crate::bed::Pod;
 
@@ -21,6 +22,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const DECIDED: Duration = Duration::from_secs(6);
 /// Requests until one goes natively.
 const TRIES: u32 = 20;
+/// Connections that a pod which opens them as fast as it can has in a second, at least.
+const CROWD: f64 = 50.0;
 
 /// What a load generator did.
 #[derive(Debug)]
@@ -49,9 +52,28 @@ pub(super) fn round(ground: &mut Ground, case: &Case, seconds: u64) -> Result<Ro
             ground.observe(Observer::Scrapes, false)?;
             (Some(beside), Through::Mesh(observed))
         }
+        Path::Crowded => {
+            let alone = sample(ground, case, Side::Bytes, seconds)?;
+            (Some(alone), Through::Mesh(in_a_crowd(ground, case, Side::Bytes, seconds)?))
+        }
         Path::Peer(_) => (None, Through::Peer(sample(ground, case, Side::Peer, seconds)?)),
     };
-    Ok(Round { direct, beside, through })
+    let crowded = (case.path == Path::Crowded).then(|| in_a_crowd(ground, case, Side::Direct, seconds)).transpose()?;
+    Ok(Round { direct, crowded, beside, through })
+}
+
+/// The same beside others, who have to be at work the whole time.
+fn in_a_crowd(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<Sample> {
+    let before = ground.carried(true)?;
+    let busy = ground.crowd(side)?.work(seconds, ground.bed())?;
+    let sample = sample(ground, case, side, seconds)?;
+    busy.end()?;
+    let others = ground.carried(true)?.since(&before).connections;
+    ensure!(
+        side == Side::Direct || others > CROWD,
+        "{others} connections of the mesh are no crowd; the pod that opens them was held up"
+    );
+    Ok(sample)
 }
 
 fn sample(ground: &mut Ground, case: &Case, side: Side, seconds: u64) -> Result<Sample> {
@@ -144,10 +166,13 @@ fn work(ground: &Ground, case: &Case, side: Side, seconds: u64) -> Result<Work> 
     let server = server(ground, case, side);
     match case.load {
         Load::Http { connections } => {
-            wrk::run(client, &ground.url(side, server)?, connections, false, seconds, directory)
+            wrk::run(client, &ground.url(side, server)?, connections, Manner::Busy, seconds, directory)
+        }
+        Load::Calm { connections } => {
+            wrk::run(client, &ground.url(side, server)?, connections, Manner::Calm, seconds, directory)
         }
         Load::Connections { clients } => {
-            wrk::run(client, &ground.url(side, server)?, clients, true, seconds, directory)
+            wrk::run(client, &ground.url(side, server)?, clients, Manner::Closing, seconds, directory)
         }
         Load::Bulk { streams, reverse } => iperf::run(client, server.at(IPERF), streams, reverse, seconds),
     }

@@ -5,6 +5,7 @@
 //! of the table and not a failure: machines differ, and only ratios of one run mean something.
 
 mod case;
+mod crowd;
 mod format;
 mod ground;
 mod interrupt;
@@ -131,6 +132,7 @@ fn measure_case(ground: &mut Ground, case: &'static Case, options: &Options) -> 
     format::say(&format!("\n{}: {}", case.name, case.title()));
     match case.path {
         Path::Bytes => {}
+        Path::Crowded => ground.make_crowds().context("starting pods beside those that are measured")?,
         Path::Requests => ground.prove_route().context("looking whether agents route requests")?,
         Path::Observed(_) => ground.make_series().context("having agents count in many series")?,
         Path::Peer(kind) => ground.use_peer(Some(kind)).with_context(|| format!("starting {}", kind.program()))?,

@@ -33,6 +33,9 @@ pub(super) struct Measured {
 #[derive(Serialize)]
 pub(super) struct Round {
     pub(super) direct: Sample,
+    /// The same without a mesh, beside others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) crowded: Option<Sample>,
     /// What the mesh is compared with besides: the mesh carrying bytes, where what is measured is the mesh reading requests, or
     /// the mesh that is not observed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +99,7 @@ impl Round {
 
     /// All measurements.
     pub(super) fn samples(&self) -> impl Iterator<Item = &Sample> {
-        [&self.direct].into_iter().chain(&self.beside).chain([self.through()])
+        [&self.direct].into_iter().chain(&self.crowded).chain(&self.beside).chain([self.through()])
     }
 
     /// One line of progress.
@@ -111,15 +114,31 @@ impl Round {
         };
         let beside = match case.path {
             Path::Observed(_) => "mesh unobserved",
+            Path::Crowded => "mesh alone",
             _ => "mesh as bytes",
         };
         let beside = self.beside.as_ref().map_or(String::new(), |sample| format!(", {beside} {}", shown(sample)));
+        if case.path == Path::Crowded {
+            return self.describe_crowd();
+        }
         let ratio = ratio(self.through().rate() / self.direct.rate());
         format!(
             "direct {}{beside}, {what} {} {unit}, ratio {ratio}{errors}",
             shown(&self.direct),
             shown(self.through())
         )
+    }
+}
+
+impl Round {
+    fn describe_crowd(&self) -> String {
+        let p99 = |sample: Option<&Sample>| sample.and_then(|sample| sample.p99_us).unwrap_or(f64::NAN);
+        let pair = |alone, beside| {
+            format!("{} alone, {} in a crowd, ratio {}", number(alone), number(beside), ratio(beside / alone))
+        };
+        let direct = pair(p99(Some(&self.direct)), p99(self.crowded.as_ref()));
+        let mesh = pair(p99(self.beside.as_ref()), p99(Some(self.through())));
+        format!("p99 us: direct {direct}; mesh {mesh}")
     }
 }
 

@@ -3,7 +3,9 @@
 //! A ratio is the median of the rounds' ratios, because the two sides of a round were measured right after each other.
 //! It is therefore not exactly the quotient of the two medians beside it.
 
-use super::case::{Bar, CPU_BESIDE_BYTES, Observer, P99_WITH_SCRAPES, Path, RATE_BESIDE_BYTES, RATE_WITH_LOG, Server};
+use super::case::{
+    Bar, CPU_BESIDE_BYTES, Observer, P99_IN_A_CROWD, P99_WITH_SCRAPES, Path, RATE_BESIDE_BYTES, RATE_WITH_LOG, Server,
+};
 use super::memory::{Memory, NAME};
 use super::record::{Measured, Record, Round, Sample};
 
@@ -50,6 +52,9 @@ pub(super) fn of(record: &Record) -> Vec<Row> {
 
 fn of_case(measured: &Measured) -> Vec<Row> {
     let (case, rounds) = (measured.case, &measured.rounds);
+    if case.path == Path::Crowded {
+        return of_crowd(measured);
+    }
     let (unit, size) = case.load.rate_unit();
     let rate = |sample: &Sample| Some(sample.rate() / size);
     let mut rows = vec![compare(rounds, unit, direct, rate)];
@@ -64,7 +69,7 @@ fn of_case(measured: &Measured) -> Vec<Row> {
         };
         rows.push(Row { target: least.map(Target::Ratio), ..row });
     }
-    for (what, of) in [("p50 us", (|s| s.p50_us) as fn(&Sample) -> Option<f64>), ("p99 us", |s| s.p99_us)] {
+    for (what, of) in [("p50 us", (|s| s.p50_us) as Figure), ("p99 us", |s| s.p99_us)] {
         if rounds.iter().any(|round| of(round.through()).is_some()) {
             rows.push(compare(rounds, what, direct, of));
         }
@@ -87,8 +92,30 @@ fn against(path: Path) -> Option<&'static str> {
     match path {
         Path::Requests => Some("against L4"),
         Path::Observed(observer) => Some(observer.without()),
-        Path::Bytes | Path::Peer(_) => None,
+        Path::Bytes | Path::Crowded | Path::Peer(_) => None,
     }
+}
+
+/// A light pod alone and beside others: in the mesh, and what the machine does to it without one.
+fn of_crowd(measured: &Measured) -> Vec<Row> {
+    let times: [(&str, Figure); 2] = [("p99 us", |s| s.p99_us), ("p50 us", |s| s.p50_us)];
+    let mut rows = Vec::new();
+    for (what, of) in times {
+        let target = (what == "p99 us").then_some(Target::Growth(P99_IN_A_CROWD));
+        let mesh = compare(&measured.rounds, &format!("{what} in a crowd, against alone"), beside, of);
+        rows.push(Row { target, ..mesh });
+        let crowded = |round: &Round| round.crowded.as_ref().and_then(of);
+        let ratios = measured.rounds.iter().filter_map(|round| Some(crowded(round)? / of(&round.direct)?));
+        rows.push(Row {
+            what: format!("{what} in a crowd, against alone, both without a mesh"),
+            direct: Some(median(measured.rounds.iter().filter_map(|round| of(&round.direct)))),
+            mesh: median(measured.rounds.iter().filter_map(crowded)),
+            ratio: Some(median(ratios)),
+            ..Row::default()
+        });
+    }
+    rows.iter_mut().for_each(|row| row.case = measured.case.name);
+    rows
 }
 
 fn direct(round: &Round) -> Option<&Sample> {
@@ -116,6 +143,9 @@ fn compare(
     }
 }
 
+/// A figure of a measurement, where it has one.
+type Figure = fn(&Sample) -> Option<f64>;
+
 /// CPU seconds of somebody during a measurement.
 type Used = fn(&Sample) -> f64;
 
@@ -123,14 +153,16 @@ type Used = fn(&Sample) -> f64;
 fn cpu(measured: &Measured) -> Vec<Row> {
     let case = measured.case;
     let (client, server, both) = match case.path {
-        Path::Bytes | Path::Requests | Path::Observed(_) => ("client's agent", "server's agent", "both agents"),
+        Path::Bytes | Path::Crowded | Path::Requests | Path::Observed(_) => {
+            ("client's agent", "server's agent", "both agents")
+        }
         Path::Peer(_) => ("client's proxy", "server's proxy", "both proxies"),
     };
     let client: (&str, Used) = (client, |sample| sample.client_agent_cpu_seconds);
     let server: (&str, Used) = (server, |sample| sample.server_agent_cpu_seconds);
     let whose = match case.path {
         Path::Bytes if case.server != Server::Far => vec![("one agent", client.1)],
-        Path::Bytes => vec![client, server],
+        Path::Bytes | Path::Crowded => vec![client, server],
         Path::Requests | Path::Observed(_) | Path::Peer(_) => vec![client, server, (both, Sample::both_cpu_seconds)],
     };
     whose.into_iter().map(|(whose, used)| one_cpu(measured, whose, used)).collect()
@@ -207,6 +239,7 @@ mod tests {
         let pairs = [(100_000.0, 60_000.0), (50_000.0, 31_000.0), (100_000.0, 20_000.0)];
         let rounds = pairs.map(|(direct, mesh)| Round {
             direct: sample(direct, 0.0),
+            crowded: None,
             beside: None,
             through: Through::Mesh(sample(mesh, 0.9)),
         });
@@ -227,7 +260,8 @@ mod tests {
     fn requests_are_judged_against_the_same_as_bytes() {
         let case = ALL.iter().find(|case| case.path == Path::Requests).unwrap_or(&ALL[0]);
         let through = Through::Mesh(sample(30_000.0, 0.6));
-        let round = Round { direct: sample(100_000.0, 0.0), beside: Some(sample(50_000.0, 0.5)), through };
+        let round =
+            Round { direct: sample(100_000.0, 0.0), crowded: None, beside: Some(sample(50_000.0, 0.5)), through };
         let rows = of_case(&Measured { case, rounds: vec![round] });
         let judged: Vec<_> = rows.iter().map(|row| (row.what.as_str(), row.direct, row.reached())).collect();
         let cpu = "CPU s per 100,000 requests";
@@ -253,7 +287,8 @@ mod tests {
             let case = ALL.iter().find(|case| case.path == Path::Observed(observer)).unwrap_or(&ALL[0]);
             let timed = |amount, p99| Sample { p99_us: Some(p99), ..sample(amount, 0.5) };
             let (beside, through) = (Some(timed(50_000.0, 100.0)), Through::Mesh(timed(48_000.0, 106.0)));
-            let rows = of_case(&Measured { case, rounds: vec![Round { direct: timed(1e5, 9.0), beside, through }] });
+            let direct = timed(1e5, 9.0);
+            let rows = of_case(&Measured { case, rounds: vec![Round { direct, crowded: None, beside, through }] });
             let judged = |what: &str| rows.iter().find(|row| row.what == format!("{what}, {}", observer.without()));
             let reached = ["requests/s", "p99 us"].map(|what| judged(what).and_then(Row::reached));
             assert_eq!(reached, expected, "{rows:?}");
@@ -261,10 +296,30 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_is_judged_by_what_it_does_to_a_light_pod_in_the_mesh() {
+        let case = ALL.iter().find(|case| case.path == Path::Crowded).unwrap_or(&ALL[0]);
+        let timed = |p99| Sample { p99_us: Some(p99), ..sample(1000.0, 0.5) };
+        let round = Round {
+            direct: timed(100.0),
+            crowded: Some(timed(150.0)),
+            beside: Some(timed(300.0)),
+            through: Through::Mesh(timed(630.0)),
+        };
+        let rows = of_case(&Measured { case, rounds: vec![round] });
+        let judged = rows.iter().take(2).map(|row| (row.direct, row.mesh, row.ratio, row.reached()));
+        let expected = [(Some(300.0), 630.0, Some(2.1), Some(false)), (Some(100.0), 150.0, Some(1.5), None)];
+        assert_eq!(judged.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn peers_have_no_target_and_tell_their_proxies_together_too() {
         let case = ALL.iter().find(|case| matches!(case.path, Path::Peer(_))).unwrap_or(&ALL[0]);
-        let round =
-            Round { direct: sample(100_000.0, 0.0), beside: None, through: Through::Peer(sample(50_000.0, 1.0)) };
+        let round = Round {
+            direct: sample(100_000.0, 0.0),
+            crowded: None,
+            beside: None,
+            through: Through::Peer(sample(50_000.0, 1.0)),
+        };
         let rows = of_case(&Measured { case, rounds: vec![round] });
         assert!(rows.iter().all(|row| row.reached().is_none()), "{rows:?}");
         let both = rows.last().map(|row| (row.what.as_str(), row.mesh));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::measure::Work;
-use crate::bed::Pod;
+use crate::bed::{Launch, Pod};
 
 /// `done` is the only function: wrk calls Lua for each request or response only if the script has functions for them.
 const SCRIPT: &str = r#"
@@ -19,6 +19,8 @@ function done(summary, latency, requests)
       e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50), latency:percentile(99)))
 end
 "#;
+/// Asked for each request of a calm client: milliseconds until it is sent.
+const CALM: &str = "function delay() return math.random(2, 8) end\n";
 /// Beyond the time to measure: start, connect, and wrk's own limit for a response of 2 s.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -31,16 +33,23 @@ struct Outcome {
     p99: f64,
 }
 
-/// Sends requests to a URL for so many seconds; with `close` each on a connection of its own.
-pub(super) fn run(client: &Pod, url: &str, connections: u32, close: bool, secs: u64, dir: &Path) -> Result<Work> {
-    let script = dir.join("wrk.lua");
-    fs::write(&script, SCRIPT).with_context(|| format!("writing {}", script.display()))?;
-    let wrk = client.command("wrk").words(&format!("-t 1 -c {connections} -d {secs}s -s")).arg(script);
-    let wrk = if close { wrk.args(["-H", "Connection: close"]) } else { wrk };
-    let text = wrk.arg(url).output(Duration::from_secs(secs) + GRACE)?;
+/// How requests follow each other.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Manner {
+    /// Each at once after the answer to the one before.
+    Busy,
+    /// The same, each on a connection of its own.
+    Closing,
+    /// After some milliseconds.
+    Calm,
+}
+
+/// Sends requests to a URL for so many seconds.
+pub(super) fn run(client: &Pod, url: &str, connections: u32, manner: Manner, secs: u64, dir: &Path) -> Result<Work> {
+    let text = command(client, url, connections, manner, secs, dir)?.output(Duration::from_secs(secs) + GRACE)?;
     let outcome = read(&text)?;
     // What wrk calls latency begins after connecting, so it says nothing about connections.
-    let quantile = |micros| (!close).then_some(micros);
+    let quantile = |micros| (manner != Manner::Closing).then_some(micros);
     Ok(Work {
         amount: outcome.requests,
         seconds: outcome.micros / 1e6,
@@ -48,6 +57,26 @@ pub(super) fn run(client: &Pod, url: &str, connections: u32, close: bool, secs: 
         p99_us: quantile(outcome.p99),
         errors: outcome.errors,
     })
+}
+
+/// The same, to be started.
+pub(super) fn command(
+    client: &Pod,
+    url: &str,
+    connections: u32,
+    manner: Manner,
+    secs: u64,
+    dir: &Path,
+) -> Result<Launch> {
+    let (name, script) = match manner {
+        Manner::Busy | Manner::Closing => ("wrk.lua", SCRIPT.to_owned()),
+        Manner::Calm => ("wrk-calm.lua", format!("{SCRIPT}{CALM}")),
+    };
+    let file = dir.join(name);
+    fs::write(&file, script).with_context(|| format!("writing {}", file.display()))?;
+    let wrk = client.command("wrk").words(&format!("-t 1 -c {connections} -d {secs}s -s")).arg(file);
+    let wrk = if manner == Manner::Closing { wrk.args(["-H", "Connection: close"]) } else { wrk };
+    Ok(wrk.arg(url))
 }
 
 fn read(text: &str) -> Result<Outcome> {

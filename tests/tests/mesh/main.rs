@@ -19,6 +19,7 @@ mod events;
 mod exclusions;
 mod explain;
 mod fail_closed;
+mod fairness;
 mod http;
 mod identity;
 mod inbound;

@@ -15,10 +15,13 @@ use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::replay::RequestBody;
-use crate::connect::VisibleWire;
+use crate::{
+    connect::VisibleWire,
+    shares::{self, TurnExecutor},
+};
 
 /// The versions of HTTP that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +83,7 @@ impl Http1Client {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(MAX_HEAD as usize * 2).max_headers(256);
         let (send, connection) = builder.handshake(TokioIo::new(wire)).await?;
-        tokio::spawn(async move {
+        shares::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "an HTTP/1.1 connection to a server ended");
             }
@@ -106,7 +109,7 @@ impl Http1Client {
 impl Http2Client {
     /// Starts HTTP/2.
     pub(super) async fn open(wire: VisibleWire) -> Result<Self, hyper::Error> {
-        let (send, connection) = http2::Builder::new(TokioExecutor::new())
+        let (send, connection) = http2::Builder::new(TurnExecutor)
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -118,7 +121,7 @@ impl Http2Client {
             .await?;
         let room = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
         let said = Arc::clone(&room);
-        tokio::spawn(async move {
+        shares::spawn(async move {
             let mut connection = connection;
             let moved = poll_fn(|context| {
                 let polled = Pin::new(&mut connection).poll(context);

@@ -16,7 +16,7 @@ use hyper::{
     server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -27,7 +27,7 @@ use super::{
     client::{CONNECTION_WINDOW, HttpVersion, STREAM_WINDOW},
     guard::{GuardHandle, GuardLimits, InFlight, Refused, RequestGuard},
 };
-use crate::config::HttpLimits;
+use crate::{config::HttpLimits, shares::TurnExecutor};
 
 /// Streams that a client may open and reset before they were served, at once: "rapid reset" ends the connection.
 const MAX_RESETS: usize = 50;
@@ -139,7 +139,7 @@ where
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(TurnExecutor);
     builder
         .timer(TokioTimer::new())
         .auto_date_header(false)

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use http::{Method, Request, StatusCode, Uri, Version};
 use tokio::{
@@ -24,6 +23,7 @@ use crate::{
     mesh::SpiffeId,
     node::Node,
     observe::{Observer, Side, SocketView, TunnelEndReason},
+    shares::{self, Account, Chunk, Sending},
 };
 
 use super::{
@@ -119,11 +119,12 @@ fn meaning(status: StatusCode) -> &'static str {
 /// An open tunnel. Its connection task ends when the tunnel is dropped and its last stream has ended.
 pub struct Tunnel {
     to: SocketAddr,
-    requests: SendRequest<Bytes>,
+    requests: SendRequest<Chunk>,
     streams: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
     cut: Cut,
     socket: Arc<SocketView>,
+    account: Arc<Account>,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -132,17 +133,17 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// TLS and HTTP/2 over a connected socket: as `own`, to whoever proves to be `expected`.
+    /// TLS and HTTP/2 over a connected socket: as `own`, to whoever proves to be `expected`, for the pod with this account.
     pub async fn open(
         stream: TcpStream,
         to: SocketAddr,
-        own: &Identity,
-        expected: &SpiffeId,
+        (own, expected): (&Identity, &SpiffeId),
+        account: &Arc<Account>,
         node: &Node,
     ) -> Result<Self, TunnelError> {
         let tls_error = |source: HandshakeError| TunnelError::Tls { to, source: Arc::new(source) };
         watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(|error| tls_error(error.into()))?;
-        let stream = WideReads::new(stream);
+        let stream = WideReads::new(stream, account);
         let socket = stream.view();
         let expected = std::slice::from_ref(expected);
         let (tls, peer, facts) =
@@ -164,8 +165,9 @@ impl Tunnel {
         let observer = node.observer.clone();
         let task =
             TunnelTask { to, watch, closed: Arc::clone(&closed), cut: Arc::clone(&cut), observer: observer.clone() };
-        tokio::spawn(task.run(connection));
-        Ok(Self { to, requests, streams: Arc::default(), closed, cut, socket, observer, peer, tls: facts })
+        shares::spawn(task.run(connection));
+        let (streams, account) = (Arc::default(), Arc::clone(account));
+        Ok(Self { to, requests, streams, closed, cut, socket, account, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -220,7 +222,8 @@ impl Tunnel {
             StatusCode::OK => {
                 let open = self.observer.metrics().tunnel_stream_opened();
                 let (receive, cut, socket) = (response.into_body(), Arc::clone(&self.cut), Arc::clone(&self.socket));
-                Ok(Some(TunnelStream { send, receive, cut, socket, _permit: Some(permit), _open: open }))
+                let sending = Sending::of(&self.account);
+                Ok(Some(TunnelStream { send, receive, sending, cut, socket, _permit: Some(permit), _open: open }))
             }
             status => Err(TunnelError::Refused { to: self.to, status }),
         }
@@ -244,7 +247,7 @@ struct TunnelTask {
 }
 
 impl TunnelTask {
-    async fn run<T>(mut self, connection: Connection<T, Bytes>)
+    async fn run<T>(mut self, connection: Connection<T, Chunk>)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {

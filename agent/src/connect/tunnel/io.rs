@@ -1,5 +1,8 @@
 //! A tunnel's stream as an ordinary byte stream, for those who read and write HTTP in it.
 //!
+//! What h2 has received and nobody has read cannot be seen while nobody reads. So a reader that leaves something behind is taken to leave
+//! as much as its peer may send, until it finds nothing more.
+//!
 //! What was received is handed to h2 as read when it is taken out of it, one frame at a time, and the next is taken only
 //! when that one was read: so the peer's window still follows the reader.
 
@@ -13,8 +16,11 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::TunnelStream;
-use crate::observe::SocketView;
+use super::{STREAM_WINDOW, TunnelStream};
+use crate::{
+    observe::SocketView,
+    shares::{Chunk, Direction, Reserved},
+};
 
 /// A stream of a tunnel.
 pub struct TunnelIo {
@@ -24,12 +30,15 @@ pub struct TunnelIo {
     ended: bool,
     /// This side has.
     closed: bool,
+    /// What the peer may send and nobody reads, where something was left behind.
+    left_behind: Reserved,
 }
 
 impl TunnelIo {
     /// The stream as it is.
     pub fn new(stream: TunnelStream) -> Self {
-        Self { stream, unread: Bytes::new(), ended: false, closed: false }
+        let left_behind = Reserved::none(stream.sending.account(), Direction::Received);
+        Self { stream, unread: Bytes::new(), ended: false, closed: false, left_behind }
     }
 
     /// What was received and not read.
@@ -67,7 +76,9 @@ impl TunnelIo {
 
     fn taken(&mut self, data: Result<Bytes, h2::Error>) -> io::Result<Bytes> {
         let data = data.map_err(broken)?;
-        self.stream.receive.flow_control().release_capacity(data.len()).map_err(broken)?;
+        let window = self.stream.receive.flow_control();
+        window.release_capacity(data.len()).map_err(broken)?;
+        self.left_behind.set(if window.used_capacity() > 0 { STREAM_WINDOW as usize } else { 0 });
         Ok(data)
     }
 }
@@ -75,9 +86,13 @@ impl TunnelIo {
 impl AsyncRead for TunnelIo {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.unread.is_empty() && !self.ended {
-            match ready!(self.stream.receive.poll_data(context)) {
-                Some(data) => self.unread = self.taken(data)?,
-                None => self.ended = true,
+            match self.stream.receive.poll_data(context) {
+                Poll::Ready(Some(data)) => self.unread = self.taken(data)?,
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending => {
+                    self.left_behind.set(0);
+                    return Poll::Pending;
+                }
             }
         }
         let length = out.remaining().min(self.unread.len());
@@ -93,8 +108,9 @@ impl AsyncRead for TunnelIo {
 
 impl AsyncWrite for TunnelIo {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let send = &mut self.stream.send;
-        send.reserve_capacity(data.len());
+        let TunnelStream { send, sending, .. } = &mut self.stream;
+        let wanted = ready!(sending.poll_piece(data.len(), context));
+        send.reserve_capacity(wanted);
         while send.capacity() == 0 {
             match ready!(send.poll_capacity(context)) {
                 Some(Ok(_)) => {}
@@ -102,8 +118,8 @@ impl AsyncWrite for TunnelIo {
                 None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             }
         }
-        let length = send.capacity().min(data.len());
-        send.send_data(Bytes::copy_from_slice(&data[..length]), false).map_err(broken)?;
+        let length = send.capacity().min(wanted);
+        send.send_data(sending.chunk(Bytes::copy_from_slice(&data[..length])), false).map_err(broken)?;
         Poll::Ready(Ok(length))
     }
 
@@ -116,7 +132,7 @@ impl AsyncWrite for TunnelIo {
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.closed {
             self.closed = true;
-            self.stream.send.send_data(Bytes::new(), true).map_err(broken)?;
+            self.stream.send.send_data(Chunk::end(), true).map_err(broken)?;
         }
         Poll::Ready(Ok(()))
     }

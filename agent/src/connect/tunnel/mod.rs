@@ -12,7 +12,6 @@ mod wide;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 
 pub use authority::{Authority, AuthorityError};
@@ -26,6 +25,7 @@ pub(crate) use server::{authority, http2};
 use crate::{
     identify::Revoked,
     observe::{GaugeGuard, SocketEnd, SocketView},
+    shares::{Chunk, Sending},
 };
 
 use peer_watch::Cut;
@@ -49,8 +49,10 @@ const WRITE_BATCH: usize = 32 * 1024;
 
 /// One connection inside a tunnel.
 pub struct TunnelStream {
-    pub(super) send: SendStream<Bytes>,
+    pub(super) send: SendStream<Chunk>,
     pub(super) receive: RecvStream,
+    /// What it has to send, in the account of the pod whose tunnel it is.
+    pub(super) sending: Arc<Sending>,
     /// Why the agent has cut the tunnel, once it has.
     cut: Cut,
     /// The tunnel's socket, which all of its streams share.

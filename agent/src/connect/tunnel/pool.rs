@@ -21,7 +21,10 @@ use futures_util::{
 };
 use parking_lot::Mutex;
 
-use crate::mesh::{SpiffeId, WorkloadUid};
+use crate::{
+    mesh::{SpiffeId, WorkloadUid},
+    shares,
+};
 
 use super::{ConnectHeaders, Tunnel, TunnelError, TunnelStream};
 
@@ -144,8 +147,8 @@ impl TunnelPool {
         let pool = Arc::downgrade(self);
         let to = key.to;
         // A task around the task: what it does at the end is done also if the opening panics.
-        let task = tokio::spawn(async move {
-            let opened = tokio::spawn(open).await.unwrap_or(Err(TunnelError::Abandoned { to })).map(Arc::new);
+        let task = shares::spawn(async move {
+            let opened = shares::spawn(open).await.unwrap_or(Err(TunnelError::Abandoned { to })).map(Arc::new);
             if let Some(pool) = pool.upgrade()
                 && let Some(pair) = pool.pairs.lock().get_mut(&key)
             {

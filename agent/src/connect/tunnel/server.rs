@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Method, Request, Response, StatusCode};
 use tokio::{io::BufWriter, net::TcpStream, time::timeout};
@@ -13,6 +12,7 @@ use crate::{
     identify::{self, HandshakeError, Identity, Revoked, TlsFacts, VerifiedPeer},
     node::Node,
     observe::{HandshakeResult, Metrics, Observer, SocketView, TunnelEndReason},
+    shares::{Account, Chunk, Sending},
 };
 
 use super::{
@@ -66,10 +66,11 @@ pub enum Broken {
 
 /// A tunnel whose client has proved who it is.
 pub struct IncomingTunnel {
-    connection: Connection<BufWriter<TlsStream<WideReads>>, Bytes>,
+    connection: Connection<BufWriter<TlsStream<WideReads>>, Chunk>,
     watch: PeerWatch,
     cut: Cut,
     socket: Arc<SocketView>,
+    account: Arc<Account>,
     /// Its client's certificate does not hold any more: no new streams.
     stale: bool,
     observer: Observer,
@@ -82,23 +83,30 @@ pub struct IncomingTunnel {
 /// A stream that the client asks for; dropped without an answer, it is reset.
 pub struct IncomingStream {
     request: Request<h2::RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Chunk>,
     cut: Cut,
     socket: Arc<SocketView>,
+    account: Arc<Account>,
 }
 
-/// Serves the handshakes of TLS and of HTTP/2 as `own`, each within the handshake timeout.
-pub async fn accept(stream: TcpStream, own: &Identity, node: &Node) -> Result<IncomingTunnel, AcceptError> {
+/// Serves the handshakes of TLS and of HTTP/2 as `own`, each within the handshake timeout, to the pod with this account.
+pub async fn accept(
+    stream: TcpStream,
+    own: &Identity,
+    account: &Arc<Account>,
+    node: &Node,
+) -> Result<IncomingTunnel, AcceptError> {
     let handshake_timeout = node.limits.handshake_timeout;
     watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(HandshakeError::from)?;
-    let stream = WideReads::new(stream);
+    let stream = WideReads::new(stream, account);
     let socket = stream.view();
     let (tls, peer, facts) = identify::accept(own, stream, handshake_timeout).await?;
     let handshake = http2().handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
     let connection =
         timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
     let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
-    Ok(IncomingTunnel { connection, watch, cut: Cut::default(), socket, stale: false, observer, peer, tls: facts })
+    let (cut, account) = (Cut::default(), Arc::clone(account));
+    Ok(IncomingTunnel { connection, watch, cut, socket, account, stale: false, observer, peer, tls: facts })
 }
 
 /// HTTP/2 as a tunnel's server speaks it, within bounds.
@@ -142,12 +150,13 @@ impl IncomingTunnel {
                         }
                         accepted => accepted,
                     };
-                    let (cut, socket) = (&self.cut, &self.socket);
+                    let (cut, socket, account) = (&self.cut, &self.socket, &self.account);
                     let stream = |(request, respond)| IncomingStream {
                         request,
                         respond,
                         cut: Cut::clone(cut),
                         socket: Arc::clone(socket),
+                        account: Arc::clone(account),
                     };
                     return accepted.map(|accepted| accepted.map(stream).map_err(Broken::from));
                 }
@@ -189,7 +198,8 @@ impl IncomingStream {
         let send = self.respond.send_response(response, false)?;
         let open = metrics.tunnel_stream_opened();
         let (receive, cut, socket) = (self.request.into_body(), self.cut, self.socket);
-        Ok(TunnelStream { send, receive, cut, socket, _permit: None, _open: open })
+        let sending = Sending::of(&self.account);
+        Ok(TunnelStream { send, receive, sending, cut, socket, _permit: None, _open: open })
     }
 
     /// Refuses the stream.

@@ -1,7 +1,8 @@
 //! A socket read in large pieces.
 //!
 //! TLS asks for one record at a time (16 KiB), which would be one system call for each under load. This reads as much
-//! as is there, and gives its buffer back when nothing is.
+//! as is there, and gives its buffer back when nothing is. While the pod has too much that nobody takes it reads nothing, and its
+//! polls end after many bytes (`shares`).
 
 use std::{
     io::{self, IoSlice},
@@ -21,6 +22,7 @@ use tokio_util::io::poll_read_buf;
 use crate::{
     capture::socket_facts,
     observe::{Shown, SocketView},
+    shares::{self, Account},
 };
 
 const SMALL: usize = 8 * 1024;
@@ -31,14 +33,15 @@ pub(super) struct WideReads {
     /// Before the stream, so that it is dropped before that is closed.
     shown: Shown,
     stream: TcpStream,
+    account: Arc<Account>,
     buffer: BytesMut,
     size: usize,
 }
 
 impl WideReads {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream, account: &Arc<Account>) -> Self {
         let shown = SocketView::show(stream.as_raw_fd(), socket_facts);
-        Self { shown, stream, buffer: BytesMut::new(), size: SMALL }
+        Self { shown, stream, account: Arc::clone(account), buffer: BytesMut::new(), size: SMALL }
     }
 
     /// The socket, for those who look at it while it is open.
@@ -52,9 +55,12 @@ impl WideReads {
             self.buffer = BytesMut::new();
             return Poll::Pending;
         }
+        ready!(shares::poll_pace(context));
+        ready!(self.account.poll_readable(context));
         self.buffer.reserve(self.size);
         let offered = self.buffer.capacity();
         let length = ready!(poll_read_buf(Pin::new(&mut self.stream), context, &mut self.buffer))?;
+        shares::moved(length);
         self.size = match length == offered {
             true => (self.size * 2).min(LARGE),
             false if length < self.size / 4 => (self.size / 2).max(SMALL),
@@ -78,7 +84,8 @@ impl AsyncRead for WideReads {
 
 impl AsyncWrite for WideReads {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, data)
+        ready!(shares::poll_pace(context));
+        Pin::new(&mut self.stream).poll_write(context, data).map_ok(written)
     }
 
     fn poll_write_vectored(
@@ -86,7 +93,8 @@ impl AsyncWrite for WideReads {
         context: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, data)
+        ready!(shares::poll_pace(context));
+        Pin::new(&mut self.stream).poll_write_vectored(context, data).map_ok(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,4 +108,9 @@ impl AsyncWrite for WideReads {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
+}
+
+fn written(length: usize) -> usize {
+    shares::moved(length);
+    length
 }

@@ -7,6 +7,7 @@ use std::{path::PathBuf, str::FromStr};
 use crate::{
     mesh::{CaptureRules, LocalPod, Netns},
     objects::Pod,
+    shares::SaidShare,
 };
 
 const NETNS: &str = "heddle.io/netns";
@@ -39,7 +40,7 @@ pub(super) fn local_pod(pod: &Pod, problems: &mut Vec<String>) -> Option<LocalPo
         exclude_outbound_ports: ports(pod, EXCLUDE_OUTBOUND_PORTS, problems),
         exclude_outbound_cidrs: list(pod, EXCLUDE_OUTBOUND_CIDRS, CIDRS, problems),
     };
-    Some(LocalPod { netns, rules })
+    Some(LocalPod { netns, rules, share: SaidShare::default() })
 }
 
 /// The ports that are never parsed as HTTP.

@@ -1,5 +1,5 @@
-//! What Capture documents say of a pod, added to what its annotations do: what it keeps out of the mesh, which only its own
-//! node asks, and which of its ports are opaque, which its clients' nodes ask too.
+//! What Capture documents say of a pod, added to what its annotations do: what it keeps out of the mesh and what it may have of
+//! its agent, which only its own node asks, and which of its ports are opaque, which its clients' nodes ask too.
 
 use std::{collections::BTreeSet, num::NonZeroU16, sync::Arc};
 
@@ -7,6 +7,7 @@ use crate::{
     mesh::{CaptureRules, Rules},
     objects::{ObjectName, Pod},
     rules::{RuleKey, RuleKind, Spec, capture::Capture},
+    shares::{SaidShare, ShareBounds},
 };
 
 /// Adds the exclusions of the documents that select a pod: those of its namespace and of the root namespace.
@@ -23,6 +24,15 @@ pub(super) fn add_opaque(to: &mut Vec<u16>, pod: &Pod, rules: &Rules, root_names
     for capture in captures_of(pod, rules, root_namespace) {
         extend(to, numbers(&capture.opaque_ports));
     }
+}
+
+/// What the documents that select a pod say of its share, field by field the smallest number.
+pub(super) fn share(pod: &Pod, rules: &Rules, root_namespace: &Arc<str>) -> SaidShare {
+    let least = |namespace| {
+        let shares = captures_in(namespace, rules).filter(|capture| capture.selector.selects(&pod.labels));
+        shares.map(|capture| capture.share).fold(ShareBounds::default(), ShareBounds::least)
+    };
+    SaidShare { by_mesh: least(root_namespace), by_namespace: least(&pod.name.namespace) }
 }
 
 fn numbers(ports: &BTreeSet<NonZeroU16>) -> impl Iterator<Item = u16> {

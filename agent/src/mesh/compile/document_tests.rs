@@ -199,6 +199,31 @@ fn captures_add_to_annotations_for_the_pods_that_they_select() {
     assert_eq!(excluded(&snapshot), expected.map(|(name, ports)| (name.to_owned(), ports)).into());
 }
 
+#[test]
+fn shares_of_pods_are_those_of_the_captures_that_select_them_and_only_the_root_namespace_gives() {
+    let capture = |name: &str, spec: &str| {
+        format!("---\napiVersion: heddle.io/v1alpha1\nkind: Capture\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    };
+    let shares = |snapshot: &Snapshot| {
+        let default = crate::shares::Share { weight: 100, connections: 1000, handshakes: 100, buffer_bytes: 1 << 24 };
+        let pods = snapshot.local_pods().iter();
+        let share = |workload: &crate::mesh::Workload| workload.local.as_ref().unwrap().share.of(default);
+        pods.map(|pod| (pod.name.to_string(), (share(pod).weight, share(pod).connections))).collect::<BTreeMap<_, _>>()
+    };
+    let mut compiler = compiler();
+    apply(&mut compiler, [pod("shop", "web"), pod("shop", "db"), pod("heddle-system", "tool")]).unwrap();
+    let of_the_shop = capture("all", "{share: {connections: 70}}")
+        + &capture("db", "{selector: {matchLabels: {app: db}}, share: {weight: 900, connections: 50}}");
+    let snapshot = apply(&mut compiler, [documents("shop", "m", &of_the_shop)]).unwrap();
+    let expected = [("db", (100, 50)), ("tool", (100, 1000)), ("web", (100, 70))];
+    assert_eq!(shares(&snapshot), expected.map(|(name, share)| (name.to_owned(), share)).into());
+
+    let of_the_mesh = capture("mesh", "{share: {weight: 500, connections: 60}}");
+    let snapshot = apply(&mut compiler, [documents("heddle-system", "m", &of_the_mesh)]).unwrap();
+    let expected = [("db", (500, 50)), ("tool", (500, 60)), ("web", (500, 60))];
+    assert_eq!(shares(&snapshot), expected.map(|(name, share)| (name.to_owned(), share)).into());
+}
+
 /// Clients' nodes ask it, so it is known of pods of other nodes too, and of those outside the mesh.
 #[test]
 fn opaque_ports_of_every_pod_are_those_of_its_annotation_and_of_the_captures_that_select_it() {

@@ -43,6 +43,7 @@ pub(super) fn compile(
         workload.local = annotations::local_pod(pod, problems).map(Box::new);
         if let Some(local) = &mut workload.local {
             capture::add(&mut local.rules, pod, rules, &settings.root_namespace);
+            local.share = capture::share(pod, rules, &settings.root_namespace);
         }
     }
     Some(workload)

@@ -5,12 +5,13 @@ use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::{Metrics, instrument::unset, root_labels::RootLabels};
+use super::{Metrics, instrument::unset, pods::KnownPods, root_labels::RootLabels};
 
 /// The moments behind the gauges.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
     pub(super) root_labels: RootLabels,
+    pub(super) pods: KnownPods,
     published: Mutex<Option<Instant>>,
     first_expiry: Mutex<Option<SystemTime>>,
     first_root_expiry: Mutex<Option<SystemTime>>,

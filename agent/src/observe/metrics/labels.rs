@@ -104,6 +104,36 @@ closed_label! {
         Loop = "loop",
         /// A tunnel to a pod that this node has no certificate for yet.
         NoCertificate = "no_certificate",
+        /// One in a tunnel, to a pod that has as many connections as it may have, none of which ended in time.
+        PodIsFull = "pod_is_full",
+    }
+}
+
+closed_label! {
+    /// What a pod may have only so much of.
+    PodBound {
+        /// Connections that it opened: further ones wait in its own queue.
+        OutboundConnections = "outbound_connections",
+        /// Connections to it: they wait in its own queue, those in tunnels for an answer.
+        InboundConnections = "inbound_connections",
+        /// Handshakes of its tunnels to others.
+        OutboundHandshakes = "outbound_handshakes",
+        /// Handshakes of tunnels to it: they wait in its own queue.
+        InboundHandshakes = "inbound_handshakes",
+        /// Bytes to be sent: each connection goes on in small pieces.
+        SentBytes = "sent_bytes",
+        /// Bytes that came and are not read: its tunnels are not read.
+        ReceivedBytes = "received_bytes",
+    }
+}
+
+closed_label! {
+    /// Which way connections and handshakes of a pod go, and bytes that wait.
+    PodDirection {
+        /// From the pod; of bytes, from the socket of an application or a server outside to a tunnel or another socket.
+        Outbound = "outbound",
+        /// To the pod; of bytes, from a tunnel to the socket of an application.
+        Inbound = "inbound",
     }
 }
 

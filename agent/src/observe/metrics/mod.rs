@@ -13,6 +13,7 @@ mod http_steps;
 mod instrument;
 mod label_sets;
 mod labels;
+mod pods;
 mod policy_hits;
 mod process;
 mod reference;
@@ -36,9 +37,10 @@ pub use http_labels::{
 pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
-    HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PolicyEffect, RefusedReason,
-    RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
+    HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PodBound, PodDirection,
+    PolicyEffect, RefusedReason, RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
 };
+pub use pods::PodUse;
 pub(super) use policy_hits::PolicyHits;
 pub use reference::metrics_reference;
 pub(super) use request_labels::{RequestEnd, RequestLabels};

@@ -21,6 +21,7 @@ use super::{
         LeftOutReason, LookupResult, LostEventReason, RefusedReason, RestartReason, Side, SpanDropReason,
         SpanExportResult, TunnelEndReason,
     },
+    pods::{POD_LABELS, POD_WAYS},
     request_labels::REQUEST_LABELS,
     traffic::TCP_LABELS,
 };
@@ -108,6 +109,28 @@ declare_metrics! {
         "Pods of this node whose traffic is captured.";
     pub enrolment_failures: IntCounter = "heddle_enrolment_failures_total" ["attempts"] &[],
         "Attempts to enrol a pod that failed; the pod's connections are refused meanwhile.";
+    pub(super) pod_cpu: CounterVec = "heddle_pod_cpu_seconds_total" ["seconds"] POD_LABELS,
+        "Time that data threads worked for a pod, from the beginnings of turns to their ends: on a node that is short of CPUs, waiting for one is in it.";
+    pub(super) pod_put_off: IntCounterVec = "heddle_pod_turns_put_off_total" ["turns"] POD_LABELS,
+        "Times that a task of a pod had to wait for its turn, since another pod had used less of the data thread.";
+    pub(super) pod_connections: IntGaugeVec = "heddle_pod_connections" ["connections"] POD_WAYS,
+        "Connections of a pod that count against its bound; to a pod, those that carry tunnels and those in them.";
+    pub(super) pod_handshakes: IntGaugeVec = "heddle_pod_handshakes" ["handshakes"] POD_WAYS,
+        "TLS handshakes of a pod that are under way.";
+    pub(super) pod_buffer_bytes: IntGaugeVec = "heddle_pod_buffer_bytes" ["bytes"] POD_WAYS,
+        "Bytes of a pod that wait in the agent for somebody to take them; where HTTP is read, as many as may come while nobody reads.";
+    pub(super) pod_waits: IntCounterVec = "heddle_pod_waits_total" ["waits"] &["namespace", "pod", "bound"],
+        "Times that something of a pod had to wait since the pod had all that it may have, by the bound that was reached.";
+    pub(super) pod_wait_time: CounterVec = "heddle_pod_wait_seconds_total" ["seconds"] &["namespace", "pod", "bound"],
+        "Time that was waited for a place among a pod's connections or handshakes.";
+    pub(super) pod_weight: IntGaugeVec = "heddle_pod_weight" ["weight"] POD_LABELS,
+        "A pod's part of a data thread that others want, too, beside theirs; 100 by default.";
+    pub(super) pod_connections_limit: IntGaugeVec = "heddle_pod_connections_limit" ["connections"] POD_LABELS,
+        "Connections that a pod may have in each direction.";
+    pub(super) pod_handshakes_limit: IntGaugeVec = "heddle_pod_handshakes_limit" ["handshakes"] POD_LABELS,
+        "Handshakes that a pod may have under way in each direction.";
+    pub(super) pod_buffer_limit: IntGaugeVec = "heddle_pod_buffer_limit_bytes" ["bytes"] POD_LABELS,
+        "Bytes of a pod that may wait in the agent, half of them in each direction.";
     pub(super) kernel_events: IntCounterVec = "heddle_kernel_events_total" ["events"] &["event"],
         "Events counted by the kernel programs, read at each scrape.";
     pub(super) native_connections: IntGauge = "heddle_native_connections_open" ["connections"] &[],

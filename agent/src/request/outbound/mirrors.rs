@@ -14,6 +14,7 @@ use crate::{
     connect::http::{HttpPool, OpenWay, PoolError, PoolKey, RequestBody, Terms},
     observe::MirrorResult,
     route::{Route, http::Mirror},
+    shares,
 };
 
 /// Copies under way on this node: more are dropped, since a mirror that is slow must not take the memory of what counts.
@@ -74,7 +75,7 @@ impl<'a> Copies<'a> {
         };
         for copy in self.copies {
             let (thread, body) = (Arc::clone(&self.at.thread), body.clone());
-            tokio::spawn(async move {
+            shares::spawn(async move {
                 let metrics = thread.node.observer.metrics();
                 let Ok(_place) = PLACES.try_acquire() else { return metrics.mirrored(MirrorResult::Dropped) };
                 let sent = timeout(PATIENCE, copy.sent(&thread.http, body)).await;

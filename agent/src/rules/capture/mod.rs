@@ -1,4 +1,5 @@
-//! Capture: what pods keep out of the mesh, for all pods of a namespace or those with some labels.
+//! Capture: what pods keep out of the mesh, and what they may have of their agent, for all pods of a namespace or those with some
+//! labels.
 
 #[cfg(test)]
 mod tests;
@@ -9,9 +10,12 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::value::{Selector, list, network, selector};
-use crate::config::yaml::{MapReader, Value};
+use crate::{
+    config::yaml::{MapReader, Value},
+    shares::ShareBounds,
+};
 
-/// `heddle.io/v1alpha1` Capture. Each field means what the pod annotation of the same name means (`heddle.io/exclude-...`,
+/// `heddle.io/v1alpha1` Capture. Each field but `share` means what the pod annotation of the same name means (`heddle.io/exclude-...`,
 /// `heddle.io/opaque-ports`), and a pod has what its annotations and the documents that select it say together.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,6 +35,9 @@ pub struct Capture {
     /// Ports of the pod that are never parsed as HTTP.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub opaque_ports: BTreeSet<NonZeroU16>,
+    /// What the pod may have of the agent that it shares with others.
+    #[serde(skip_serializing_if = "ShareBounds::is_empty")]
+    pub share: ShareBounds,
 }
 
 /// Reads the spec.
@@ -40,9 +47,17 @@ pub(super) fn read(spec: MapReader<'_>) -> Option<Capture> {
     let exclude_outbound_ports = ports(&spec, "excludeOutboundPorts");
     let cidrs = list(&spec, "excludeOutboundCIDRs", "networks such as 10.0.0.0/8 or fd00::/8", network);
     let opaque_ports = ports(&spec, "opaquePorts");
+    let share = spec.map_or_empty("share").map(ShareBounds::read).unwrap_or_default();
     spec.finish();
     let exclude_outbound_cidrs = cidrs.into_iter().collect();
-    Some(Capture { selector, exclude_inbound_ports, exclude_outbound_ports, exclude_outbound_cidrs, opaque_ports })
+    Some(Capture {
+        selector,
+        exclude_inbound_ports,
+        exclude_outbound_ports,
+        exclude_outbound_cidrs,
+        opaque_ports,
+        share,
+    })
 }
 
 fn ports(spec: &MapReader<'_>, key: &'static str) -> BTreeSet<NonZeroU16> {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use proptest::{collection::btree_set, prelude::*};
+use proptest::{collection::btree_set, option, prelude::*};
 
 use super::*;
 use crate::rules::{RuleKind, Spec, testing::*};
@@ -20,13 +20,20 @@ selector: {matchLabels: {app: db}}
 excludeInboundPorts: [9100, 9090, 9100]
 excludeOutboundPorts: [3306]
 excludeOutboundCIDRs: [10.1.2.3/16, \"fd00::/8\"]
-opaquePorts: [5432]";
+opaquePorts: [5432]
+share: {weight: 300, connections: 64, handshakes: 8, bufferBytes: 1048576}";
     let expected = Capture {
         selector: Selector { match_labels: [("app".to_owned(), "db".to_owned())].into() },
         exclude_inbound_ports: numbers(&[9090, 9100]),
         exclude_outbound_ports: numbers(&[3306]),
         exclude_outbound_cidrs: ["10.1.0.0/16", "fd00::/8"].iter().map(|cidr| cidr.parse().unwrap()).collect(),
         opaque_ports: numbers(&[5432]),
+        share: ShareBounds {
+            weight: Some(300),
+            connections: Some(64),
+            handshakes: Some(8),
+            buffer_bytes: Some(1 << 20),
+        },
     };
     assert_eq!(accepted(KIND, spec), Spec::Capture(expected));
 }
@@ -76,9 +83,31 @@ opaquePorts: [-1]",
                 "5:60: spec.selector.matchLabels.n: found the number 7, allowed: text (quote numbers and booleans)",
             ],
         ),
+        (
+            "share: {weight: 10001, connections: 0, handshakes: many, bufferBytes: 1048575, memory: 1}",
+            &[
+                "5:19: spec.share.weight: found the number 10001, allowed: a whole number from 1 to 10000; 100 is a pod's by default",
+                "5:39: spec.share.connections: found the number 0, allowed: a whole number from 1 to 10000000",
+                r#"5:54: spec.share.handshakes: found "many", allowed: a whole number from 1 to 10000000"#,
+                "5:73: spec.share.bufferBytes: found the number 1048575, allowed: a number of bytes from 1048576 to 1099511627776",
+                r#"5:82: unknown key "memory" in spec.share, allowed: weight, connections, handshakes, bufferBytes"#,
+            ],
+        ),
         ("selector: web", &[r#"5:13: spec.selector: found "web", allowed: a map of keys and values"#]),
     ];
     all_refused(KIND, table);
+}
+
+prop_compose! {
+    fn shares()(
+        weight in option::of(1..=10_000_u32),
+        connections in option::of(any::count()),
+        handshakes in option::of(any::count()),
+        buffer_bytes in option::of(1_u64 << 20..1 << 40),
+    ) -> ShareBounds {
+        let places = |count: Option<std::num::NonZeroU32>| count.map(|count| count.get().min(10_000_000));
+        ShareBounds { weight, connections: places(connections), handshakes: places(handshakes), buffer_bytes }
+    }
 }
 
 prop_compose! {
@@ -88,6 +117,7 @@ prop_compose! {
         outbound in btree_set(any::port(), 0..4),
         cidrs in btree_set(any::network(), 0..4),
         opaque in btree_set(any::port(), 0..4),
+        share in shares(),
     ) -> Capture {
         Capture {
             selector,
@@ -95,6 +125,7 @@ prop_compose! {
             exclude_outbound_ports: outbound,
             exclude_outbound_cidrs: cidrs,
             opaque_ports: opaque,
+            share,
         }
     }
 }

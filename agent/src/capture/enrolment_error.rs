@@ -1,0 +1,55 @@
+//! Why a pod could not be enrolled.
+
+use std::{io, path::PathBuf};
+
+use super::{KernelError, SandboxError};
+
+/// Why a pod could not be enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolmentError {
+    /// The pod does not run on this node, or is not enrolled in the mesh.
+    #[error("it has no network namespace on this node")]
+    NotLocal,
+    /// The network namespace could not be opened.
+    #[error("open network namespace {path}: {source}", path = path.display())]
+    Namespace {
+        /// Its path.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The network namespace was not found by the pod's uid.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// To capture the node's own traffic would cut the node off.
+    #[error(
+        "{found_by} is the node's own network namespace: a host-network pod cannot be enrolled, remove its label or correct heddle.io/netns"
+    )]
+    NodeNamespace {
+        /// How it was found.
+        found_by: String,
+    },
+    /// Something inside the namespace could not be set up.
+    #[error("{what}: {source}")]
+    Inside {
+        /// What was tried.
+        what: &'static str,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The kernel refused a map entry or a link.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl EnrolmentError {
+    /// Whether it is only too early: the pod's processes are not there yet.
+    pub fn is_early(&self) -> bool {
+        matches!(self, Self::Sandbox(SandboxError::NotThere { .. }))
+    }
+}
+
+/// Something that was tried inside a pod's namespace, and failed.
+pub(super) fn inside(what: &'static str) -> impl Fn(io::Error) -> EnrolmentError {
+    move |source| EnrolmentError::Inside { what, source }
+}

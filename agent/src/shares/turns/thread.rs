@@ -1,0 +1,262 @@
+//! What one data thread knows of the pods that it works for: what each has used lately, and who waits for a turn.
+//!
+//! It decides; it polls nothing and wakes nobody.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use crate::shares::{Account, Share};
+
+/// How long a pod that was put off may go on, in nanoseconds: some polls of a busy connection. It is what a pod that uses little
+/// waits for at most, and beside it what looking for events costs is little.
+pub(super) const SLICE: u64 = 100_000;
+/// Between two looks at what fades, in nanoseconds.
+const TICK: u64 = 2_000_000;
+/// What is left of a debt after a tick, as a share of [`PARTS`]: half of it is gone after ten milliseconds.
+const LEFT: u64 = 7;
+const PARTS: u64 = 8;
+/// Ticks after which nothing is left of any debt.
+const FADED: u64 = 128;
+/// How long a pod counts as active after its last poll, in nanoseconds: a client that asks ten times a second shall not find the thread
+/// at work for a hundred others.
+const ACTIVE: u64 = 100_000_000;
+/// Tasks that go on at once, at most, when polls seem to cost nothing.
+const MOST: u64 = 64;
+
+thread_local! {
+    static THREAD: RefCell<Thread> = RefCell::new(Thread::new(Instant::now()));
+}
+
+/// The pods of this thread.
+pub(super) struct Thread {
+    /// Whether pods are put off here.
+    on: bool,
+    start: Instant,
+    pods: Vec<Pod>,
+    /// Whose task is being polled.
+    current: Option<usize>,
+    /// When debts faded last.
+    ticked: u64,
+    /// Pods that were active lately, and the least debt of them, as of the last tick or of who came since.
+    active: usize,
+    least: u64,
+    /// Tasks that were put off and wait.
+    waiting: usize,
+    /// Woken when there is one.
+    idle: Option<Waker>,
+}
+
+/// One pod on this thread.
+#[derive(Default)]
+pub(super) struct Pod {
+    account: Option<Arc<Account>>,
+    tasks: usize,
+    /// Weighted nanoseconds.
+    debt: u64,
+    last: u64,
+    is_active: bool,
+    /// What one poll takes, in the middle.
+    cost: u64,
+    /// Not entered in the account yet.
+    worked: u64,
+    put_off: u64,
+    /// Tickets are numbered: the queue has those from `called` to `given`.
+    queue: VecDeque<Waker>,
+    given: u64,
+    called: u64,
+}
+
+/// A task's place on its thread.
+pub(super) struct Seat {
+    pod: usize,
+    ticket: Option<u64>,
+}
+
+impl Seat {
+    pub(super) fn of(account: &Arc<Account>) -> Self {
+        Self { pod: Thread::with(|thread| thread.enter(account)).unwrap_or(usize::MAX), ticket: None }
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(pod: usize) -> Self {
+        Self { pod, ticket: None }
+    }
+
+    /// Whether the task is to be polled now. If not, its waker is called when it is.
+    pub(super) fn is_next(&mut self, waker: &Waker) -> bool {
+        Thread::with(|thread| thread.is_next(self, waker)).unwrap_or(true)
+    }
+
+    /// The poll begins; whose poll it is in.
+    pub(super) fn begin(&self) -> Option<usize> {
+        Thread::with(|thread| thread.current.replace(self.pod)).flatten()
+    }
+
+    /// The poll has ended.
+    pub(super) fn end(&self, outer: Option<usize>, began: Instant, now: Instant) {
+        Thread::with(|thread| {
+            thread.current = outer;
+            let took = nanos(began, now);
+            thread.charge(self.pod, took, nanos(thread.start, now));
+        });
+    }
+
+    pub(super) fn leave(self) {
+        // Dropped here, and not while the thread is borrowed: wakers own tasks.
+        drop(Thread::with(|thread| thread.leave(self.pod)));
+    }
+}
+
+impl Thread {
+    pub(super) fn new(start: Instant) -> Self {
+        Self {
+            on: false,
+            start,
+            pods: Vec::new(),
+            current: None,
+            ticked: 0,
+            active: 0,
+            least: u64::MAX,
+            waiting: 0,
+            idle: None,
+        }
+    }
+
+    /// This thread's. `None` while the thread ends, when nobody waits for anything.
+    pub(super) fn with<T>(act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        THREAD.try_with(|thread| thread.try_borrow_mut().ok().map(|mut thread| act(&mut thread))).ok().flatten()
+    }
+
+    /// From now on pods are put off here.
+    pub(super) fn begin(&mut self) {
+        self.on = true;
+    }
+
+    /// Whose task is being polled.
+    pub(super) fn current(&mut self) -> Option<Arc<Account>> {
+        self.pods.get(self.current?)?.account.clone()
+    }
+
+    pub(super) fn enter(&mut self, account: &Arc<Account>) -> usize {
+        let same = |pod: &Pod| pod.account.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
+        let known = self.pods.iter().position(same);
+        let index = known.or_else(|| self.pods.iter().position(|pod| pod.account.is_none())).unwrap_or_else(|| {
+            self.pods.push(Pod::default());
+            self.pods.len() - 1
+        });
+        if let Some(pod) = self.pods.get_mut(index) {
+            pod.account.get_or_insert_with(|| Arc::clone(account));
+            pod.tasks += 1;
+        }
+        index
+    }
+
+    /// One task less. Wakers of tasks that are gone, to be dropped by the caller, with the account.
+    pub(super) fn leave(&mut self, index: usize) -> Option<Pod> {
+        let pod = self.pods.get_mut(index)?;
+        pod.tasks = pod.tasks.saturating_sub(1);
+        if pod.tasks > 0 {
+            return None;
+        }
+        pod.flush();
+        self.waiting -= pod.queue.len();
+        self.active -= usize::from(pod.is_active);
+        Some(std::mem::take(pod))
+    }
+
+    pub(super) fn is_next(&mut self, seat: &mut Seat, waker: &Waker) -> bool {
+        let Some(pod) = self.pods.get_mut(seat.pod) else { return true };
+        if let Some(ticket) = seat.ticket {
+            let called = ticket < pod.called;
+            if called {
+                seat.ticket = None;
+            }
+            // Else something has woken the task that it will find when it is called.
+            return called;
+        }
+        let is_ahead = self.active > usize::from(pod.is_active) && pod.debt > self.least.saturating_add(SLICE);
+        if !self.on || (!is_ahead && pod.queue.is_empty()) {
+            return true;
+        }
+        seat.ticket = Some(pod.given);
+        pod.given += 1;
+        pod.put_off += 1;
+        pod.queue.push_back(waker.clone());
+        self.waiting += 1;
+        if let Some(idle) = self.idle.take() {
+            idle.wake();
+        }
+        false
+    }
+
+    /// Enters a poll of a pod.
+    pub(super) fn charge(&mut self, index: usize, took: u64, now: u64) {
+        let Some(pod) = self.pods.get_mut(index) else { return };
+        let weight = pod.account.as_ref().map_or(Share::WEIGHT, |account| account.weight());
+        pod.debt += took * u64::from(Share::WEIGHT) / u64::from(weight.max(1));
+        pod.worked += took;
+        pod.cost = (pod.cost * 7 + took) / 8;
+        pod.last = now;
+        if !pod.is_active {
+            pod.is_active = true;
+            self.active += 1;
+            self.least = self.least.min(pod.debt);
+        }
+        if now.saturating_sub(self.ticked) >= TICK {
+            self.tick(now);
+        }
+    }
+
+    /// Debts fade, and what was done is entered in the accounts.
+    fn tick(&mut self, now: u64) {
+        let ticks = (now.saturating_sub(self.ticked) / TICK).min(FADED);
+        self.ticked = now;
+        (self.active, self.least) = (0, u64::MAX);
+        for pod in &mut self.pods {
+            pod.debt = (0..ticks).fold(pod.debt, |debt, _| debt * LEFT / PARTS);
+            pod.is_active = pod.tasks > 0 && now.saturating_sub(pod.last) < ACTIVE;
+            pod.flush();
+            if pod.is_active {
+                self.active += 1;
+                self.least = self.least.min(pod.debt);
+            }
+        }
+    }
+
+    pub(super) fn poll_anyone(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.waiting > 0 {
+            return Poll::Ready(());
+        }
+        self.idle = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Gives those a turn who may go on: of the pod with the least debt, for a slice.
+    pub(super) fn let_go_on(&mut self, next: &mut Vec<Waker>) {
+        let waiting = self.pods.iter_mut().filter(|pod| !pod.queue.is_empty());
+        let Some(pod) = waiting.min_by_key(|pod| pod.debt) else { return };
+        let count = (SLICE / pod.cost.max(1)).clamp(1, MOST).min(pod.queue.len() as u64);
+        pod.called += count;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        next.extend(pod.queue.drain(..count));
+        self.waiting -= count;
+    }
+}
+
+impl Pod {
+    fn flush(&mut self) {
+        let (worked, put_off) = (std::mem::take(&mut self.worked), std::mem::take(&mut self.put_off));
+        if let Some(account) = self.account.as_ref().filter(|_| worked > 0 || put_off > 0) {
+            account.add_work(worked, put_off);
+        }
+    }
+}
+
+fn nanos(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_nanos()).unwrap_or(u64::MAX)
+}
