@@ -178,6 +178,8 @@ pub mod tcp_state {
     pub const CLOSE_WAIT: u32 = 8;
     /// Neither end sends more; the other end's acknowledgement is awaited.
     pub const LAST_ACK: u32 = 9;
+    /// Waits for connections.
+    pub const LISTEN: u32 = 10;
     /// Both ends sent their last at the same time.
     pub const CLOSING: u32 = 11;
 }

@@ -43,8 +43,8 @@ pub(crate) fn has_room() -> bool {
     native_has_room(maps::native_state(NativeState::Entered))
 }
 
-/// Whether the agent listens in a pod's namespace. The kernel takes a listener out of the map in the moment in which the
-/// process that has it ends.
+/// Whether the agent listens in a pod's namespace. The kernel takes a listener out of the map in the moment in which the last
+/// process that has it ends. One that a process of the pod has destroyed stays there until then, and listens no more.
 #[inline(always)]
 #[expect(unsafe_code, reason = "helper calls")]
 pub(crate) fn agent_serves(netns: u64) -> bool {
@@ -54,9 +54,13 @@ pub(crate) fn agent_serves(netns: u64) -> bool {
     if listener.is_null() {
         return false;
     }
-    // SAFETY: the look-up has taken a reference, which is given back once.
-    unsafe { bpf_sk_release(listener) };
-    true
+    // SAFETY: the kernel's view of a socket, to which the look-up has taken a reference, which is given back once.
+    let state = unsafe {
+        let state = (&raw const (*listener.cast::<bpf_sock>()).state).read_volatile();
+        bpf_sk_release(listener);
+        state
+    };
+    state == tcp_state::LISTEN
 }
 
 /// Puts the verdict on a socket that goes by it; false when there is no memory.
