@@ -199,7 +199,9 @@ fn check_target(parts: &mut Parts, authority: &Authority) -> Result<(), BadHead>
         let fits = alone && authority.port_u16().is_some();
         return if fits { Ok(()) } else { Err(BadHead::Target) };
     }
-    let path = parts.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    // An empty one says that it is "/", and is written as nothing (`http://a#b`).
+    let path = parts.uri.path_and_query().filter(|path| path.as_str() != "/");
+    let path = path.cloned().unwrap_or(PathAndQuery::from_static("/"));
     match path.as_str() {
         "*" if parts.method != Method::OPTIONS => return Err(BadHead::Target),
         "*" => {}
@@ -244,6 +246,7 @@ mod tests {
             (one, "GET", "/x?y", vec![host("a:81")], Ok(("a:81", "/x?y"))),
             (one, "GET", "http://b/x", vec![host("a")], Ok(("b", "/x"))),
             (one, "GET", "http://b", vec![host("a")], Ok(("b", "/"))),
+            (one, "GET", "http://b#/x?y", vec![host("a")], Ok(("b", "/"))),
             (one, "GET", "/", vec![], Err(BadHead::NoAuthority)),
             (one, "GET", "/", vec![host("a"), host("a")], Err(BadHead::Host)),
             (one, "GET", "/", vec![host("a b")], Err(BadHead::Host)),
@@ -269,6 +272,7 @@ mod tests {
             if let Ok(authority) = authority {
                 let hosts: Vec<_> = parts.headers.get_all("host").iter().collect();
                 assert_eq!(hosts, [authority.as_str()]);
+                assert!(method == "CONNECT" || parts.uri.to_string() == path, "as it is written: {}", parts.uri);
             }
         }
     }
