@@ -272,7 +272,8 @@ mod tests {
             if let Ok(authority) = authority {
                 let hosts: Vec<_> = parts.headers.get_all("host").iter().collect();
                 assert_eq!(hosts, [authority.as_str()]);
-                assert!(method == "CONNECT" || parts.uri.to_string() == path, "as it is written: {}", parts.uri);
+                let written = parts.uri.to_string();
+                assert!(method == "CONNECT" || written == path, "{target} is written as {written}");
             }
         }
     }
