@@ -32,3 +32,4 @@ pub mod rules;
 pub mod shares;
 pub mod simulate;
 pub mod target;
+pub mod unix_socket;

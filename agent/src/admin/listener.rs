@@ -4,35 +4,35 @@
 //! is removed, and never somebody else's.
 
 use std::{
-    fs::{self, Permissions},
-    io,
+    fs, io,
     net::SocketAddr,
     os::fd::OwnedFd,
-    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Type;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::AdminError;
+use crate::unix_socket;
 
 /// Connections that wait to be accepted; beyond, clients retry.
 const BACKLOG: i32 = 128;
 
-/// Takes what the agent before listened to, where it is the same address.
-pub(super) fn inherited(socket: OwnedFd, address: SocketAddr) -> Option<TcpListener> {
-    let listener = TcpListener::from_std(socket.into()).ok()?;
-    (listener.local_addr().ok()? == address).then_some(listener)
-}
-
-/// Binds one TCP address. `purpose` and `setting` are for the message.
+/// Takes what the agent before listened to, where that is the same address, or binds it. `purpose` and `setting` are for the
+/// message.
 pub(super) async fn tcp(
+    inherited: Option<OwnedFd>,
     address: SocketAddr,
     purpose: &'static str,
     setting: &'static str,
 ) -> Result<TcpListener, AdminError> {
+    let inherited = inherited.and_then(|socket| TcpListener::from_std(socket.into()).ok());
+    if let Some(listener) = inherited.filter(|it| it.local_addr().is_ok_and(|bound| bound == address)) {
+        return Ok(listener);
+    }
     TcpListener::bind(address).await.map_err(|source| AdminError::Bind {
         purpose,
         address: address.to_string(),
@@ -58,8 +58,9 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        let file = fs::symlink_metadata(path)?;
+    /// The file at a path, which may be called otherwise for a moment more.
+    fn of(path: &Path, now: &Path) -> io::Result<Self> {
+        let file = fs::symlink_metadata(now)?;
         Ok(Self { path: path.to_owned(), inode: (file.dev(), file.ino()) })
     }
 
@@ -81,26 +82,25 @@ impl Drop for SocketFile {
     }
 }
 
-/// Takes the admin socket that the agent before listened to, where it has the same path.
-pub(super) fn inherited_unix(socket: OwnedFd, path: &Path) -> Option<(UnixListener, SocketFile)> {
-    let listener = UnixListener::from_std(socket.into()).ok()?;
-    // It still has the name that it was bound under.
-    let is_for_path = |bound: &Path| bound.with_extension("").with_extension("") == path.with_extension("");
-    if !listener.local_addr().ok()?.as_pathname().is_some_and(is_for_path) {
-        return None;
+/// Takes the admin socket that the agent before listened to, where that is the same path, or binds it.
+pub(super) fn unix(inherited: Option<OwnedFd>, path: &Path) -> Result<(UnixListener, SocketFile), AdminError> {
+    if let Some(taken) = inherited.and_then(|socket| take(socket, path)) {
+        return Ok(taken);
     }
-    Some((listener, SocketFile::of(path).ok()?))
-}
-
-/// Binds the admin socket.
-pub(super) fn unix(path: &Path) -> Result<(UnixListener, SocketFile), AdminError> {
     refuse_if_taken(path)?;
-    build_aside(path).map_err(|source| AdminError::Bind {
+    bind(path).map_err(|source| AdminError::Bind {
         purpose: "the admin socket",
         address: path.display().to_string(),
         remedy: "the directory must be writable and the path at most 90 bytes; else set admin.socket".to_owned(),
         source,
     })
+}
+
+fn take(socket: OwnedFd, path: &Path) -> Option<(UnixListener, SocketFile)> {
+    let listener = UnixListener::from_std(socket.into()).ok()?;
+    let address = listener.local_addr().ok()?;
+    let bound = address.as_pathname().filter(|bound| unix_socket::is_for(path, bound));
+    bound.and_then(|_| Some((listener, SocketFile::of(path, path).ok()?)))
 }
 
 fn refuse_if_taken(path: &Path) -> Result<(), AdminError> {
@@ -115,28 +115,8 @@ fn refuse_if_taken(path: &Path) -> Result<(), AdminError> {
     }
 }
 
-/// Binds under another name, closes it to others before anybody can connect, and moves it into place.
-fn build_aside(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let aside = path.with_extension(format!("{}.new", std::process::id()));
-    let _ = fs::remove_file(&aside);
-    let result = listen_at(&aside).and_then(|listener| {
-        fs::rename(&aside, path)?;
-        Ok((listener, SocketFile::of(path)?))
-    });
-    if result.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    result
-}
-
-fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    socket.listen(BACKLOG)?;
+fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let (socket, file) = unix_socket::listen(path, Type::STREAM, BACKLOG, |aside| SocketFile::of(path, aside))?;
     socket.set_nonblocking(true)?;
-    UnixListener::from_std(OwnedFd::from(socket).into())
+    Ok((UnixListener::from_std(OwnedFd::from(socket).into())?, file))
 }

@@ -27,7 +27,6 @@ mod streams;
 mod tests;
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
@@ -43,7 +42,7 @@ pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};
 pub use simulate::SimulateError;
 
-use crate::handover::Endpoint;
+use crate::handover::{Endpoint, EndpointSockets};
 use listener::SocketFile;
 use server::{BOUNDS, Bounds, Listener};
 
@@ -99,11 +98,8 @@ pub struct Endpoints {
     tasks: JoinSet<()>,
     socket: Option<SocketFile>,
     /// The same listeners again, to be handed over.
-    listeners: Listeners,
+    listeners: EndpointSockets,
 }
-
-/// Listeners of an agent's endpoints, by what each is for.
-pub type Listeners = HashMap<Endpoint, OwnedFd>;
 
 impl Endpoints {
     /// Where they listen, with the ports that the kernel chose for port 0.
@@ -119,7 +115,7 @@ impl Endpoints {
     }
 
     /// The listeners, for the next agent.
-    pub fn hand_over(&self) -> io::Result<Listeners> {
+    pub fn hand_over(&self) -> io::Result<EndpointSockets> {
         self.listeners.iter().map(|(endpoint, socket)| Ok((*endpoint, socket.try_clone()?))).collect()
     }
 
@@ -136,7 +132,7 @@ impl Endpoints {
 /// on the control runtime.
 pub async fn serve(
     addresses: Addresses,
-    inherited: Listeners,
+    inherited: EndpointSockets,
     sources: Sources,
     stop: watch::Receiver<bool>,
 ) -> Result<Endpoints, AdminError> {
@@ -146,38 +142,27 @@ pub async fn serve(
 async fn serve_within(
     bounds: Bounds,
     mut addresses: Addresses,
-    mut inherited: Listeners,
+    mut inherited: EndpointSockets,
     sources: &Sources,
     stop: &watch::Receiver<bool>,
 ) -> Result<Endpoints, AdminError> {
-    let mut earlier = |endpoint, address| listener::inherited(inherited.remove(&endpoint)?, address);
-    let metrics = match earlier(Endpoint::Metrics, addresses.metrics) {
-        Some(taken) => taken,
-        None => listener::tcp(addresses.metrics, "the metrics address", "metrics.address").await?,
-    };
-    let health = match earlier(Endpoint::Health, addresses.health) {
-        Some(taken) => taken,
-        None => listener::tcp(addresses.health, "the health address", "health.address").await?,
-    };
-    let admin = match addresses.admin.map(|address| (address, earlier(Endpoint::Admin, address))) {
-        Some((_, Some(taken))) => Some(taken),
-        Some((address, None)) => Some(bind_admin(address).await?),
+    let mut earlier = |endpoint| inherited.remove(&endpoint);
+    let metrics = earlier(Endpoint::Metrics);
+    let metrics = listener::tcp(metrics, addresses.metrics, "the metrics address", "metrics.address").await?;
+    let health = earlier(Endpoint::Health);
+    let health = listener::tcp(health, addresses.health, "the health address", "health.address").await?;
+    let admin = match addresses.admin {
+        Some(address) => Some(bind_admin(earlier(Endpoint::Admin), address).await?),
         None => None,
     };
-    let earlier = inherited.remove(&Endpoint::AdminSocket);
-    let taken =
-        earlier.zip(addresses.socket.as_deref()).and_then(|(socket, path)| listener::inherited_unix(socket, path));
-    let (unix, socket) = match (&addresses.socket, taken) {
-        (Some(path), None) => Some(listener::unix(path)?),
-        (_, taken) => taken,
-    }
-    .unzip();
+    let unix = addresses.socket.as_deref().map(|path| listener::unix(earlier(Endpoint::AdminSocket), path));
+    let (unix, socket) = unix.transpose()?.unzip();
 
     addresses.metrics = local_address(&metrics, addresses.metrics);
     addresses.health = local_address(&health, addresses.health);
     addresses.admin = admin.as_ref().zip(addresses.admin).map(|(listener, asked)| local_address(listener, asked));
 
-    let (mut tasks, mut listeners) = (JoinSet::new(), Listeners::new());
+    let (mut tasks, mut listeners) = (JoinSet::new(), EndpointSockets::new());
     let mut start = |endpoint, listener: Listener, routes| {
         // Without descriptors for a second one, the next agent binds the address itself, later.
         listeners.extend(listener.as_fd().try_clone_to_owned().ok().map(|again| (endpoint, again)));
@@ -194,11 +179,11 @@ async fn serve_within(
     Ok(Endpoints { addresses, tasks, socket, listeners })
 }
 
-async fn bind_admin(address: SocketAddr) -> Result<tokio::net::TcpListener, AdminError> {
+async fn bind_admin(inherited: Option<OwnedFd>, address: SocketAddr) -> Result<tokio::net::TcpListener, AdminError> {
     if !address.ip().is_loopback() {
         return Err(AdminError::NotLoopback(address));
     }
-    listener::tcp(address, "the admin address", "admin.address").await
+    listener::tcp(inherited, address, "the admin address", "admin.address").await
 }
 
 fn guarded(routes: Router) -> Router {

@@ -50,8 +50,8 @@ pub async fn serve_plain(
     readiness: Readiness,
     stop: watch::Receiver<bool>,
 ) -> Result<PlainEndpoints, AdminError> {
-    let metrics = listener::tcp(metrics_address, "the metrics address", "metrics.address").await?;
-    let health = listener::tcp(health_address, "the health address", "health.address").await?;
+    let metrics = listener::tcp(None, metrics_address, "the metrics address", "metrics.address").await?;
+    let health = listener::tcp(None, health_address, "the health address", "health.address").await?;
     let of_metrics = Router::new()
         .route(METRICS.0, get(|State(text): State<MetricsText>| async move { render(&text) }))
         .fallback(|| not_found(&[METRICS]))

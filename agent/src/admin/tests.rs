@@ -73,7 +73,7 @@ impl Bed {
         };
         let socket = Some(directory.path().join("run/admin.sock"));
         let addresses = Addresses { metrics: ANY, health: ANY, admin: Some(ANY), socket };
-        let endpoints = serve_within(bounds, addresses, Listeners::new(), &sources, &stopped).await.unwrap();
+        let endpoints = serve_within(bounds, addresses, EndpointSockets::new(), &sources, &stopped).await.unwrap();
         Self { endpoints, readiness, observer, log, events, stop, directory }
     }
 
@@ -193,14 +193,14 @@ async fn a_stale_socket_is_replaced_and_a_live_one_or_a_file_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let (_listener, file) = listener::unix(&path).unwrap();
+    let (_listener, file) = listener::unix(None, &path).unwrap();
 
-    let error = listener::unix(&path).unwrap_err();
+    let error = listener::unix(None, &path).unwrap_err();
     assert!(matches!(error, AdminError::SocketInUse { .. }), "{error}");
 
     fs::remove_file(&path).unwrap();
     fs::write(&path, "precious").unwrap();
-    assert!(matches!(listener::unix(&path).unwrap_err(), AdminError::NotASocket { .. }));
+    assert!(matches!(listener::unix(None, &path).unwrap_err(), AdminError::NotASocket { .. }));
     drop(file);
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious", "somebody else's file stays");
 }
@@ -208,14 +208,15 @@ async fn a_stale_socket_is_replaced_and_a_live_one_or_a_file_is_not() {
 #[tokio::test]
 async fn an_address_in_use_or_open_to_others_is_refused_with_a_remedy() {
     let taken = StdListener::bind(ANY).unwrap();
-    let error = listener::tcp(taken.local_addr().unwrap(), "the admin address", "admin.address").await.unwrap_err();
+    let error =
+        listener::tcp(None, taken.local_addr().unwrap(), "the admin address", "admin.address").await.unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with(&format!("binding the admin address to {} failed: ", taken.local_addr().unwrap())),
         "{text}"
     );
     assert!(text.ends_with("does another agent run here? else choose another admin.address"), "{text}");
-    assert!(matches!(bind_admin("0.0.0.0:0".parse().unwrap()).await, Err(AdminError::NotLoopback(_))));
+    assert!(matches!(bind_admin(None, "0.0.0.0:0".parse().unwrap()).await, Err(AdminError::NotLoopback(_))));
 }
 
 #[tokio::test]

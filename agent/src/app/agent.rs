@@ -9,12 +9,13 @@ use anyhow::Context;
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
-    time::{Instant, interval, sleep_until, timeout},
+    time::{Instant, interval, timeout},
 };
 use tracing::{error, info, warn};
 
 use super::{
     data_threads::DataThreads,
+    drain::Drain,
     endpoints,
     events::announce,
     kernel_events, kernel_log, metrics, pod_metrics,
@@ -106,7 +107,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let sources = endpoints::sources(&config, (&observer, &log, &feed), (status, questions.clone()));
     // Before the objects: whoever waits for an API server that does not answer can be asked why. The agent before has the
     // addresses until it hands them over.
-    let mut endpoints = match predecessor {
+    let endpoints = match predecessor {
         None => Some(endpoints::serve(&config, &sources, &mut Sockets::default(), &closed).await?),
         Some(_) => None,
     };
@@ -125,7 +126,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut predecessor = succession::take_over(&config, predecessor).await?;
     let mut inherited = predecessor.as_mut().map(Inheritance::take_sockets).unwrap_or_default();
     let mut claims = succession::claims(&config, &mut inherited)?;
-    let endpoints = match endpoints.take() {
+    let endpoints = match endpoints {
         Some(endpoints) => endpoints,
         None => endpoints::serve(&config, &sources, &mut inherited, &closed).await?,
     };
@@ -171,7 +172,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         rate_limiter: RateLimiter::default(),
         session_key: session_key(&config)?,
         learned: Learned::default(),
-        native: Native::new(config.capture.fast_path, native_paths.clone(), kernel.pods_by_cookie()),
+        native: Native::new(config.capture.fast_path, native_paths, kernel.pods_by_cookie()),
         pools: Mutex::default(),
         limits: config.limits,
         http: config.http,
@@ -189,8 +190,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
     let mut renewal = tokio::spawn(renewal.run());
+    let drain = Drain { config: &config, threads: &threads, observer: &observer, begin: &drain };
     let ended = {
-        let told = end(&config, &mut signals, &threads, &readiness, &observer, &drain);
+        let told = end(&drain, &mut signals, &readiness);
         tokio::pin!(told);
         let mut mesh = mesh;
         loop {
@@ -199,8 +201,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
                 outcome = &mut told => break Ended::Told(outcome),
                 _ = &mut renewal => anyhow::bail!("the renewal of certificates ended"),
             };
-            let (pods, claims, native) = (&mut pods, &claims, &native_paths);
-            let mut estate = Estate { pods, claims, native, endpoints: &endpoints, node: &node };
+            let mut estate = Estate { pods: &mut pods, claims: &claims, endpoints: &endpoints, node: &node };
             if estate.hand_over(&successor).await? {
                 break Ended::HandedOver(successor);
             }
@@ -219,8 +220,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
         Ended::HandedOver(successor) => {
             pods.stop_accepting();
-            let drained = succession::give_way(&config, &successor, &mut signals, &threads, &observer, &drain);
-            let ((), result) = tokio::join!(endpoints.left(), drained);
+            let gone = succession::give_way(&drain, &successor, &mut signals);
+            let ((), result) = tokio::join!(endpoints.left(), gone);
             (result, Instant::now())
         }
     };
@@ -342,27 +343,10 @@ fn certificates(
 
 /// Waits for a signal, then drains: connections in progress go on, and new ones are still served, since there is
 /// nobody else to serve them. A second signal ends it at once. Why it ended, and until when the drain could have gone on.
-async fn end(
-    config: &Config,
-    signals: &mut Signals,
-    threads: &DataThreads,
-    readiness: &Readiness,
-    observer: &Observer,
-    drain: &watch::Sender<bool>,
-) -> (&'static str, Instant) {
+async fn end(drain: &Drain<'_>, signals: &mut Signals, readiness: &Readiness) -> (&'static str, Instant) {
     signals.next().await;
-    let deadline = Instant::now() + config.limits.drain_timeout;
-    info!(open = threads.open_connections(), at_most = ?config.limits.drain_timeout, "draining");
     readiness.drain("the agent is ending");
-    observer.metrics().set_draining(true);
-    drain.send_replace(true);
-    let mut look = interval(Duration::from_millis(100));
-    let outcome = loop {
-        tokio::select! {
-            _ = look.tick() => if threads.open_connections() == 0 { break "all connections have ended" },
-            () = signals.next() => break "told to end at once",
-            () = sleep_until(deadline) => break "the drain timeout has passed",
-        }
-    };
+    let deadline = drain.deadline();
+    let (outcome, _) = drain.run(deadline, signals, true, |_| {}).await;
     (outcome, deadline)
 }

@@ -3,6 +3,7 @@
 mod agent;
 mod authority;
 mod data_threads;
+mod drain;
 mod endpoints;
 mod events;
 mod held;

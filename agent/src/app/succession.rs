@@ -1,28 +1,15 @@
 //! Taking over from the agent before, and giving way to the next one.
 
-use std::time::Duration;
-
 use anyhow::{Context, bail};
-use tokio::{
-    sync::watch,
-    time::{Instant, interval},
-};
 use tracing::{info, warn};
 
-use super::{data_threads::DataThreads, pods::Pods, signals::Signals};
+use super::{drain::Drain, pods::Pods, signals::Signals};
 use crate::{
     admin::Endpoints,
-    capture::NativePaths,
     config::Config,
     handover::{Claims, Endpoint, HandoverError, Inheritance, Place, Predecessor, Sockets, Successor},
     node::Node,
-    observe::Observer,
 };
-
-/// How often the next agent is told how many connections are left.
-const TELL: Duration = Duration::from_secs(1);
-/// How often it is looked whether any is.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// The agent that runs on this node already, if one does.
 pub(super) fn find_predecessor(config: &Config) -> Result<Option<Predecessor>, HandoverError> {
@@ -63,7 +50,6 @@ fn place(config: &Config) -> Place {
 pub(super) struct Estate<'a> {
     pub(super) pods: &'a mut Pods,
     pub(super) claims: &'a Claims,
-    pub(super) native: &'a NativePaths,
     pub(super) endpoints: &'a Endpoints,
     pub(super) node: &'a Node,
 }
@@ -86,7 +72,7 @@ impl Estate<'_> {
     }
 
     async fn give(&mut self, successor: &Successor) -> std::io::Result<()> {
-        self.native.hand_over();
+        self.node.native.hand_over();
         let mut sockets = Sockets { pods: self.pods.hand_over()?, endpoints: self.endpoints.hand_over()? };
         sockets.endpoints.extend(self.claims.hand_over()?.map(|socket| (Endpoint::Handover, socket)));
         if !successor.shares_maps() {
@@ -99,8 +85,7 @@ impl Estate<'_> {
     }
 
     fn take_back(&mut self) -> anyhow::Result<()> {
-        self.native.take_over()?;
-        self.native.move_on(self.node.snapshot.load().generation)?;
+        self.node.native.take_back(self.node.snapshot.load().generation)?;
         self.pods.take_back();
         Ok(())
     }
@@ -108,36 +93,11 @@ impl Estate<'_> {
 
 /// Serves what is open until it has ended, the drain timeout has passed, or the agent is told twice to end. Then waits to be
 /// told, so that whatever starts agents does not start this one again beside the next.
-pub(super) async fn give_way(
-    config: &Config,
-    successor: &Successor,
-    signals: &mut Signals,
-    threads: &DataThreads,
-    observer: &Observer,
-    drain: &watch::Sender<bool>,
-) -> anyhow::Result<()> {
-    let deadline = Instant::now() + config.limits.drain_timeout;
-    let at_most = config.limits.drain_timeout;
-    info!(open = threads.open_connections(), ?at_most, "handed over; draining");
-    observer.metrics().set_draining(true);
-    drain.send_replace(true);
-    let (mut look, mut tell, mut is_told) = (interval(LOOK), interval(TELL), false);
-    let outcome = loop {
-        tokio::select! {
-            _ = look.tick() => match threads.open_connections() {
-                0 => break "all connections have ended",
-                _ if Instant::now() > deadline => break "the drain timeout has passed",
-                _ => {}
-            },
-            _ = tell.tick() => successor.tell_draining(threads.open_connections()),
-            () = signals.next() => match is_told {
-                true => break "told to end at once",
-                false => is_told = true,
-            },
-        }
-    };
+pub(super) async fn give_way(drain: &Drain<'_>, successor: &Successor, signals: &mut Signals) -> anyhow::Result<()> {
+    let tell = |connections| successor.tell_draining(connections);
+    let (outcome, is_told) = drain.run(drain.deadline(), signals, false, tell).await;
     info!(outcome, "drained");
-    threads.stop();
+    drain.threads.stop();
     successor.tell_draining(0);
     if is_told {
         return Ok(());

@@ -53,13 +53,16 @@ pub enum Endpoint {
     Handover,
 }
 
+/// Listeners of the node's endpoints, by what each is for.
+pub type EndpointSockets = HashMap<Endpoint, OwnedFd>;
+
 /// All listeners of an agent.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// In pods.
     pub pods: Listeners,
     /// Of the node.
-    pub endpoints: HashMap<Endpoint, OwnedFd>,
+    pub endpoints: EndpointSockets,
 }
 
 impl HandoverError {

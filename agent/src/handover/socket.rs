@@ -1,9 +1,11 @@
 //! The unix socket by which a new agent finds the one before: packets, mode 0600, and only this user.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use rustix::{net::sockopt::socket_peercred, process::geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::unix_socket;
 
 /// New agents that wait for an answer: one is the usual number.
 const BACKLOG: i32 = 8;
@@ -19,23 +21,9 @@ pub(super) fn connect(path: &Path) -> io::Result<Option<Socket>> {
     }
 }
 
-/// Binds under another name, closes it to others before anybody can connect, and moves it into place: what a dead agent left
-/// is replaced in one step.
+/// Listens for new agents.
 pub(super) fn listen(path: &Path) -> io::Result<Socket> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let aside = path.with_extension(format!("{}.new", std::process::id()));
-    let _ = fs::remove_file(&aside);
-    let bound = || {
-        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-        socket.bind(&SockAddr::unix(&aside)?)?;
-        fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
-        socket.listen(BACKLOG)?;
-        fs::rename(&aside, path)?;
-        Ok(socket)
-    };
-    bound().inspect_err(|_: &io::Error| drop(fs::remove_file(&aside)))
+    unix_socket::listen(path, Type::SEQPACKET, BACKLOG, |_| Ok(())).map(|(socket, ())| socket)
 }
 
 /// Process id of the other end, where it is one of this user.

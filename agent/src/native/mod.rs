@@ -29,7 +29,7 @@ pub use follow::{Follower, register};
 use crate::{
     authorize::{self, AccessSettings, Answer, Denied, Facts, Proven},
     balance::{self, Way, WhyPlain},
-    capture::{EnrolledPod, NativePaths, PodsByCookie, is_agent_port},
+    capture::{EnrolledPod, KernelError, NativePaths, PodsByCookie, is_agent_port},
     config::FastPath,
     connection::{Expectation, Expected},
     mesh::{Snapshot, Workload},
@@ -152,6 +152,17 @@ impl Native {
     /// How many are open.
     pub fn count(&self) -> u64 {
         self.paths.count()
+    }
+
+    /// From now on the kernel goes by the next agent.
+    pub fn hand_over(&self) {
+        self.paths.hand_over();
+    }
+
+    /// It goes by this one after all, which decides on this generation.
+    pub fn take_back(&self, generation: u64) -> Result<(), KernelError> {
+        self.paths.take_over()?;
+        self.paths.move_on(generation)
     }
 
     /// Ends all that pods of this node have open.

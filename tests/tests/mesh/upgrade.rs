@@ -13,7 +13,8 @@ use rustix::process::Signal;
 use crate::{
     http::tools::{HttpLoad, Server},
     load::Load,
-    world::{SOON, World, connect, enrolled, eventually, failures, hold, probe},
+    native::warm,
+    world::{SOON, World, connect, enrolled, eventually, failures, hold},
 };
 
 /// A world in which connections to `near` go natively once one has been carried.
@@ -43,10 +44,7 @@ fn twenty_upgrades_in_a_row_are_noticed_by_nobody() -> Result<()> {
     let _servers = [&world.near, &world.far].map(|pod| pod.serve("--listen 8080 --ident").unwrap());
     let _requests = [&world.near, &world.far].map(|pod| Server::start(pod, "--listen 8000").unwrap());
     let _echoes = [&world.near, &world.far].map(|pod| pod.serve("--listen 8081").unwrap());
-    eventually("connections to near go natively", SOON, || {
-        probe(&world.client, world.near.at(8081), "word")?;
-        Ok(world.a.metrics()?.sum("heddle_kernel_events_total", &[("event", "outbound_native")]) > 0.0)
-    })?;
+    warm(&world, &world.client, world.near.at(8081))?;
     let mut held = [&world.near, &world.far].map(|pod| hold(&world.client, pod.at(8081), 3).unwrap());
     assert_eq!(world.a.metrics()?.get("heddle_native_connections_open", &[]), Some(3.0));
     let capture = world.bed.wire_capture()?;

@@ -42,7 +42,7 @@ fn counted(world: &World, event: &str) -> Result<f64> {
 }
 
 /// Connects until a connection goes natively: the one before has the agent decide.
-fn warm(world: &World, from: &Pod, to: std::net::SocketAddr) -> Result<()> {
+pub(crate) fn warm(world: &World, from: &Pod, to: std::net::SocketAddr) -> Result<()> {
     eventually("a connection goes natively", SOON, || went_natively(world, from, to))
 }
 
