@@ -8,6 +8,8 @@
 //! at work for another for one slice at most, nobody is kept waiting by an idle thread, and those who want all
 //! that there is share it by their weights.
 //!
+//! A thread that one pod has to itself looks at no clock: what the thread uses is the pod's.
+//!
 //! A poll is not interrupted. Those that move many bytes end by themselves after so many ([`moved`], [`poll_pace`]).
 //!
 //! On other threads than data threads nobody is put off.
@@ -22,17 +24,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::Instant,
 };
 
 use pin_project_lite::pin_project;
 use tokio::task::{JoinHandle, yield_now};
 
-use self::thread::{Seat, Thread};
+use self::thread::{Begun, Seat, Thread};
 use super::Account;
 
 /// Bytes that a poll may move: as much as is encrypted in a slice, about.
 const BYTES: usize = 256 * 1024;
+/// The same where no other pod waits: the runtime's own tasks do, and who comes.
+const BYTES_ALONE: usize = 1024 * 1024;
 
 thread_local! {
     /// Bytes that the poll under way may still move.
@@ -125,10 +128,8 @@ impl<F: Future> Future for Turns<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
         let seat = this.seat.get_or_insert_with(|| Seat::of(this.account));
-        if !seat.is_next(context.waker()) {
-            return Poll::Pending;
-        }
-        let _turn = Turn::begin(seat);
+        let Some(begun) = seat.begin(context.waker()) else { return Poll::Pending };
+        let _turn = Turn::new(seat, begun);
         let polled = match this.future.as_mut().as_pin_mut() {
             Some(future) => future.poll(context),
             // Nobody polls a future that is done.
@@ -145,20 +146,19 @@ impl<F: Future> Future for Turns<F> {
 /// A poll under way. It ends also where the poll panics.
 struct Turn<'a> {
     seat: &'a Seat,
-    outer: Option<usize>,
-    began: Instant,
+    begun: Begun,
 }
 
 impl<'a> Turn<'a> {
-    fn begin(seat: &'a Seat) -> Self {
-        LEFT.set(BYTES);
-        Self { outer: seat.begin(), seat, began: Instant::now() }
+    fn new(seat: &'a Seat, begun: Begun) -> Self {
+        LEFT.set(if begun.is_alone() { BYTES_ALONE } else { BYTES });
+        Self { seat, begun }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         LEFT.set(usize::MAX);
-        self.seat.end(self.outer, self.began, Instant::now());
+        self.seat.end(self.begun);
     }
 }

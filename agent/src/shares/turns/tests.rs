@@ -4,16 +4,16 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::Wake;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
-use crate::shares::Share;
+use crate::shares::{Overload, Share};
 use thread::SLICE;
 
 const SHARE: Share = Share { weight: 100, connections: 1, handshakes: 1, buffer_bytes: 1 << 20 };
 
 fn account(weight: u32) -> Arc<Account> {
-    Account::new(Share { weight, ..SHARE })
+    Account::new(Share { weight, ..SHARE }, &Overload::new(1000))
 }
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Bench {
         let turn = self.thread.is_next(&mut task.seat, &Arc::clone(&task.woken).into());
         if turn {
             self.now += took;
-            self.thread.charge(task.pod, took, self.now);
+            self.thread.charge(task.pod, 1, took, self.now);
         }
         turn
     }
@@ -166,6 +166,29 @@ fn what_was_done_for_a_pod_is_entered_in_its_account() {
     assert!(next.pod == heavy.pod && bench.poll(&mut next, 1000));
 }
 
+#[test]
+fn a_pod_that_is_alone_has_the_threads_time_without_a_look_for_each_poll() {
+    let mut bench = Bench::new();
+    let (own, other) = (account(100), account(100));
+    let (mut alone, mut second) = (bench.task(&own), bench.task(&other));
+    let poll = |bench: &mut Bench, task: &mut Task, took| {
+        let begun = bench.thread.begin_poll(&mut task.seat, &Arc::clone(&task.woken).into())?;
+        let until = Instant::now() + took;
+        while Instant::now() < until {}
+        bench.thread.end_poll(task.pod, begun);
+        Some(begun.is_alone())
+    };
+    assert_eq!(poll(&mut bench, &mut alone, Duration::ZERO), Some(false), "the first is not known to be");
+    for _ in 0..200 {
+        assert_eq!(poll(&mut bench, &mut alone, Duration::from_micros(100)), Some(true));
+    }
+    assert!(own.worked() > Duration::from_millis(2), "{:?}", own.worked());
+    assert_eq!(poll(&mut bench, &mut second, Duration::ZERO), Some(false));
+    assert_eq!(poll(&mut bench, &mut alone, Duration::ZERO), None, "what it used alone is in its debt");
+    bench.let_go_on();
+    assert_eq!(poll(&mut bench, &mut alone, Duration::ZERO), Some(false), "it is not alone any more");
+}
+
 /// With a task that takes turns out, as data threads have it.
 fn on_a_data_thread(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -219,11 +242,12 @@ fn tasks_started_in_a_pods_task_are_the_pods() {
     on_a_data_thread(async {
         let pod = account(100);
         spawn_for(&pod, async {
-            spawn(work(1, Duration::from_millis(5), Arc::default(), b'x')).await.unwrap();
+            spawn(work(1, Duration::from_millis(20), Arc::default(), b'x')).await.unwrap();
         })
         .await
         .unwrap();
-        assert!(pod.worked() >= Duration::from_millis(5), "{:?}", pod.worked());
+        // A thread that has to wait for a CPU uses less than passes.
+        assert!(pod.worked() >= Duration::from_millis(2), "{:?}", pod.worked());
     });
 }
 

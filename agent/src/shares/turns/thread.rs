@@ -10,6 +10,8 @@ use std::{
     time::Instant,
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::shares::{Account, Share};
 
 /// How long a pod that was put off may go on, in nanoseconds: some polls of a busy connection. It is what a pod that uses little
@@ -27,6 +29,8 @@ const FADED: u64 = 128;
 const ACTIVE: u64 = 100_000_000;
 /// Tasks that go on at once, at most, when polls seem to cost nothing.
 const MOST: u64 = 64;
+/// Polls of a pod that is alone between two looks at what the thread has used.
+const POLLS: u32 = 64;
 
 thread_local! {
     static THREAD: RefCell<Thread> = RefCell::new(Thread::new(Instant::now()));
@@ -40,6 +44,8 @@ pub(super) struct Thread {
     pods: Vec<Pod>,
     /// Whose task is being polled.
     current: Option<usize>,
+    /// The pod that has had the thread to itself lately.
+    alone: Option<Alone>,
     /// When debts faded last.
     ticked: u64,
     /// Pods that were active lately, and the least debt of them, as of the last tick or of who came since.
@@ -71,6 +77,30 @@ pub(super) struct Pod {
     called: u64,
 }
 
+/// A pod that has a thread to itself, as of the last look at what the thread has used.
+struct Alone {
+    pod: usize,
+    /// Since then.
+    polls: u32,
+    /// CPU time of the thread then.
+    used: u64,
+}
+
+/// A poll that has begun.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    /// Whose poll it is in.
+    outer: Option<usize>,
+    /// Nobody looked where the pod is alone.
+    at: Option<Instant>,
+}
+
+impl Begun {
+    pub(super) fn is_alone(self) -> bool {
+        self.at.is_none()
+    }
+}
+
 /// A task's place on its thread.
 pub(super) struct Seat {
     pod: usize,
@@ -87,23 +117,15 @@ impl Seat {
         Self { pod, ticket: None }
     }
 
-    /// Whether the task is to be polled now. If not, its waker is called when it is.
-    pub(super) fn is_next(&mut self, waker: &Waker) -> bool {
-        Thread::with(|thread| thread.is_next(self, waker)).unwrap_or(true)
-    }
-
-    /// The poll begins; whose poll it is in.
-    pub(super) fn begin(&self) -> Option<usize> {
-        Thread::with(|thread| thread.current.replace(self.pod)).flatten()
+    /// Begins a poll of the task, if it is its turn. If not, its waker is called when it is.
+    pub(super) fn begin(&mut self, waker: &Waker) -> Option<Begun> {
+        let nowhere = Some(Begun { outer: None, at: None });
+        Thread::with(|thread| thread.begin_poll(self, waker)).unwrap_or(nowhere)
     }
 
     /// The poll has ended.
-    pub(super) fn end(&self, outer: Option<usize>, began: Instant, now: Instant) {
-        Thread::with(|thread| {
-            thread.current = outer;
-            let took = nanos(began, now);
-            thread.charge(self.pod, took, nanos(thread.start, now));
-        });
+    pub(super) fn end(&self, begun: Begun) {
+        Thread::with(|thread| thread.end_poll(self.pod, begun));
     }
 
     pub(super) fn leave(self) {
@@ -119,6 +141,7 @@ impl Thread {
             start,
             pods: Vec::new(),
             current: None,
+            alone: None,
             ticked: 0,
             active: 0,
             least: u64::MAX,
@@ -163,10 +186,60 @@ impl Thread {
         if pod.tasks > 0 {
             return None;
         }
+        if self.alone.as_ref().is_some_and(|alone| alone.pod == index) {
+            self.end_alone();
+        }
+        let pod = self.pods.get_mut(index)?;
         pod.flush();
         self.waiting -= pod.queue.len();
         self.active -= usize::from(pod.is_active);
         Some(std::mem::take(pod))
+    }
+
+    pub(super) fn begin_poll(&mut self, seat: &mut Seat, waker: &Waker) -> Option<Begun> {
+        let is_alone = self.alone.as_ref().is_some_and(|alone| alone.pod == seat.pod);
+        if !is_alone {
+            self.end_alone();
+            if !self.is_next(seat, waker) {
+                return None;
+            }
+        }
+        Some(Begun { outer: self.current.replace(seat.pod), at: (!is_alone).then(Instant::now) })
+    }
+
+    pub(super) fn end_poll(&mut self, pod: usize, begun: Begun) {
+        self.current = begun.outer;
+        match begun.at {
+            Some(began) => {
+                let now = Instant::now();
+                self.charge(pod, 1, nanos(began, now), nanos(self.start, now));
+                if self.on && self.active == 1 && self.waiting == 0 && self.alone.is_none() {
+                    self.alone = Some(Alone { pod, polls: 0, used: used_by_thread() });
+                }
+            }
+            None => {
+                let Some(alone) = self.alone.as_mut().filter(|alone| alone.pod == pod) else { return };
+                alone.polls += 1;
+                if alone.polls == POLLS {
+                    self.charge_alone();
+                }
+            }
+        }
+    }
+
+    /// Charges the pod that is alone for what the thread has used.
+    fn charge_alone(&mut self) {
+        let Some(alone) = &mut self.alone else { return };
+        let now = used_by_thread();
+        let (pod, polls, took) = (alone.pod, alone.polls, now.saturating_sub(alone.used));
+        (alone.used, alone.polls) = (now, 0);
+        self.charge(pod, polls, took, nanos(self.start, Instant::now()));
+    }
+
+    /// Another pod comes, or this one goes.
+    fn end_alone(&mut self) {
+        self.charge_alone();
+        self.alone = None;
     }
 
     pub(super) fn is_next(&mut self, seat: &mut Seat, waker: &Waker) -> bool {
@@ -194,13 +267,13 @@ impl Thread {
         false
     }
 
-    /// Enters a poll of a pod.
-    pub(super) fn charge(&mut self, index: usize, took: u64, now: u64) {
+    /// Enters so many polls of a pod.
+    pub(super) fn charge(&mut self, index: usize, polls: u32, took: u64, now: u64) {
         let Some(pod) = self.pods.get_mut(index) else { return };
         let weight = pod.account.as_ref().map_or(Share::WEIGHT, |account| account.weight());
         pod.debt += took * u64::from(Share::WEIGHT) / u64::from(weight.max(1));
         pod.worked += took;
-        pod.cost = (pod.cost * 7 + took) / 8;
+        pod.cost = (pod.cost * 7 + took / u64::from(polls.max(1))) / 8;
         pod.last = now;
         if !pod.is_active {
             pod.is_active = true;
@@ -255,6 +328,12 @@ impl Pod {
             account.add_work(worked, put_off);
         }
     }
+}
+
+/// CPU time of this thread, in nanoseconds.
+fn used_by_thread() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or_default()
 }
 
 fn nanos(from: Instant, to: Instant) -> u64 {
