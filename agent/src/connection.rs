@@ -30,9 +30,9 @@ use crate::{
     node::{DataThread, OpenConnection},
     observe::{
         BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, FallbackOf, Party, RefusedReason,
-        Reporter,
+        Reporter, ResponseFlag,
     },
-    request,
+    request::{self, Upgrades},
     route::{
         self,
         protocol::{self, SpokenAt},
@@ -143,6 +143,7 @@ impl Outbound<'_> {
     /// Finds out what the client speaks, and opens the way where it is not HTTP. Where nobody knows what to expect, the
     /// way is being opened while the client is silent, and whoever speaks first decides.
     async fn begin(&self, words: &mut Words, record: &mut ConnectionRecord) -> Result<Carries, Failed> {
+        self.pod.account.admit_connection()?;
         let node = &self.thread.node;
         let began = Instant::now();
         let Expectation { expected, remember: key, .. } =
@@ -241,10 +242,14 @@ impl Outbound<'_> {
         let (thread, pod) = (Arc::clone(self.thread), Arc::clone(self.pod));
         let (client, original_dst) = (self.client, self.original_dst);
         let (stream, socket) = VisibleWire::over(stream);
-        let requests = Arc::new(request::Outbound { thread, pod, client, socket, original_dst });
+        let upgrades = Upgrades::new(ResponseFlag::Aborted);
+        let _cut = upgrades.cut_on_drop();
+        let requests =
+            Arc::new(request::Outbound { thread, pod, client, socket, original_dst, upgrades: upgrades.clone() });
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = http::serve(stream, version, node.http, node.draining.clone(), answer).await;
         request::served(&node.observer, self.client, &served);
+        upgrades.ended().await;
     }
 }
 

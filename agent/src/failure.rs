@@ -14,11 +14,15 @@ use crate::{
     identify::HandshakeError,
     observe::{Failure, Observer, PolicyEffect, ResponseFlag},
     route::{NoRoute, backend::Unresolved, streams::StreamFailure},
+    shares::Overloaded,
 };
 
 /// Why a connection did not come to a good end: one variant for each step.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
+    /// Capture: the agent takes nothing new on.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// Authorize.
     #[error(transparent)]
     Authorize(#[from] Denied),
@@ -81,6 +85,7 @@ impl Failed {
     pub fn flag(&self) -> ResponseFlag {
         use ResponseFlag as Flag;
         match self {
+            Self::Overloaded(_) => Flag::Overloaded,
             Self::Authorize(_) | Self::Withdrawn(_) => Flag::Denied,
             Self::Request(BadRequest::Answer(_)) => Flag::DownstreamClosed,
             Self::Request(
@@ -110,9 +115,12 @@ impl Failed {
             Self::Authorize(_) | Self::Withdrawn(_) => StatusCode::UNAUTHORIZED,
             Self::Request(BadRequest::AgentPort(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Request(_) | Self::Route(_) | Self::Streams(_) => StatusCode::BAD_REQUEST,
-            Self::Balance(_) | Self::Overflow(_) | Self::Connect(_) | Self::Application(_) | Self::Relay(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Overloaded(_)
+            | Self::Balance(_)
+            | Self::Overflow(_)
+            | Self::Connect(_)
+            | Self::Application(_)
+            | Self::Relay(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -126,7 +134,8 @@ impl Failed {
                 observer.metrics().withdrawn(denied.reason());
                 observer.policy_hit(&denied.decided_by(), PolicyEffect::Withdrawn);
             }
-            Self::Request(_)
+            Self::Overloaded(_)
+            | Self::Request(_)
             | Self::Route(_)
             | Self::Streams(_)
             | Self::Balance(_)
@@ -141,7 +150,8 @@ impl Failed {
     fn denied_by(&self) -> Option<String> {
         match self {
             Self::Authorize(denied) | Self::Withdrawn(Withdrawn(denied)) => Some(denied.decided_by()),
-            Self::Request(_)
+            Self::Overloaded(_)
+            | Self::Request(_)
             | Self::Route(_)
             | Self::Streams(_)
             | Self::Balance(_)

@@ -31,6 +31,7 @@ use crate::{
     native::Native,
     observe::{ConnectionRecord, LimitedAt, Observer, OverflowLimit},
     route::{protocol::Learned, retry::budget::Budgets},
+    shares::Overload,
 };
 
 /// Shared by all data threads; read only, or with its own synchronisation.
@@ -67,6 +68,8 @@ pub struct Node {
     pub pools: Mutex<Vec<Weak<HttpPool>>>,
     /// What is left to the kernel.
     pub native: Native,
+    /// What all pods have of this agent together.
+    pub overload: Arc<Overload>,
     /// Bounds.
     pub limits: Limits,
     /// Bounds of HTTP.

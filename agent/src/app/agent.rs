@@ -20,6 +20,7 @@ use super::{
     events::announce,
     kernel_events, kernel_log, metrics, pod_metrics,
     pods::Pods,
+    pressure,
     process::{hide_memory, raise_descriptor_limit},
     questions::Questions,
     signals::Signals,
@@ -44,6 +45,7 @@ use crate::{
     observe::{self, AccessLogOutput, AccessLogSettings, EventFeed, LogControl, Observer, SpanOutput},
     outside::Roots,
     route::{protocol::Learned, retry::budget::Budgets},
+    shares::Overload,
 };
 
 /// Conditions of readiness, as `/healthz/ready` names them. Each enrolled pod adds one of its own.
@@ -151,7 +153,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::spawn(announce(events, Arc::clone(&config.node), mesh.clone(), observer.clone()));
     }
     readiness.met(SNAPSHOT);
-    metrics::register(&observer, kernel.counters()?, certificates.clone(), mesh.clone(), source);
+    metrics::register(
+        &observer,
+        (kernel.counters()?, kernel.table_sizes()?),
+        certificates.clone(),
+        mesh.clone(),
+        source,
+    );
     pod_metrics::register(&observer, kernel.pods_by_cookie());
 
     let admissions = Arc::new(Admissions::default());
@@ -174,6 +182,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         learned: Learned::default(),
         native: Native::new(config.capture.fast_path, native_paths, kernel.pods_by_cookie()),
         pools: Mutex::default(),
+        overload: Overload::new(config.limits.connections),
         limits: config.limits,
         http: config.http,
         draining,
@@ -182,6 +191,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     native::register(&observer, &node, native_events.lost());
     tokio::spawn(native::Follower::new(Arc::clone(&node), native_events).run(mesh.clone()));
     tokio::spawn(forget_gone(Arc::downgrade(&node)));
+    tokio::spawn(pressure::watch(config.limits.memory, Arc::clone(&node.overload)));
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     metrics::register_threads(&observer, &node, &threads);
     let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);

@@ -23,7 +23,7 @@ use crate::{
     capture::{Accepted, DataPath},
     connection,
     node::{DataThread, Node},
-    shares::{self, Account, Share},
+    shares::{self, Account, Overload, Share},
 };
 
 thread_local! {
@@ -40,6 +40,7 @@ pub(super) struct DataThreads {
     threads: Vec<Running>,
     next_acceptor: AtomicUsize,
     pod_share: Share,
+    overload: Arc<Overload>,
     stop: watch::Sender<bool>,
 }
 
@@ -55,7 +56,8 @@ impl DataThreads {
         let (stop, stopped) = watch::channel(false);
         let start = |index| Running::start(index, DataThread::new(Arc::clone(node)), stopped.clone());
         let threads = (0..node.limits.data_threads).map(start).collect::<io::Result<_>>()?;
-        Ok(Self { threads, next_acceptor: AtomicUsize::new(0), pod_share: node.limits.pod, stop })
+        let (pod_share, overload) = (node.limits.pod, Arc::clone(&node.overload));
+        Ok(Self { threads, next_acceptor: AtomicUsize::new(0), pod_share, overload, stop })
     }
 
     /// Connections that all threads serve now.
@@ -115,6 +117,10 @@ fn name(index: usize) -> String {
 impl DataPath for DataThreads {
     fn pod_share(&self) -> Share {
         self.pod_share
+    }
+
+    fn overload(&self) -> &Arc<Overload> {
+        &self.overload
     }
 
     fn spawn_acceptor(&self, account: Arc<Account>, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>) {

@@ -7,18 +7,19 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::data_threads::DataThreads;
 use crate::{
-    capture::KernelCounters,
+    capture::{KernelCounters, TableSizes},
     identify::{self, Certificates},
     mesh::MeshState,
     node::Node,
     objects::SourceStatus,
-    observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer, OverflowLimit},
+    observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer, OverflowLimit, Resource},
+    shares::Overloaded,
 };
 
 /// Registers what is to be read before each scrape.
 pub(super) fn register(
     observer: &Observer,
-    counters: KernelCounters,
+    (counters, tables): (KernelCounters, TableSizes),
     certificates: Certificates,
     mesh: watch::Receiver<MeshState>,
     status: SourceStatus,
@@ -26,6 +27,7 @@ pub(super) fn register(
     let counters = Arc::new(counters);
     observer.before_scrape(move |metrics| {
         kernel(metrics, &counters);
+        tables.read().for_each(|(map, entries, most)| metrics.set_map_entries(map, entries, most));
         certificate_states(metrics, &certificates);
         objects(metrics, &mesh.borrow());
         source(metrics, &status);
@@ -48,7 +50,24 @@ pub(super) fn register_threads(observer: &Observer, node: &Arc<Node>, threads: &
         for limit in OverflowLimit::ALL {
             metrics.set_open_breakers(*limit, node.breakers.open(*limit));
         }
+        overload(metrics, &node);
     });
+}
+
+fn overload(metrics: &Metrics, node: &Node) {
+    metrics.set_node_connections(node.overload.connections());
+    metrics.set_memory_limit(node.limits.memory);
+    for why in Overloaded::ALL {
+        metrics.set_overload(resource(why), node.overload.is(why), node.overload.refused(why));
+    }
+}
+
+fn resource(why: Overloaded) -> Resource {
+    match why {
+        Overloaded::Connections => Resource::Connections,
+        Overloaded::Descriptors => Resource::Descriptors,
+        Overloaded::Memory => Resource::Memory,
+    }
 }
 
 fn kernel(metrics: &Metrics, counters: &KernelCounters) {

@@ -12,6 +12,7 @@ mod kernel_log;
 mod metrics;
 mod pod_metrics;
 mod pods;
+mod pressure;
 mod process;
 mod questions;
 mod signals;

@@ -9,7 +9,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{EnrolledPod, sockets::canonical};
-use crate::shares::{Account, Bound, Place, Share};
+use crate::shares::{Account, Bound, Overload, Place, Share};
 
 /// Pause after an accept that failed for want of descriptors or memory: the connection stays in the queue, and asking
 /// again at once would only turn.
@@ -69,6 +69,8 @@ pub struct Accepted {
 pub trait DataPath: Send + Sync {
     /// What a pod may have where no document says otherwise.
     fn pod_share(&self) -> Share;
+    /// What all pods of the node may have together.
+    fn overload(&self) -> &Arc<Overload>;
     /// Runs an acceptor of a pod on one of the data threads.
     fn spawn_acceptor(&self, account: Arc<Account>, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>);
     /// Serves a connection on a data thread of its choice. Called on the acceptor's thread; must not block.

@@ -224,7 +224,7 @@ impl Enrolment {
                 return Err(error);
             }
         };
-        let account = Account::new(local.share.of(self.data_path.pod_share()));
+        let account = Account::new(local.share.of(self.data_path.pod_share()), self.data_path.overload());
         let pod = Arc::new(EnrolledPod::new(Arc::clone(workload), netns, account, return_route));
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.

@@ -23,13 +23,13 @@ use aya::{
 
 use super::{
     AgentSockets, ConnectionEvents, KernelCounters, NativeEvents, NativePaths, NetworkNamespace, PodsByCookie,
-    Switches,
+    Switches, TableSizes,
     pins::{Pins, remove_link},
     sys,
     tables::Tables,
     wire::NodeEnd,
 };
-use crate::mesh::CaptureRules;
+use crate::{config::check_runs_in, mesh::CaptureRules};
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
@@ -140,7 +140,8 @@ impl Cgroup {
         let unusable = |source| KernelError::Cgroup { path: path.to_owned(), source };
         let folder = File::open(path).map_err(unusable)?;
         let inode = folder.metadata().map_err(unusable)?.ino();
-        check_membership(path).map_err(unusable)?;
+        // Its own sockets must be seen by the programs that it attaches.
+        check_runs_in(path).map_err(unusable)?;
         Ok(Self { folder, inode })
     }
 }
@@ -193,6 +194,11 @@ impl Kernel {
     /// Hands out the reader of the kernel's counters.
     pub fn counters(&self) -> Result<KernelCounters, KernelError> {
         KernelCounters::open(&self.pins.map("EVENTS")).map_err(|source| KernelError::Map { map: "EVENTS", source })
+    }
+
+    /// Hands out the reader of how much is entered in the tables.
+    pub fn table_sizes(&self) -> Result<TableSizes, KernelError> {
+        TableSizes::open(&self.pins)
     }
 
     /// Hands out the reader of what the programs tell about connections. There is one.
@@ -315,22 +321,6 @@ fn load_programs(programs: &mut Ebpf) -> Result<(), KernelError> {
     inbound.load().map_err(refused(INBOUND))?;
     let wire: &mut SchedClassifier = program(programs, WIRE)?;
     wire.load().map_err(refused(WIRE))
-}
-
-/// The agent's own sockets must be seen by the programs that it attaches: it has to be in the cgroup itself.
-fn check_membership(cgroup: &Path) -> io::Result<()> {
-    let own = fs::read_to_string("/proc/self/cgroup")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    // The path in /proc is relative to the mount, whose place is the part of the cgroup's path before it.
-    let inside = cgroup.ancestors().any(|ancestor| {
-        let candidate = ancestor.join(own);
-        candidate.starts_with(cgroup) && candidate.join("cgroup.procs").exists()
-    });
-    if inside {
-        return Ok(());
-    }
-    let message = format!("this agent runs in cgroup /{own}, which is not below it");
-    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
 fn attach_address_hook(programs: &mut Ebpf, name: &'static str, cgroup: &File, pin: &Path) -> Result<(), KernelError> {

@@ -50,4 +50,4 @@ pub use ring::LostEvents;
 pub use sandbox::{SandboxError, Sandboxes};
 pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
 pub use switches::{KernelLogLevel, Switches};
-pub use tables::KernelCounters;
+pub use tables::{KernelCounters, TableSizes};

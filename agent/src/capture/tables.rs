@@ -8,10 +8,11 @@ use aya::{
 };
 use heddle_common::{Address, KernelEvent, ListenerKey, ListenerKind, NetworkKey, Pod, PortDirection, PortKey};
 use ipnet::IpNet;
+use zerocopy::FromBytes;
 
 use crate::mesh::CaptureRules;
 
-use super::{foretold::pod_entry, kernel::KernelError, pins::Pins};
+use super::{foretold::pod_entry, kernel::KernelError, pins::Pins, sys};
 
 /// The maps, opened from their pins.
 pub(super) struct Tables {
@@ -220,4 +221,53 @@ impl KernelCounters {
         let sum = |event: KernelEvent| self.counters.get(&(event as u32), 0).map_or(0, |each| each.iter().sum());
         KernelEvent::ALL.iter().map(|event| (*event, sum(*event))).collect()
     }
+}
+
+/// Reads how much is entered in the tables that the agent fills.
+pub struct TableSizes(Vec<TableSize>);
+
+struct TableSize {
+    name: &'static str,
+    most: u32,
+    count: Count,
+}
+
+type Count = Box<dyn Fn() -> usize + Send + Sync>;
+
+impl TableSizes {
+    pub(super) fn open(pins: &Pins) -> Result<Self, KernelError> {
+        let table = |name, count: fn(MapData) -> Result<Count, MapError>| -> Result<_, KernelError> {
+            let map = MapData::from_pin(pins.map(name)).map_err(at(name))?;
+            let most = map.info().map_err(at(name))?.max_entries();
+            Ok(TableSize { name, most, count: count(map).map_err(at(name))? })
+        };
+        Ok(Self(vec![
+            table("PODS", in_batches::<u64, Pod>)?,
+            table("POD_ADDRESSES", in_batches::<Address, u64>)?,
+            table("EXCLUDED_PORTS", in_batches::<PortKey, u32>)?,
+            table("WIRES", in_batches::<u32, u64>)?,
+            // Of these kinds there are no batches, and they have few entries for each pod.
+            table("EXCLUDED_NETWORKS", |map| {
+                let map: LpmTrie<_, NetworkKey, u32> = Map::LpmTrie(map).try_into()?;
+                Ok(Box::new(move || map.keys().count()))
+            })?,
+            table("LISTENERS", |map| {
+                let map: SockHash<_, ListenerKey> = Map::SockHash(map).try_into()?;
+                Ok(Box::new(move || map.keys().count()))
+            })?,
+        ]))
+    }
+
+    /// Each table by its name, with its entries and how many it may have.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, usize, u32)> {
+        self.0.iter().map(|table| (table.name, (table.count)(), table.most))
+    }
+}
+
+fn in_batches<K, V>(map: MapData) -> Result<Count, MapError>
+where
+    K: FromBytes + Default + Copy,
+    V: FromBytes + Default + Copy,
+{
+    Ok(Box::new(move || sys::map_entries::<K, V>(map.fd()).map_or(0, |entries| entries.len())))
 }

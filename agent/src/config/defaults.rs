@@ -105,6 +105,12 @@ pub(super) const STREAMS_PER_TUNNEL: u32 = 100;
 /// One stream still works; beyond a thousand the shared window of a tunnel is cut too small to carry them.
 pub(super) const STREAMS_PER_TUNNEL_RANGE: RangeInclusive<u32> = 1..=1000;
 
+/// More than any node has descriptors for.
+pub(super) const CONNECTIONS_RANGE: RangeInclusive<u32> = 1..=10_000_000;
+
+/// An agent that has just started has nearly as much.
+pub(super) const LEAST_MEMORY: u64 = 32 << 20;
+
 /// More threads than any node has CPUs is a mistake in the file.
 pub(super) const DATA_THREADS_RANGE: RangeInclusive<usize> = 1..=1024;
 

@@ -4,7 +4,7 @@
 //! system; the decisions on what it found are pure.
 
 use std::{
-    fs,
+    fs, io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     thread::available_parallelism,
@@ -15,6 +15,7 @@ use rustix::{
     thread::sched_getaffinity,
 };
 
+use super::defaults;
 use crate::shares::Share;
 
 /// What there is at least, where it cannot be read: the kernel's own default of the hard limit, and a small machine.
@@ -24,6 +25,14 @@ const MEMORY: u64 = 1 << 30;
 /// Descriptors of the agent for each connection of a pod. A connection may need two, there are those from the pod and those to it,
 /// and no pod shall have more than half of all.
 const DESCRIPTORS_PER_CONNECTION: u64 = 8;
+/// Descriptors of a connection of any pod: one towards each of its ends.
+const BOTH_ENDS: u64 = 2;
+/// Descriptors that are no connections': a tenth, and not less than an agent of some pods has at its start, or half of a few.
+const OTHER_DESCRIPTORS_PART: u64 = 10;
+const OTHER_DESCRIPTORS: u64 = 512;
+/// The part of the memory limit that the agent's own memory may have, in fifths. The kernel charges its sockets' buffers to the same
+/// limit.
+const RESIDENT_FIFTHS: u64 = 4;
 /// More handshakes at a time only make each take longer.
 const MOST_HANDSHAKES: u32 = 2048;
 /// The part of the memory that one pod's bytes may fill, within these bounds: what a hundred busy connections have under way, and
@@ -45,6 +54,8 @@ pub struct Machine {
     pub descriptors: u64,
     /// Bytes of memory, of the machine or of the cgroup, whichever is less.
     pub memory: u64,
+    /// `memory.max` of the own cgroup, where it has one that is a number.
+    pub memory_limit: Option<u64>,
 }
 
 impl Machine {
@@ -55,10 +66,10 @@ impl Machine {
         let usable = available_parallelism().map_or(1, NonZeroUsize::get);
         let cpus = sched_getaffinity(None).map_or(usable, |set| usize::try_from(set.count()).unwrap_or(usable));
         let cgroup2_mount = cgroup2_mount(&mounts);
-        let limit = cgroup2_mount.as_deref().and_then(memory_limit);
-        let memory = [machine_memory(), limit].into_iter().flatten().min().unwrap_or(MEMORY);
+        let memory_limit = cgroup2_mount.as_deref().and_then(memory_limit);
+        let memory = [machine_memory(), memory_limit].into_iter().flatten().min().unwrap_or(MEMORY);
         let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        Self { cgroup2_mount, cpus, cpu_limit: (usable < cpus).then_some(usable), descriptors, memory }
+        Self { cgroup2_mount, cpus, cpu_limit: (usable < cpus).then_some(usable), descriptors, memory, memory_limit }
     }
 
     /// Data threads where the configuration names none: the CPU limit, since whoever set one has already decided
@@ -66,6 +77,18 @@ impl Machine {
     /// least two, so that one stuck task does not stop all traffic.
     pub(super) fn data_threads(&self) -> usize {
         self.cpu_limit.unwrap_or(self.cpus / 4).max(2)
+    }
+
+    /// Connections of all pods together where the configuration does not say.
+    pub(super) fn connections(&self) -> u32 {
+        let others = (self.descriptors / OTHER_DESCRIPTORS_PART).max(OTHER_DESCRIPTORS.min(self.descriptors / 2));
+        let connections = self.descriptors.saturating_sub(others) / BOTH_ENDS;
+        u32::try_from(connections).unwrap_or(u32::MAX).clamp(1, *defaults::CONNECTIONS_RANGE.end())
+    }
+
+    /// Resident memory that the agent may have where the configuration does not say.
+    pub(super) fn resident_bound(&self) -> Option<u64> {
+        self.memory_limit.map(|limit| (limit / 5 * RESIDENT_FIFTHS).max(defaults::LEAST_MEMORY))
     }
 
     /// What one pod may have where the configuration does not say.
@@ -88,11 +111,30 @@ fn machine_memory() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// `memory.max` of the own cgroup, where it has one that is a number.
 fn memory_limit(mount: &Path) -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let own = own_cgroup().ok()?;
     fs::read_to_string(mount.join(own).join("memory.max")).ok()?.trim().parse().ok()
+}
+
+/// An error, unless this process runs in this cgroup or below it.
+pub(crate) fn check_runs_in(cgroup: &Path) -> io::Result<()> {
+    let own = own_cgroup()?;
+    // The part of the cgroup's path before it is where it is mounted.
+    let inside = cgroup.ancestors().any(|ancestor| {
+        let candidate = ancestor.join(&own);
+        candidate.starts_with(cgroup) && candidate.join("cgroup.procs").exists()
+    });
+    if inside {
+        return Ok(());
+    }
+    let message = format!("this agent runs in cgroup /{}, which is not below it", own.display());
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+/// The cgroup v2 of this process, relative to where cgroups are mounted; an empty path for the root.
+fn own_cgroup() -> io::Result<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup")?;
+    Ok(text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default().into())
 }
 
 /// The first mount of type `cgroup2` in the text of `/proc/self/mounts` (fstab(5) format). In hybrid mode it is not

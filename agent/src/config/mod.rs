@@ -21,7 +21,7 @@ pub(crate) mod yaml;
 
 pub use http::HttpLimits;
 pub use machine::Machine;
-pub(crate) use machine::{cgroup2_mount, unescape};
+pub(crate) use machine::{cgroup2_mount, check_runs_in, unescape};
 pub use otlp::{OtlpConfig, OtlpEndpoint, OtlpHeaders, OtlpProtocol, TracingConfig};
 pub(crate) use problem::pointed_at;
 pub use problem::{Position, Problem, Problems};

@@ -279,6 +279,11 @@ fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
     let streams = limits.integer("streamsPerTunnel", "a whole number from 1 to 1000", |n| {
         defaults::STREAMS_PER_TUNNEL_RANGE.contains(n)
     });
+    let connections =
+        limits.integer("connections", "a whole number from 1 to 10000000", |n| defaults::CONNECTIONS_RANGE.contains(n));
+    let memory = limits.integer("memory", "a number of bytes from 33554432, or 0 for no bound", |n| {
+        *n == 0 || *n >= defaults::LEAST_MEMORY
+    });
     let pod = limits.map_or_empty("pod").map(ShareBounds::read).unwrap_or_default();
     limits.finish();
     Some(Limits {
@@ -288,6 +293,8 @@ fn limits(root: &MapReader<'_>, machine: &Machine) -> Option<Limits> {
         handshake_timeout,
         drain_timeout,
         streams_per_tunnel: streams.unwrap_or(defaults::STREAMS_PER_TUNNEL),
+        connections: connections.unwrap_or_else(|| machine.connections()),
+        memory: memory.map_or_else(|| machine.resident_bound(), |bytes| (bytes > 0).then_some(bytes)),
         pod: machine.pod_share().or(pod),
     })
 }

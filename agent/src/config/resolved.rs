@@ -278,6 +278,11 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// Streams that share one tunnel before another is opened.
     pub streams_per_tunnel: u32,
+    /// Connections of all pods together.
+    pub connections: u32,
+    /// Resident memory of the agent, in bytes; `None` for any.
+    #[serde(serialize_with = "as_bytes_or_zero")]
+    pub memory: Option<u64>,
     /// What one pod may have where no Capture document says otherwise.
     pub pod: Share,
 }
@@ -297,6 +302,10 @@ impl Serialize for CaConfig {
         }
         map.end()
     }
+}
+
+fn as_bytes_or_zero<S: Serializer>(bytes: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(bytes.unwrap_or(0))
 }
 
 fn as_state<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -22,6 +22,7 @@ fn machine() -> Machine {
         cpus: 16,
         cpu_limit: None,
         descriptors: 1 << 20,
+        memory_limit: None,
         memory: 8 << 30,
     }
 }
@@ -85,6 +86,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.limits.streams_per_tunnel, 100);
     let pod = Share { weight: 100, connections: 131_072, handshakes: 2048, buffer_bytes: 256 << 20 };
     assert_eq!(config.limits.pod, pod, "of a machine with 2^20 descriptors and 8 GiB");
+    assert_eq!((config.limits.connections, config.limits.memory), (471_859, None), "the same");
     let http = HttpLimits {
         request_header_timeout: Duration::from_secs(10),
         request_body_timeout: Duration::from_secs(60),
@@ -129,6 +131,8 @@ limits:
   handshakeTimeout: 3s
   drainTimeout: 1m
   streamsPerTunnel: 7
+  connections: 9000
+  memory: 67108864
   pod: {weight: 50, connections: 64, handshakes: 8, bufferBytes: 1048576}
 http:
   requestHeaderTimeout: 2s
@@ -173,7 +177,7 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
             "longConnections": "0s", "accessRate": 500, "remembered": 7, "events": true,
         },
         "limits": {"dataThreads": 3, "connectTimeout": "250ms", "localConnectTimeout": "2s", "handshakeTimeout": "3s",
-                   "drainTimeout": "1m", "streamsPerTunnel": 7,
+                   "drainTimeout": "1m", "streamsPerTunnel": 7, "connections": 9000, "memory": 67_108_864,
                    "pod": {"weight": 50, "connections": 64, "handshakes": 8, "bufferBytes": 1_048_576}},
         "http": {"requestHeaderTimeout": "2s", "requestBodyTimeout": "6s", "idleTimeout": "5s", "maxHeaderBytes": 8192,
                  "maxConcurrentStreams": 7, "replayBytes": 0, "detectionTimeout": "50ms"},
@@ -602,6 +606,28 @@ fn a_pods_share_follows_from_descriptors_and_memory() {
         let share = Machine { descriptors, memory, ..machine() }.pod_share();
         assert_eq!((share.connections, share.handshakes, share.buffer_bytes), expected, "{descriptors} {memory}");
     }
+}
+
+#[test]
+fn the_nodes_bounds_follow_from_descriptors_and_the_memory_limit_of_the_cgroup() {
+    for (descriptors, memory_limit, expected) in [
+        (1 << 20, None, (471_859, None)),
+        (4096, Some(512 << 20), (1792, Some(429_496_728))),
+        (300, Some(1 << 20), (75, Some(32 << 20))),
+        (0, None, (1, None)),
+        (u64::MAX, None, (10_000_000, None)),
+    ] {
+        let machine = Machine { descriptors, memory_limit, ..machine() };
+        assert_eq!((machine.connections(), machine.resident_bound()), expected, "{descriptors} {memory_limit:?}");
+    }
+}
+
+#[test]
+fn the_memory_bound_can_be_set_and_taken_away() {
+    let bound = |limits: &str| parse(&format!("{MINIMAL}limits: {{{limits}}}\n")).map(|config| config.limits.memory);
+    assert_eq!(bound("memory: 67108864").unwrap(), Some(64 << 20));
+    assert_eq!(bound("memory: 0").unwrap(), None);
+    assert!(bound("memory: 1000").is_err());
 }
 
 #[test]

@@ -34,10 +34,10 @@ use crate::{
     mesh::{Mode, Snapshot, Workload},
     node::{DataThread, Node},
     observe::{
-        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter, Side,
-        Transport,
+        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter,
+        ResponseFlag, Side, Transport,
     },
-    request,
+    request::{self, Upgrades},
     shares::{self, Account, Bound, Place},
 };
 
@@ -72,6 +72,7 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
     };
     let inbound = Inbound { pod, thread, peer: None, client, to: original_dst, transport: Transport::Plain };
     let opened = async {
+        pod.account.admit_connection()?;
         let approach = approach?;
         Ok::<_, Failed>((inbound.open(approach).await?, approach))
     };
@@ -206,6 +207,8 @@ impl Inbound<'_> {
     ) {
         let node = &self.thread.node;
         let (client, socket) = VisibleWire::over(client);
+        let upgrades = Upgrades::new(ResponseFlag::Denied);
+        let _cut = upgrades.cut_on_drop();
         let requests = request::Inbound::new(
             request::InboundFacts {
                 thread: Arc::clone(self.thread),
@@ -216,6 +219,7 @@ impl Inbound<'_> {
                 to: self.to,
                 transport: self.transport,
                 approach,
+                upgrades: upgrades.clone(),
             },
             application,
             version,
@@ -224,6 +228,7 @@ impl Inbound<'_> {
         let served = async {
             let served = http::serve(client, version, node.http, node.draining.clone(), answer).await;
             request::served(&node.observer, self.client, &served);
+            upgrades.ended().await;
             Ok::<_, Failed>(())
         };
         if let Err(withdrawn) = admission.unless_withdrawn(served).await {
@@ -241,6 +246,11 @@ pub(super) async fn tunnel(
     thread: Arc<DataThread>,
 ) {
     let node = &thread.node;
+    if let Err(overloaded) = pod.account.admit_connection() {
+        node.observer.metrics().refused(RefusedReason::Overloaded);
+        debug!(%client, pod = %pod.workload.name, %overloaded, "refused a tunnel");
+        return reset_on_close(&stream);
+    }
     let Some(here) = dialled(&stream) else { return };
     let identity = node.workload_of(&node.snapshot.load(), &pod).identity.clone();
     let Some(own) = node.certificates.get(&identity) else {
@@ -338,6 +348,7 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
     let inbound =
         Inbound { pod, thread, peer: Some(&facts.peer), client: facts.client, to, transport: facts.transport };
     let opened = async {
+        pod.account.admit_connection()?;
         let approach = approach?;
         Ok::<_, Failed>((inbound.open(approach).await?, approach))
     };

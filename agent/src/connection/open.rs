@@ -170,7 +170,8 @@ impl Failed {
             Self::Overflow(_) => Some(FallbackReason::Overflow),
             // A policy that refuses the client has decided: that is no failure to get around.
             Self::Connect(error) => (!error.is_denied()).then_some(FallbackReason::NotReached),
-            Self::Authorize(_)
+            Self::Overloaded(_)
+            | Self::Authorize(_)
             | Self::Withdrawn(_)
             | Self::Request(_)
             | Self::Route(_)

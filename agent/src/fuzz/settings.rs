@@ -26,6 +26,7 @@ impl Target for Settings {
             cpus: 8,
             cpu_limit: None,
             descriptors: 65_536,
+            memory_limit: None,
             memory: 8 << 30,
         };
         let agent = Config::parse("agent.yaml", &text, &machine);

@@ -39,7 +39,7 @@ pub struct Successor {
     /// Its version.
     pub version: String,
     layout: u32,
-    turn: blocking::Sender<HandedOver>,
+    turn: blocking::SyncSender<HandedOver>,
 }
 
 /// The socket is the next agent's.
@@ -119,7 +119,7 @@ fn hear(socket: Socket, place: &Place) -> io::Result<(Successor, blocking::Recei
         send(&socket, &Message::Refused { reason: reason.clone() }, &[])?;
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
-    let (turn, ended) = blocking::channel();
+    let (turn, ended) = blocking::sync_channel(1);
     Ok((Successor { socket: Arc::new(socket), process, version, layout, turn }, ended))
 }
 

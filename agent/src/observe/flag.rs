@@ -18,6 +18,8 @@ pub enum ResponseFlag {
     UpstreamReset,
     /// `UO`
     Overflow,
+    /// `OM`
+    Overloaded,
     /// `NR`
     NoRoute,
     /// `DC`
@@ -65,12 +67,13 @@ struct Facts {
 
 impl ResponseFlag {
     /// Every flag, in the order of the reference.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoHealthyUpstream,
         Self::ConnectFailure,
         Self::ConnectTimeout,
         Self::UpstreamReset,
         Self::Overflow,
+        Self::Overloaded,
         Self::NoRoute,
         Self::DownstreamClosed,
         Self::DownstreamProtocolError,
@@ -131,6 +134,11 @@ impl ResponseFlag {
                 "UO",
                 "a limit of the agent or of a DestinationRule's connectionPool was reached",
                 "see which bound heddle_refused_connections_total or heddle_overflows_total names, then spread the load or raise that limit",
+            ),
+            Self::Overloaded => (
+                "OM",
+                "the agent takes nothing new on: all pods of the node together have as many connections as it may have, or it has used its descriptors or its memory",
+                "heddle_overload names which; raise limits.connections or limits.memory with the limits of the agent's container, or find the pod that has most by heddle_pod_connections and heddle_pod_buffer_bytes",
             ),
             Self::NoRoute => (
                 "NR",

@@ -48,7 +48,7 @@ pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, Rev
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
     EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, LostEventReason,
-    MetricSpec, Metrics, PodBound, PodDirection, PodUse, PolicyEffect, RefusedReason, RestartReason, Side,
+    MetricSpec, Metrics, PodBound, PodDirection, PodUse, PolicyEffect, RefusedReason, Resource, RestartReason, Side,
     SpanDropReason, SpanExportResult, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
 };
 pub use metrics::{

@@ -8,13 +8,12 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use super::{
     body::{AnswerBody, AnswerError, BodyEnd, Limit},
     failed::RequestFailed,
-    upgrade,
+    upgrade::Upgrades,
 };
 use crate::{
     config::HttpLimits,
     connect::http::{Lease, Replay, ReplayLimits, answer::Answer, head},
     observe::{Failure, RequestProtocol, RequestRecord, ResponseFlag},
-    shares,
 };
 
 pub(super) fn protocol(parts: &Parts, is_grpc: bool) -> RequestProtocol {
@@ -111,16 +110,15 @@ pub(super) fn grpc_status_in(headers: &HeaderMap) -> Option<u32> {
 /// A server's agreement to speak something else from now on. What is `held` is dropped at the end of it.
 pub(super) fn switched(
     mut response: Response<Incoming>,
-    client_half: OnUpgrade,
+    (client_half, upgrades): (OnUpgrade, &Upgrades),
     mut record: RequestRecord,
     held: impl Send + 'static,
 ) -> Response<AnswerBody> {
     let server_half = hyper::upgrade::on(&mut response);
     record.responded(response.status());
     let bytes = record.bytes();
-    shares::spawn(async move {
-        let result = upgrade::pass(client_half, server_half, &bytes).await;
-        record.finish(result.map_err(|error| error.failure()));
+    upgrades.pass(client_half, server_half, bytes, move |result| {
+        record.finish(result);
         drop(held);
     });
     let (parts, _) = response.into_parts();

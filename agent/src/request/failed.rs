@@ -19,12 +19,16 @@ use crate::{
     observe::{Failure, FallbackReason, ResponseFlag},
     route::{self, NoRoute, timeouts::BadGrpcTimeout},
     rules::{fault_injection::AbortStatus, gateway::ExtensionKind},
+    shares::Overloaded,
     target::BadTarget,
 };
 
 /// Why a request was not answered by a server: one variant for each reason that clients or operators can tell apart.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestFailed {
+    /// The agent takes nothing new on.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// Its head is none that could be sent on.
     #[error(transparent)]
     Head(#[from] BadHead),
@@ -126,7 +130,8 @@ impl RequestFailed {
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Token(refusal) => refusal.status(),
             Self::Denied(_) => StatusCode::FORBIDDEN,
-            Self::Port(_)
+            Self::Overloaded(_)
+            | Self::Port(_)
             | Self::Balance(_)
             | Self::Overflow(_)
             | Self::Connect(_)
@@ -154,6 +159,7 @@ impl RequestFailed {
         use ResponseFlag as Flag;
         match self {
             Self::Head(_) | Self::Body(_) | Self::Target(_) | Self::GrpcTimeout(_) => Flag::DownstreamProtocolError,
+            Self::Overloaded(_) => Flag::Overloaded,
             Self::Port(_) | Self::Rule(_) | Self::Extension { .. } => Flag::NoRoute,
             Self::Fault { .. } => Flag::FaultInjected,
             Self::Limited(_) => Flag::RateLimited,
@@ -189,6 +195,7 @@ impl RequestFailed {
             Self::Token(_) => "the token is not accepted",
             Self::Denied(_) => "access denied by policy",
             Self::Balance(_) => "no endpoint is ready",
+            Self::Overloaded(_) => "the mesh is overloaded; try again later",
             Self::Overflow(_) => "too many requests are under way; try again later",
             Self::Connect(_) | Self::Undelivered => "the server cannot be reached",
             Self::Send(_) => "the server broke the connection off before it answered",

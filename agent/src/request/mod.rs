@@ -16,6 +16,7 @@ pub use failed::RequestFailed;
 pub use inbound::{Inbound, InboundFacts};
 pub use outbound::Outbound;
 pub(crate) use outbound::Stay;
+pub use upgrade::Upgrades;
 
 use std::net::SocketAddr;
 

@@ -220,6 +220,8 @@ otherwise; a change counts at once, for what comes.
 
 - A document of the root namespace says more or less than the default. One of the pod's own namespace can only say less: more would be
   at the cost of other namespaces. Of several documents the smallest number counts, field by field.
+- All pods together have `limits.connections` and `limits.memory` of agent.yaml: beyond them what is new is refused, with the flag
+  `OM`. [docs/bounds.md](../docs/bounds.md) lists these and all other bounds.
 - Connections that the kernel carries by itself count for nothing here: the agent does nothing for them.
 - What is in use, what is waited for and what a pod may have is in the metrics `heddle_pod_*`.
 

@@ -11,7 +11,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Share,
+    Overload, Overloaded, Share,
     buffers::{Buffers, Direction},
     places::Places,
 };
@@ -34,6 +34,11 @@ impl Bound {
     pub const ALL: [Self; 4] =
         [Self::OutboundConnections, Self::InboundConnections, Self::OutboundHandshakes, Self::InboundHandshakes];
 
+    /// Whether each of these is a connection, and not a part of one.
+    fn is_of_connections(self) -> bool {
+        matches!(self, Self::OutboundConnections | Self::InboundConnections)
+    }
+
     fn most(self, share: &Share) -> usize {
         let most = match self {
             Self::OutboundConnections | Self::InboundConnections => share.connections,
@@ -46,6 +51,7 @@ impl Bound {
 /// One pod's account, shared by everything that is done for the pod.
 #[derive(Debug)]
 pub struct Account {
+    node: Arc<Overload>,
     share: Mutex<Share>,
     /// As in the share, for who asks often.
     weight: AtomicU32,
@@ -56,16 +62,19 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account without entries.
-    pub fn new(share: Share) -> Arc<Self> {
-        Arc::new(Self {
+    /// An account without entries, of a pod of this node.
+    pub fn new(share: Share, node: &Arc<Overload>) -> Arc<Self> {
+        let account = Arc::new(Self {
+            node: Arc::clone(node),
             weight: AtomicU32::new(share.weight),
             places: Bound::ALL.map(|bound| Places::new(bound.most(&share))),
-            buffers: Buffers::new(share.buffer_bytes),
+            buffers: Buffers::new(node.buffer_bytes(&share)),
             worked: AtomicU64::new(0),
             put_off: AtomicU64::new(0),
             share: Mutex::new(share),
-        })
+        });
+        node.enter(&account);
+        account
     }
 
     /// What the pod may have.
@@ -80,7 +89,12 @@ impl Account {
         for bound in Bound::ALL {
             self.places(bound).set_most(bound.most(&share));
         }
-        self.buffers.set_most(share.buffer_bytes);
+        self.size_buffers();
+    }
+
+    /// The node has more memory, or less, or the pod another share of it.
+    pub(super) fn size_buffers(&self) {
+        self.buffers.set_most(self.node.buffer_bytes(&self.share()));
     }
 
     /// Its weight.
@@ -96,13 +110,30 @@ impl Account {
     /// Takes a place, beyond the bound where there is none: for who waited for room before.
     pub fn take(self: &Arc<Self>, bound: Bound) -> Place {
         self.places(bound).take();
-        Place { account: Arc::clone(self), bound }
+        self.taken_place(bound)
     }
 
     /// Waits for a place.
     pub async fn place(self: &Arc<Self>, bound: Bound) -> Place {
         self.places(bound).wait().await;
+        self.taken_place(bound)
+    }
+
+    fn taken_place(self: &Arc<Self>, bound: Bound) -> Place {
+        if bound.is_of_connections() {
+            self.node.take();
+        }
         Place { account: Arc::clone(self), bound }
+    }
+
+    /// Whether the node has room for the connection that the pod has taken a place for.
+    pub fn admit_connection(&self) -> Result<(), Overloaded> {
+        self.node.admit_connection(self.taken(Bound::OutboundConnections) + self.taken(Bound::InboundConnections))
+    }
+
+    /// Whether the node has room for one more request.
+    pub fn admit_request(&self) -> Result<(), Overloaded> {
+        self.node.admit_request()
     }
 
     /// How many places are taken.
@@ -118,6 +149,11 @@ impl Account {
     /// Bytes that wait for somebody to take them.
     pub fn waiting_bytes(&self, direction: Direction) -> usize {
         self.buffers.waiting(direction)
+    }
+
+    /// How many there may be.
+    pub fn buffer_bound(&self, direction: Direction) -> usize {
+        self.buffers.most(direction)
     }
 
     /// How often the buffers of a direction were found full.
@@ -160,6 +196,9 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.bound.is_of_connections() {
+            self.account.node.give_back();
+        }
         self.account.places(self.bound).give_back();
     }
 }
@@ -174,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_bound_has_its_own_places_and_they_come_back() {
-        let account = Account::new(SHARE);
+        let account = Account::new(SHARE, &Overload::new(100));
         let handshake = account.take(Bound::InboundHandshakes);
         assert!(account.room(Bound::InboundHandshakes).now_or_never().is_none());
         for other in [Bound::OutboundHandshakes, Bound::InboundConnections, Bound::OutboundConnections] {
@@ -186,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_new_share_is_in_force_for_what_comes() {
-        let account = Account::new(SHARE);
+        let account = Account::new(SHARE, &Overload::new(100));
         let _held = [(); 2].map(|()| account.take(Bound::OutboundConnections));
         assert!(account.room(Bound::OutboundConnections).now_or_never().is_none());
         account.set(Share { weight: 7, connections: 3, ..SHARE });

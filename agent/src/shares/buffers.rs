@@ -51,20 +51,26 @@ struct Count {
 }
 
 impl Buffers {
-    pub(super) fn new(most: u64) -> Self {
+    pub(super) fn new(most: [u64; 2]) -> Self {
         let buffers = Self { counts: Default::default(), stopped: Mutex::default() };
         buffers.set_most(most);
         buffers
     }
 
-    pub(super) fn set_most(&self, most: u64) {
-        let half = usize::try_from(most / 2).unwrap_or(usize::MAX);
-        self.counts.iter().for_each(|count| count.most.store(half, SeqCst));
+    /// In the order of [`Direction`].
+    pub(super) fn set_most(&self, most: [u64; 2]) {
+        for (count, most) in self.counts.iter().zip(most) {
+            count.most.store(usize::try_from(most).unwrap_or(usize::MAX), SeqCst);
+        }
         self.go_on();
     }
 
     pub(super) fn waiting(&self, direction: Direction) -> usize {
         self.count(direction).bytes.load(Relaxed)
+    }
+
+    pub(super) fn most(&self, direction: Direction) -> usize {
+        self.count(direction).most.load(Relaxed)
     }
 
     pub(super) fn times_full(&self, direction: Direction) -> u64 {
@@ -251,11 +257,12 @@ mod tests {
     use futures_util::task::noop_waker;
 
     use super::*;
-    use crate::shares::Share;
+    use crate::shares::{Overload, Share};
 
     /// Room for one mebibyte each way.
     fn account() -> Arc<Account> {
-        Account::new(Share { weight: 100, connections: 1, handshakes: 1, buffer_bytes: 2 << 20 })
+        let share = Share { weight: 100, connections: 1, handshakes: 1, buffer_bytes: 2 << 20 };
+        Account::new(share, &Overload::new(1))
     }
 
     const HALF: usize = 1 << 20;

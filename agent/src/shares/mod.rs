@@ -8,14 +8,18 @@
 //! - too many bytes that wait to be sent: each of its connections may have one small piece under way;
 //! - too many bytes that nobody reads: its tunnels are not read until somebody does;
 //! - more time of a data thread than the others: it is its turn when nobody else wants the thread (`turns/`).
+//!
+//! All pods together may have more than the agent can: then what is new is refused ([`Overload`]).
 
 mod account;
 mod buffers;
+mod overload;
 mod places;
 mod share;
 mod turns;
 
 pub use account::{Account, Bound, Place};
 pub use buffers::{Chunk, Direction, Reserved, Sending};
+pub use overload::{Overload, Overloaded};
 pub use share::{SaidShare, Share, ShareBounds};
 pub use turns::{TurnExecutor, moved, poll_pace, spawn, spawn_for, take_turns};

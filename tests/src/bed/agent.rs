@@ -32,7 +32,16 @@ pub struct AgentBuilder {
     node: Node,
     config: Value,
     ready_within: Duration,
+    setting: Setting,
+}
+
+/// What an agent finds around it, besides its configuration.
+#[derive(Clone, Copy, Default)]
+struct Setting {
+    /// The API server, where it is found as a container finds it.
     in_cluster: Option<SocketAddr>,
+    /// How many files and sockets it may have open.
+    descriptors: Option<u32>,
 }
 
 /// Gives the program after it what Kubernetes gives to a container, in a mount namespace of its own: nothing of the machine's
@@ -60,7 +69,7 @@ impl AgentBuilder {
             "dns": {"resolvConf": node.directory().join(RESOLV_CONF)},
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
-        Self { node: node.clone(), config, ready_within: Duration::from_secs(20), in_cluster: None }
+        Self { node: node.clone(), config, ready_within: Duration::from_secs(20), setting: Setting::default() }
     }
 
     /// Refuses plaintext from outside the mesh into enrolled pods.
@@ -86,8 +95,14 @@ impl AgentBuilder {
         for (file, content) in [("token", api.token()), ("ca.crt", api.ca_pem()), ("namespace", "heddle-system")] {
             std::fs::write(account.join(file), content).with_context(|| format!("writing {file}"))?;
         }
-        self.in_cluster = Some(api.listen_in(self.node.netns())?);
+        self.setting.in_cluster = Some(api.listen_in(self.node.netns())?);
         Ok(self.set("source", json!({"kubernetes": {}})))
+    }
+
+    /// Lets it have no more files and sockets open at a time.
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.setting.descriptors = Some(most);
+        self
     }
 
     /// How long the agent may take to become ready.
@@ -112,19 +127,22 @@ impl AgentBuilder {
         let resolv_conf = self.node.directory().join(RESOLV_CONF);
         std::fs::write(&resolv_conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
             .with_context(|| format!("writing {}", resolv_conf.display()))?;
-        let process = launch(&self.node, &config, self.in_cluster)?;
-        let (node, ready_within, in_cluster) = (self.node, self.ready_within, self.in_cluster);
-        Ok(Agent { node, config, ready_within, in_cluster, process })
+        let process = launch(&self.node, &config, self.setting)?;
+        let (node, ready_within, setting) = (self.node, self.ready_within, self.setting);
+        Ok(Agent { node, config, ready_within, setting, process })
     }
 }
 
-fn launch(node: &Node, config: &Path, in_cluster: Option<SocketAddr>) -> Result<Process> {
+fn launch(node: &Node, config: &Path, setting: Setting) -> Result<Process> {
     let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
     let title = format!("the agent of {}", node.name());
     let heddle = binary("heddle")?;
-    let launch = match in_cluster {
-        None => Launch::new(title, heddle, node.netns(), &cgroup),
-        Some(server) => Launch::new(title, "unshare", node.netns(), &cgroup)
+    let launch = match (setting.in_cluster, setting.descriptors) {
+        (None, None) => Launch::new(title, heddle, node.netns(), &cgroup),
+        (None, Some(most)) => {
+            Launch::new(title, "prlimit", node.netns(), &cgroup).arg(format!("--nofile={most}")).arg(heddle)
+        }
+        (Some(server), _) => Launch::new(title, "unshare", node.netns(), &cgroup)
             .words("--mount --propagation private sh -c")
             .arg(IN_CLUSTER)
             .arg("sh")
@@ -141,7 +159,7 @@ pub struct Agent {
     node: Node,
     config: PathBuf,
     ready_within: Duration,
-    in_cluster: Option<SocketAddr>,
+    setting: Setting,
     process: Process,
 }
 
@@ -241,6 +259,12 @@ impl Agent {
         Ok(serde_json::from_str(&line)?)
     }
 
+    /// Whether a line of its log so far has this text.
+    #[must_use]
+    pub fn complained(&self, text: &str) -> bool {
+        self.process.stderr().iter().any(|line| line.contains(text))
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
@@ -254,7 +278,7 @@ impl Agent {
 
     /// Starts the next agent beside this one, as an upgrade does, without waiting. Gives back the process of this one.
     pub fn begin_upgrade(&mut self) -> Result<Process> {
-        let next = launch(&self.node, &self.config, self.in_cluster)?;
+        let next = launch(&self.node, &self.config, self.setting)?;
         Ok(std::mem::replace(&mut self.process, next))
     }
 
@@ -276,7 +300,7 @@ impl Agent {
         if self.process.running()? {
             self.process.kill()?;
         }
-        self.process = launch(&self.node, &self.config, self.in_cluster)?;
+        self.process = launch(&self.node, &self.config, self.setting)?;
         self.wait_ready()
     }
 

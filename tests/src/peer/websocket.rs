@@ -1,6 +1,7 @@
 //! `heddle-peer ws-serve` and `ws`: a WebSocket that sends back what comes, and a client that verifies it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -40,6 +41,9 @@ pub(super) struct Ws {
     /// Bytes of a message.
     #[arg(long, default_value_t = 1000)]
     bytes: usize,
+    /// Milliseconds between two messages.
+    #[arg(long, default_value_t = 0)]
+    pause_ms: u64,
 }
 
 /// What `ws` found.
@@ -109,6 +113,7 @@ async fn exchange(ws: &Ws, report: &mut WsReport) -> Result<()> {
         socket.send(message.clone()).await.context("sending")?;
         let back = socket.next().await.context("the WebSocket ended")?.context("receiving")?;
         report.echoed += u64::from(back == message);
+        tokio::time::sleep(Duration::from_millis(ws.pause_ms)).await;
     }
     socket.send(Message::Ping(Bytes::from_static(b"are you there"))).await.context("sending a ping")?;
     report.pong = matches!(socket.next().await, Some(Ok(Message::Pong(_))));

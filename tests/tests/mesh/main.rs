@@ -7,6 +7,7 @@
 mod access;
 mod authority;
 mod bed;
+mod bounds;
 mod capture;
 mod cluster_authority;
 mod config;

@@ -1,8 +1,10 @@
 //! `cargo xtask tidy`: the house rules that neither rustfmt nor clippy knows.
 //!
 //! One file per kind of rule: `source.rs` for Rust, `documents.rs` for Markdown, `dependencies.rs` for the workspace's
-//! list of crates, `unsafe_code.rs` for the inventory of `unsafe`. It reads the files that git knows or would add, reports every breach with its line, changes nothing.
+//! list of crates, `unsafe_code.rs` for the inventory of `unsafe`, `bounds.rs` for that of bounds. It reads the files that git knows
+//! or would add, reports every breach with its line, changes nothing.
 
+mod bounds;
 mod dependencies;
 mod documents;
 mod source;
@@ -18,12 +20,13 @@ use clap::Args;
 
 use crate::{project::Project, ui};
 
-/// Check the house rules: file sizes, headers, links, whitespace, unused crates.
+/// Check the house rules: file sizes, headers, links, whitespace, unused crates, unsafe code, bounds.
 ///
 /// Rust files: at most 400 lines without their unit tests (exceptions are listed with a reason in
 /// xtask/src/tidy/source.rs), a `//!` header that says what the file is for, lint exceptions as `expect` with a reason,
 /// no tab, no blank at a line's end. Markdown: every relative link leads to a file. Cargo.toml: every crate of
-/// [workspace.dependencies] is used by a member. SECURITY.md: the table of unsafe code has every use of it.
+/// [workspace.dependencies] is used by a member. SECURITY.md: the table of unsafe code has every use of it. docs/bounds.md:
+/// every queue and every table of the kernel is in it, and the numbers, constants and metrics that it names are so.
 #[derive(Args)]
 pub(crate) struct Tidy {}
 
@@ -47,6 +50,7 @@ pub(crate) fn check(project: &Project) -> Result<()> {
     source::check_exceptions(&files, &mut breaches);
     dependencies::check(&files, &mut breaches);
     unsafe_code::check(&files, &mut breaches);
+    bounds::check(&files, &mut breaches);
     breaches.iter().for_each(|breach| ui::say(&breach.to_string()));
     if !breaches.is_empty() {
         bail!("{} breaches of the house rules, listed above; CONTRIBUTING.md gives the rules' reasons", breaches.len());

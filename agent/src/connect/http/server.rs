@@ -20,12 +20,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
     client::{CONNECTION_WINDOW, HttpVersion, STREAM_WINDOW},
-    guard::{GuardHandle, GuardLimits, InFlight, Refused, RequestGuard},
+    guard::{GuardHandle, GuardLimits, Refused, RequestGuard},
 };
 use crate::{config::HttpLimits, shares::TurnExecutor};
 
@@ -133,11 +133,12 @@ async fn serve_http2<T, F, B>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Unpin + Send + 'static,
 {
+    let (under_way, mut watched) = watch::channel(0_usize);
     let service = service_fn(move |request| {
-        let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let (in_flight, answer) = (UnderWay::begin(&under_way), answer(request));
+        async move { Ok::<_, Infallible>(answer.await.map(|body| Held { body, _in_flight: in_flight })) }
     });
     let mut builder = http2::Builder::new(TurnExecutor);
     builder
@@ -156,8 +157,36 @@ where
     tokio::select! {
         ended = connection.as_mut() => return ended,
         () = drained(draining) => connection.as_mut().graceful_shutdown(),
+        () = idle(&mut watched, limits.idle_timeout) => connection.as_mut().graceful_shutdown(),
     }
     connection.await
+}
+
+/// Until no request has been under way for so long.
+async fn idle(under_way: &mut watch::Receiver<usize>, limit: Duration) {
+    // An error: the connection is gone, and whoever waits with it.
+    while under_way.wait_for(|count| *count == 0).await.is_ok() {
+        if timeout(limit, under_way.wait_for(|count| *count > 0)).await.is_err() {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// A request of a connection, to the end of its answer's body.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn begin(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// Until the agent is to end; for ever where nobody could say so any more.
@@ -168,12 +197,12 @@ async fn drained(mut draining: watch::Receiver<bool>) {
 }
 
 /// An answer's body, for as long as which the connection is not idle.
-struct Held<B> {
+struct Held<B, T> {
     body: B,
-    _in_flight: InFlight,
+    _in_flight: T,
 }
 
-impl<B: Body + Unpin> Body for Held<B> {
+impl<B: Body + Unpin, T: Unpin> Body for Held<B, T> {
     type Data = B::Data;
     type Error = B::Error;
 

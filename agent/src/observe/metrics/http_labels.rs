@@ -134,8 +134,6 @@ closed_label! {
         Service = "service",
         /// The server's pod.
         Workload = "workload",
-        /// A connection of the client.
-        Connection = "connection",
     }
 }
 

@@ -106,6 +106,20 @@ closed_label! {
         NoCertificate = "no_certificate",
         /// One in a tunnel, to a pod that has as many connections as it may have, none of which ended in time.
         PodIsFull = "pod_is_full",
+        /// A tunnel, while the agent takes nothing new on (`heddle_overload` tells why).
+        Overloaded = "overloaded",
+    }
+}
+
+closed_label! {
+    /// What the agent itself may have only so much of, for all pods together.
+    Resource {
+        /// Connections, each of which takes descriptors: new ones are refused, but the first of pods that have few.
+        Connections = "connections",
+        /// Files and sockets: new connections are refused.
+        Descriptors = "descriptors",
+        /// Memory: new connections and requests are refused, and less is kept to be sent.
+        Memory = "memory",
     }
 }
 

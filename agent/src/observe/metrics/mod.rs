@@ -38,7 +38,7 @@ pub use instrument::{ByLabel, GaugeGuard, Kind, MetricSpec};
 pub use labels::{
     BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
     HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PodBound, PodDirection,
-    PolicyEffect, RefusedReason, RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
+    PolicyEffect, RefusedReason, Resource, RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
 };
 pub use pods::PodUse;
 pub(super) use policy_hits::PolicyHits;
@@ -273,6 +273,29 @@ impl Metrics {
     pub fn set_runtime(&self, thread: &str, busy: Duration, queued: usize) {
         instrument::advance_seconds(&self.runtime_busy.with_label_values(&[thread]), busy.as_secs_f64());
         self.runtime_queued.with_label_values(&[thread]).set(gauge_value(queued));
+    }
+
+    /// Connections of all pods together, and how many there may be.
+    pub fn set_node_connections(&self, (taken, most): (usize, usize)) {
+        self.node_connections.set(gauge_value(taken));
+        self.node_connections_limit.set(gauge_value(most));
+    }
+
+    /// How much memory the agent may have.
+    pub fn set_memory_limit(&self, bytes: Option<u64>) {
+        self.memory_limit.set(i64::try_from(bytes.unwrap_or(0)).unwrap_or(i64::MAX));
+    }
+
+    /// Whether something new is refused for want of this, and how much was so far.
+    pub fn set_overload(&self, resource: Resource, is_short: bool, refused: u64) {
+        self.overload.of(resource).set(i64::from(is_short));
+        instrument::advance(self.overload_refusals.of(resource), refused);
+    }
+
+    /// Entries of a table of the kernel, and how many there may be.
+    pub fn set_map_entries(&self, map: &'static str, entries: usize, most: u32) {
+        self.map_entries.with_label_values(&[map]).set(gauge_value(entries));
+        self.map_max_entries.with_label_values(&[map]).set(i64::from(most));
     }
 
     /// The kernel's own count of an event, since its map was made.

@@ -16,7 +16,7 @@ use super::{
     labels::{
         BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult,
         HandshakeResult, KeyFetchResult, LeftOutReason, LookupResult, LostEventReason, PolicyEffect, RefusedReason,
-        RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
+        Resource, RestartReason, Side, SpanDropReason, SpanExportResult, TunnelEndReason,
     },
     request_labels::REQUEST_LABELS,
     requests::MAX_REQUEST_SETS,
@@ -119,6 +119,7 @@ fn label_values(page: &mut String) {
     page.push_str("\n### Closed label values\n\n| metric | label | values |\n|---|---|---|\n");
     values::<BypassReason>(page, "heddle_bypassed_connections_total", "reason");
     values::<RefusedReason>(page, "heddle_refused_connections_total", "reason");
+    values::<Resource>(page, "heddle_overload, heddle_overload_refusals_total", "resource");
     values::<DenialReason>(page, "heddle_denied_connections_total, heddle_withdrawn_connections_total", "reason");
     values::<PolicyEffect>(page, "heddle_policy_hits_total", "effect");
     values::<Side>(page, "heddle_handshakes_total, heddle_tunnels_open", "side");

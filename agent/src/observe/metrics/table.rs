@@ -18,7 +18,7 @@ use super::{
     instrument::{ByLabel, Instrument, MetricSpec},
     labels::{
         BypassReason, CertificateState, CrlLoad, DenialReason, DialResult, DocumentLabel, EventResult, KeyFetchResult,
-        LeftOutReason, LookupResult, LostEventReason, RefusedReason, RestartReason, Side, SpanDropReason,
+        LeftOutReason, LookupResult, LostEventReason, RefusedReason, Resource, RestartReason, Side, SpanDropReason,
         SpanExportResult, TunnelEndReason,
     },
     pods::{POD_LABELS, POD_WAYS},
@@ -109,6 +109,16 @@ declare_metrics! {
         "Pods of this node whose traffic is captured.";
     pub enrolment_failures: IntCounter = "heddle_enrolment_failures_total" ["attempts"] &[],
         "Attempts to enrol a pod that failed; the pod's connections are refused meanwhile.";
+    pub(super) node_connections: IntGauge = "heddle_node_connections" ["connections"] &[],
+        "Connections of all pods together, each way of a tunnel and each connection in one counted.";
+    pub(super) node_connections_limit: IntGauge = "heddle_node_connections_limit" ["connections"] &[],
+        "How many there may be. The last tenth is kept for pods that have few.";
+    pub(super) memory_limit: IntGauge = "heddle_memory_limit_bytes" ["bytes"] &[],
+        "Resident memory that the agent may have before nothing new is taken on; 0 where there is no bound.";
+    pub(super) overload: ByLabel<Resource, IntGauge> = "heddle_overload" ["0 or 1"] &["resource"],
+        "Whether something new is refused because all pods together have used this up.";
+    pub(super) overload_refusals: ByLabel<Resource, IntCounter> = "heddle_overload_refusals_total" ["connections and requests"] &["resource"],
+        "What was refused for it.";
     pub(super) pod_cpu: CounterVec = "heddle_pod_cpu_seconds_total" ["seconds"] POD_LABELS,
         "Time that data threads worked for a pod, from the beginnings of turns to their ends: on a node that is short of CPUs, waiting for one is in it.";
     pub(super) pod_put_off: IntCounterVec = "heddle_pod_turns_put_off_total" ["turns"] POD_LABELS,
@@ -133,6 +143,10 @@ declare_metrics! {
         "Bytes of a pod that may wait in the agent, half of them in each direction.";
     pub(super) kernel_events: IntCounterVec = "heddle_kernel_events_total" ["events"] &["event"],
         "Events counted by the kernel programs, read at each scrape.";
+    pub(super) map_entries: IntGaugeVec = "heddle_map_entries" ["entries"] &["map"],
+        "What is entered in the kernel's tables that the agent fills; a pod whose entries find no room is not enrolled.";
+    pub(super) map_max_entries: IntGaugeVec = "heddle_map_max_entries" ["entries"] &["map"],
+        "How much there may be.";
     pub(super) native_connections: IntGauge = "heddle_native_connections_open" ["connections"] &[],
         "Connections of this node's pods that the kernel carries by itself, those that are being opened included.";
     pub(super) native_events_lost: IntCounter = "heddle_native_events_lost_total" ["connections"] &[],

@@ -16,7 +16,7 @@ use super::{
     body::{AnswerBody, Limit},
     exchange::{answered, body_limits, host, protocol, refuse, switched, with_host, with_version},
     failed::RequestFailed,
-    upgrade,
+    upgrade::{self, Upgrades},
 };
 use crate::{
     authorize::{Approach, PermittedRequest},
@@ -58,6 +58,8 @@ pub struct InboundFacts {
     pub transport: Transport,
     /// Leave to dial the application.
     pub approach: Approach,
+    /// What stops to be HTTP on it.
+    pub upgrades: Upgrades,
 }
 
 /// The requests of one connection to a pod of this node.
@@ -93,6 +95,7 @@ impl Inbound {
         let client_half = upgrade::client_half(&mut parts, self.key.version);
         let replay = Replay::new(body, body_limits(version, is_grpc, 0, &node.http), record.bytes());
         let sent = async {
+            self.facts.pod.account.admit_request()?;
             let authority = head::normalize_request(&mut parts)?;
             normalize_target(&mut parts)?;
             let is_upgrade = client_half.is_some() && !is_connect;
@@ -105,7 +108,7 @@ impl Inbound {
             Ok((response, lease)) => match client_half.filter(|_| upgrade::is_agreed(is_connect, &response)) {
                 Some(client_half) => {
                     node.observer.metrics().upgraded(upgrade::kind(is_connect, &response));
-                    switched(response, client_half, record, lease)
+                    switched(response, (client_half, &self.facts.upgrades), record, lease)
                 }
                 None => answered(response, (lease, replay), Limit::default(), record, None, ()),
             },

@@ -66,6 +66,7 @@ impl Outbound {
         asked: &Asked,
         record: &mut RequestRecord,
     ) -> Result<Planned<'s>, Box<Unplanned<'s>>> {
+        self.pod.account.admit_request()?;
         let route = route::route(snapshot, self.original_dst)?;
         if let Some(service) = route.service() {
             record.set_service(service.clone());

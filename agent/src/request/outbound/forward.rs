@@ -100,7 +100,7 @@ impl Forwarding<'_> {
         match half.filter(|_| upgrade::is_agreed(is_connect, &response)) {
             Some(half) => {
                 self.at.thread.node.observer.metrics().upgraded(upgrade::kind(is_connect, &response));
-                switched(response, half, record, (connection, endpoint, underway))
+                switched(response, (half, &self.at.upgrades), record, (connection, endpoint, underway))
             }
             None => answered(response, (connection, replay), limit, record, flagged, (endpoint, underway)),
         }

@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use super::{
     body::AnswerBody,
     exchange::{host, protocol, refuse, with_host, with_version},
+    upgrade::Upgrades,
 };
 use crate::{
     capture::EnrolledPod,
@@ -46,6 +47,8 @@ pub struct Outbound {
     pub socket: Arc<SocketView>,
     /// What it dialled.
     pub original_dst: SocketAddr,
+    /// What stops to be HTTP on it.
+    pub upgrades: Upgrades,
 }
 
 /// A request as it is forwarded: what it is, apart from its body.

@@ -6,11 +6,14 @@ use anyhow::{Context, Result};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use heddle_tests::bed::Agent;
 use heddle_tests::peer::grpc::GrpcReport;
 use heddle_tests::peer::http::report::Ask;
+use heddle_tests::peer::websocket::WsReport;
 use serde_json::{Value, json};
 
 use super::tools::{Client, Web, document, listening};
+use crate::world::{SOON, eventually};
 
 const SECURITY: &str = "security.istio.io/v1";
 
@@ -83,6 +86,31 @@ fn a_connection_is_not_judged_by_its_first_request() -> Result<()> {
     web.in_force(&policy("none", "DENY", "[{}]"))?;
     let statuses: Vec<u16> = web.client.end(order)?.iter().map(|answer| answer.status).collect();
     assert!(statuses.last() != Some(&200), "{statuses:?}");
+    Ok(())
+}
+
+#[test]
+fn a_websocket_ends_when_its_connection_is_not_permitted_any_more_and_counts_as_one_until_then() -> Result<()> {
+    let web = Web::new("http-access-upgraded")?;
+    let _chat = listening(&web.world.far, "ws-serve --listen 8090")?;
+    let to = web.world.far.at(8090);
+    let mut open = web.world.client.peer(&format!("ws --to {to} --count 100000 --pause-ms 5"))?.start()?;
+    let connections = |agent: &Agent, direction| -> Result<f64> {
+        Ok(agent.metrics()?.sum("heddle_pod_connections", &[("direction", direction)]))
+    };
+    eventually("it is a connection of its pods", SOON, || {
+        Ok(web.world.b.metrics()?.sum("heddle_upgrades_total", &[]) == 1.0
+            && connections(&web.world.a, "outbound")? == 1.0
+            && connections(&web.world.b, "inbound")? >= 2.0)
+    })?;
+    web.in_force(&policy("none", "DENY", "[{}]"))?;
+    open.close_stdin();
+    let finished = open.wait(SOON)?;
+    let report: WsReport = serde_json::from_str(finished.stdout.last().context("no report")?)?;
+    assert!(report.echoed > 0 && !report.closed && report.error.is_some(), "{report:?}");
+    eventually("nothing is left of it", SOON, || Ok(connections(&web.world.a, "outbound")? == 0.0))?;
+    let withdrawn = web.world.b.metrics()?.sum("heddle_withdrawn_connections_total", &[]);
+    assert_eq!(withdrawn, 1.0);
     Ok(())
 }
 
