@@ -16,7 +16,7 @@ use heddle::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::world::World;
+use crate::world::{OWN, OWN_NODE, World};
 
 /// Single changes that are measured.
 const CHANGES: usize = 2_000;
@@ -35,6 +35,7 @@ pub(crate) struct Figures {
     compile_ms: f64,
     endpoint_change: Times,
     pod_change: Times,
+    own_pod_change: Times,
     pick: Times,
     bytes_per_endpoint: f64,
     bytes_per_pod: f64,
@@ -47,7 +48,7 @@ pub(crate) struct Times {
 }
 
 impl Figures {
-    pub(crate) const HEAD: &str = "endpoints  a Service  compile ms  endpoint change  p99    pod change  p99    pick   p99    \
+    pub(crate) const HEAD: &str = "endpoints  a Service  compile ms  endpoint change  p99    pod change  p99    own pod  p99    pick   p99    \
                                    B/endpoint  B/pod";
 }
 
@@ -55,7 +56,7 @@ impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:>9}  {:>9}  {:>10.1}  {:>15.1}  {:>5.1}  {:>10.1}  {:>5.1}  {:>5.2}  {:>5.2}  {:>10.0}  {:>5.0}",
+            "{:>9}  {:>9}  {:>10.1}  {:>15.1}  {:>5.1}  {:>10.1}  {:>5.1}  {:>7.1}  {:>5.1}  {:>5.2}  {:>5.2}  {:>10.0}  {:>5.0}",
             self.endpoints,
             self.per_service,
             self.compile_ms,
@@ -63,6 +64,8 @@ impl fmt::Display for Figures {
             self.endpoint_change.p99,
             self.pod_change.median,
             self.pod_change.p99,
+            self.own_pod_change.median,
+            self.own_pod_change.p99,
             self.pick.median,
             self.pick.p99,
             self.bytes_per_endpoint,
@@ -89,15 +92,17 @@ pub(crate) fn measure(endpoints: usize, per_service: usize) -> Result<Figures> {
         mesh.apply(vec![world.pod(endpoint, "v1")]);
     }
     let with_pods = resident()?;
+    let relabelled = |endpoint, odd| world.pod(endpoint, if odd { "v1" } else { "v2" });
     let each = |bytes: usize, before: usize| bytes.saturating_sub(before) as f64 / endpoints as f64;
     Ok(Figures {
         endpoints,
         per_service,
-        endpoint_change: changes(&mut mesh, world, |endpoint, odd| match odd {
+        endpoint_change: changes(&mut mesh, endpoints, |endpoint, odd| match odd {
             true => world.slice_with(endpoint),
             false => world.slice_without(endpoint),
         }),
-        pod_change: changes(&mut mesh, world, |endpoint, odd| world.pod(endpoint, if odd { "v1" } else { "v2" })),
+        pod_change: changes(&mut mesh, endpoints, relabelled),
+        own_pod_change: changes(&mut mesh, endpoints.min(OWN), relabelled),
         pick: picks(&mesh, world)?,
         compile_ms: whole(world)?,
         bytes_per_endpoint: each(with_endpoints, empty),
@@ -114,7 +119,7 @@ pub(crate) struct Mesh {
 impl Mesh {
     pub(crate) fn new() -> Result<Self> {
         let trust_domain = "cluster.local".parse().context("reading the trust domain")?;
-        let settings = MeshSettings { node: "this-node".into(), trust_domain, root_namespace: "heddle-system".into() };
+        let settings = MeshSettings { node: OWN_NODE.into(), trust_domain, root_namespace: "heddle-system".into() };
         Ok(Self { compiler: Compiler::new(settings), handle: SnapshotHandle::default() })
     }
 
@@ -137,11 +142,11 @@ impl Mesh {
     }
 }
 
-/// One change after the other, each to an endpoint anywhere and back.
-fn changes(mesh: &mut Mesh, world: World, object: impl Fn(usize, bool) -> Object) -> Times {
+/// One change after the other, each to one of the first endpoints and back.
+fn changes(mesh: &mut Mesh, first: usize, object: impl Fn(usize, bool) -> Object) -> Times {
     let mut times = Vec::with_capacity(CHANGES);
     for turn in 0..CHANGES {
-        let endpoint = (turn / 2 * 7_919) % world.endpoints;
+        let endpoint = (turn / 2 * 7_919) % first;
         let object = object(endpoint, turn % 2 == 1);
         times.push(mesh.apply(vec![object]).as_secs_f64() * 1e6);
     }

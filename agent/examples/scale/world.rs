@@ -1,6 +1,7 @@
 //! A made-up mesh: Services with their slices, and a pod for each endpoint.
 //!
-//! Names, labels and sizes are those of a common cluster: 100 endpoints to a slice, 30 pods to a node, three zones.
+//! Names, labels and sizes are those of a common cluster: 100 endpoints to a slice, 30 pods to a node, three zones. This agent's
+//! node is a full one: it has the first 250 pods.
 
 use std::{net::Ipv4Addr, sync::Arc, time::SystemTime};
 
@@ -12,6 +13,10 @@ use heddle::objects::{
 /// Endpoints that Kubernetes puts into one slice.
 const PER_SLICE: usize = 100;
 const PER_NODE: usize = 30;
+/// Pods of this agent's node.
+pub(crate) const OWN: usize = 250;
+/// Its name.
+pub(crate) const OWN_NODE: &str = "this-node.cluster.example";
 
 /// Which endpoints there are.
 #[derive(Clone, Copy)]
@@ -137,6 +142,9 @@ fn service_name(service: usize) -> String {
 }
 
 fn node(endpoint: usize) -> Arc<str> {
+    if endpoint < OWN {
+        return intern::text(OWN_NODE);
+    }
     intern::text(&format!("node-{}.cluster.example", endpoint / PER_NODE))
 }
 

@@ -7,8 +7,8 @@ use tokio::{io::AsyncReadExt, net::tcp::ReadHalf};
 
 /// First size of a direction's buffer: a request or a response of the common kind.
 const SMALL: usize = 4 * 1024;
-/// Largest size: beyond it system calls are no longer what costs (measured with `cargo xtask bench`).
-pub(super) const LARGE: usize = 128 * 1024;
+/// Largest size, two whole frames of a tunnel: beyond it system calls are no longer what costs (measured with `cargo xtask bench`).
+pub(super) const LARGE: usize = 2 * (64 * 1024 - 9);
 
 /// Reads with a buffer whose size follows the traffic. It exists only while it is being filled: a connection that is
 /// quiet holds none.

@@ -1,6 +1,7 @@
 //! The client's side of a tunnel: opening it, and opening streams in it.
 
 use std::{
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     sync::{
@@ -31,7 +32,7 @@ use super::{
     WRITE_BATCH,
     peer_watch::{Cut, PeerEvent, PeerWatch},
     pool::StreamPermit,
-    wide::WideReads,
+    wide::{WideReads, Writes},
 };
 
 /// After this long without a byte the kernel asks the peer whether it is still there.
@@ -144,7 +145,7 @@ impl Tunnel {
         let tls_error = |source: HandshakeError| TunnelError::Tls { to, source: Arc::new(source) };
         watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(|error| tls_error(error.into()))?;
         let stream = WideReads::new(stream, account);
-        let socket = stream.view();
+        let (socket, writes) = (stream.view(), stream.writes());
         let expected = std::slice::from_ref(expected);
         let (tls, peer, facts) =
             identify::connect(own, expected, stream, node.limits.handshake_timeout).await.map_err(tls_error)?;
@@ -163,8 +164,8 @@ impl Tunnel {
         let (closed, cut) = (Arc::new(AtomicBool::new(false)), Cut::default());
         let watch = PeerWatch::new(own, &peer, &node.certificates);
         let observer = node.observer.clone();
-        let task =
-            TunnelTask { to, watch, closed: Arc::clone(&closed), cut: Arc::clone(&cut), observer: observer.clone() };
+        let (own_closed, own_cut) = (Arc::clone(&closed), Arc::clone(&cut));
+        let task = TunnelTask { to, watch, writes, closed: own_closed, cut: own_cut, observer: observer.clone() };
         shares::spawn(task.run(connection));
         let (streams, account) = (Arc::default(), Arc::clone(account));
         Ok(Self { to, requests, streams, closed, cut, socket, account, observer, peer, tls: facts })
@@ -241,6 +242,7 @@ impl Tunnel {
 struct TunnelTask {
     to: SocketAddr,
     watch: PeerWatch,
+    writes: Writes,
     closed: Arc<AtomicBool>,
     cut: Cut,
     observer: Observer,
@@ -254,6 +256,12 @@ impl TunnelTask {
         let metrics = self.observer.metrics();
         let _open = metrics.tunnel_opened(Side::Client);
         tokio::pin!(connection);
+        let writes = self.writes;
+        let mut moving = poll_fn(move |context| {
+            let polled = connection.as_mut().poll(context);
+            writes.push();
+            polled
+        });
         loop {
             tokio::select! {
                 // The watch first: a connection that never waits must not keep it from being asked.
@@ -272,7 +280,7 @@ impl TunnelTask {
                         break;
                     }
                 },
-                ended = &mut connection => {
+                ended = &mut moving => {
                     if let Err(error) = ended {
                         tracing::debug!(to = %self.to, %error, "tunnel ended");
                     }

@@ -1,6 +1,6 @@
 //! The server's side of a tunnel: accepting it, and the streams in it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Method, Request, Response, StatusCode};
@@ -19,7 +19,7 @@ use super::{
     Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
     TunnelStream, WRITE_BATCH,
     peer_watch::{Cut, PeerEvent, PeerWatch},
-    wide::WideReads,
+    wide::{WideReads, Writes},
 };
 
 /// As the client's: a dead client must not keep its tunnel here.
@@ -67,6 +67,7 @@ pub enum Broken {
 /// A tunnel whose client has proved who it is.
 pub struct IncomingTunnel {
     connection: Connection<BufWriter<TlsStream<WideReads>>, Chunk>,
+    writes: Writes,
     watch: PeerWatch,
     cut: Cut,
     socket: Arc<SocketView>,
@@ -99,14 +100,14 @@ pub async fn accept(
     let handshake_timeout = node.limits.handshake_timeout;
     watch_liveness(&stream, KEEPALIVE, DEAD_AFTER).map_err(HandshakeError::from)?;
     let stream = WideReads::new(stream, account);
-    let socket = stream.view();
+    let (socket, writes) = (stream.view(), stream.writes());
     let (tls, peer, facts) = identify::accept(own, stream, handshake_timeout).await?;
     let handshake = http2().handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
     let connection =
         timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
     let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
     let (cut, account) = (Cut::default(), Arc::clone(account));
-    Ok(IncomingTunnel { connection, watch, cut, socket, account, stale: false, observer, peer, tls: facts })
+    Ok(IncomingTunnel { connection, writes, watch, cut, socket, account, stale: false, observer, peer, tls: facts })
 }
 
 /// HTTP/2 as a tunnel's server speaks it, within bounds.
@@ -141,7 +142,11 @@ impl IncomingTunnel {
                 // The watch first: a client that never stops sending must not keep it from being asked.
                 biased;
                 event = self.watch.next() => event,
-                accepted = self.connection.accept() => {
+                accepted = poll_fn(|context| {
+                    let polled = self.connection.poll_accept(context);
+                    self.writes.push();
+                    polled
+                }) => {
                     let accepted = match accepted {
                         // Not left to GOAWAY: a client that keeps back the answer to its PING is never held to that.
                         Some(Ok((_, mut respond))) if self.stale => {
