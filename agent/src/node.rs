@@ -133,6 +133,7 @@ impl Node {
         };
         self.breakers.retain(|service, _| is_there(service));
         self.budgets.retain(is_there);
+        self.learned.retain(is_there);
         self.rate_limiter.retain(|document| snapshot.rate_limit(&document.namespace, &document.name).is_some());
     }
 

@@ -24,6 +24,9 @@ pub(super) struct Agent {
     check: bool,
 }
 
+/// For what blocks: a look at each pod that was just enrolled, of which a node has hundreds at its start, and a few other things.
+const BLOCKING_THREADS: usize = 128;
+
 impl Agent {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.config)?;
@@ -32,7 +35,7 @@ impl Agent {
             return Ok(ExitCode::SUCCESS);
         }
         // One thread: watches, the compiler and the endpoints must not take the data threads' CPUs.
-        let control = Builder::new_current_thread().enable_all().build()?;
+        let control = Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
         let outcome = control.block_on(app::run(config));
         // What still counts connections is not worth waiting for.
         control.shutdown_background();

@@ -109,7 +109,8 @@ fn an_agent_without_descriptors_serves_again_once_it_has_some() -> Result<()> {
         let report = connect(&world.client, &format!("--to {to} --count 50 --concurrency 5"))?;
         Ok(report.all_good(50))
     })?;
-    world.a.metrics()?;
+    let failures = world.a.metrics()?.sum("heddle_accept_failures_total", &[]);
+    anyhow::ensure!((failures > 0.0) == world.a.complained("accept a connection"), "{failures} accepts failed");
     Ok(())
 }
 
