@@ -32,6 +32,7 @@ pub(super) fn register(
     observer.before_scrape(move |metrics| {
         kernel(metrics, &counters);
         tables.read().for_each(|(map, entries, most)| metrics.set_map_entries(map, entries, most));
+        tables.read_recent().for_each(|(map, entries)| metrics.set_map_recent_entries(map, entries));
         certificate_states(metrics, &certificates);
         objects(metrics, &mesh.borrow());
         source(metrics, &status);
@@ -75,6 +76,7 @@ fn remembered(metrics: &Metrics, node: &Node) {
         (Remembered::Affinity, of_sets),
         (Remembered::HashTables, tables),
         (Remembered::RateLimitKeys, node.rate_limiter.size()),
+        (Remembered::OtherAddresses, (node.native.declined(), 0)),
     ] {
         metrics.set_remembered(what, size);
     }

@@ -4,7 +4,7 @@
 use super::{ClosedLabel, GaugeGuard, Metrics, gauge_value, instrument::advance, labels::closed_label};
 
 closed_label! {
-    /// What is remembered of servers and clients.
+    /// What is remembered of servers, clients and pods.
     Remembered {
         /// What Service ports were found to speak.
         Protocols = "protocols",
@@ -16,6 +16,8 @@ closed_label! {
         HashTables = "hash_tables",
         /// Clients and header values that RateLimits count apart.
         RateLimitKeys = "rate_limit_keys",
+        /// Pods whose connections the kernel gives other addresses than the pod has: they do not go natively.
+        OtherAddresses = "other_addresses",
     }
 }
 
@@ -74,6 +76,11 @@ impl Metrics {
     /// What those who watch have not seen, in all.
     pub(in crate::observe) fn set_watch_lost(&self, what: WatchLoss, lost: u64) {
         advance(self.watch_lost.of(what), lost);
+    }
+
+    /// Entries of one of the kernel's tables whose oldest entries make room.
+    pub fn set_map_recent_entries(&self, map: &'static str, entries: usize) {
+        self.map_recent_entries.with_label_values(&[map]).set(gauge_value(entries));
     }
 
     /// A connection of a pod could not be accepted.

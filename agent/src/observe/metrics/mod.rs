@@ -146,6 +146,11 @@ impl Metrics {
         self.dns_names.set(gauge_value(count));
     }
 
+    /// Addresses of names that are too many to be used.
+    pub fn set_dns_left_out(&self, count: usize) {
+        self.dns_left_out.set(gauge_value(count));
+    }
+
     /// A fetch of an issuer's keys ended.
     pub fn token_keys_fetched(&self, result: KeyFetchResult) {
         self.token_key_fetches.of(result).inc();

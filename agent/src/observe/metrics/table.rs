@@ -101,7 +101,7 @@ declare_metrics! {
     pub(super) open_breakers: ByLabel<OverflowLimit, IntGauge> = "heddle_open_breakers" ["Service ports"] &["limit"],
         "Service ports with a circuit breaker that refuses now, by the limit that is reached.";
     pub(super) remembered: ByLabel<Remembered, IntGauge> = "heddle_remembered" ["entries"] &["what"],
-        "What the agent has learned of servers and clients and keeps, within a bound.";
+        "What the agent has learned of servers, clients and pods and keeps, within a bound.";
     pub(super) forgotten: ByLabel<Remembered, IntCounter> = "heddle_forgotten_total" ["entries"] &["what"],
         "What of it was forgotten at the bound, and not because its Service or document is gone.";
     pub(super) pool_connections: IntGauge = "heddle_http_pool_connections" ["connections"] &[],
@@ -154,6 +154,8 @@ declare_metrics! {
         "What is entered in the kernel's tables that the agent fills; a pod whose entries find no room is not enrolled.";
     pub(super) map_max_entries: IntGaugeVec = "heddle_map_max_entries" ["entries"] &["map"],
         "How much there may be.";
+    pub(super) map_recent_entries: IntGaugeVec = "heddle_map_recent_entries" ["entries"] &["map"],
+        "What is in the kernel's tables in which the least recently used make room: when one is full that is no failure.";
     pub(super) native_connections: IntGauge = "heddle_native_connections_open" ["connections"] &[],
         "Connections of this node's pods that the kernel carries by itself, those that are being opened included.";
     pub(super) native_events_lost: IntCounter = "heddle_native_events_lost_total" ["connections"] &[],
@@ -216,6 +218,8 @@ declare_metrics! {
         "Questions to the name servers for names of ServiceEntries, one for each name and family, by what came of them.";
     pub(super) dns_names: IntGauge = "heddle_dns_names" ["names"] &[],
         "Names of ServiceEntries that are kept resolved.";
+    pub(super) dns_left_out: IntGauge = "heddle_dns_addresses_left_out" ["addresses"] &[],
+        "Addresses of names beyond the 64 of each that are used.";
     pub(super) token_key_fetches: ByLabel<KeyFetchResult, IntCounter> = "heddle_token_key_fetches_total" ["fetches"] &["result"],
         "Fetches of the public keys of issuers of JSON Web Tokens, by what came of them.";
     pub(super) token_key_places: IntGauge = "heddle_token_key_places" ["places"] &[],
