@@ -12,6 +12,7 @@ mod flow;
 mod flow_counts;
 mod inventory;
 mod live;
+mod log_writer;
 mod metrics;
 mod open;
 mod outcome;
@@ -58,7 +59,9 @@ pub use metrics::{
 };
 pub use open::{ConnectionView, EndView, OpenView};
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, ShownEnds, Transport};
-pub use process_log::{AUDIT, KERNEL_LOG, LogControl, LogError, init_audited_log, init_log};
+pub use process_log::{
+    AUDIT, KERNEL_LOG, LogControl, LogError, flush_log, init_audited_log, init_log, log_lines_dropped,
+};
 pub use recent::{Ended, EndedRequest};
 pub use record::{ConnectionRecord, HttpConnection};
 pub use request::{RequestProtocol, RequestRecord, RequestStart};

@@ -83,6 +83,11 @@ impl Metrics {
         self.map_recent_entries.with_label_values(&[map]).set(gauge_value(entries));
     }
 
+    /// Lines of the agent's own log that nobody took, in all.
+    pub fn set_log_dropped(&self, total: u64) {
+        advance(&self.log_dropped, total);
+    }
+
     /// A connection of a pod could not be accepted.
     pub fn accept_failed(&self) {
         self.accept_failures.inc();

@@ -234,6 +234,8 @@ declare_metrics! {
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(in crate::observe) access_log_left_out: ByLabel<LeftOutReason, IntCounter> = "heddle_access_log_left_out_total" ["lines"] &["reason"],
         "Connections and requests without an access log line, as it is configured, by reason.";
+    pub(super) log_dropped: IntCounter = "heddle_log_dropped_total" ["lines"] &[],
+        "Lines of the agent's own log that were left out because the queue was full or the output failed.";
     pub(in crate::observe) spans_exported: IntCounter = "heddle_spans_exported_total" ["spans"] &[],
         "Spans that the collector took.";
     pub(in crate::observe) spans_dropped: ByLabel<SpanDropReason, IntCounter> = "heddle_spans_dropped_total" ["spans"] &["reason"],
