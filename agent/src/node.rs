@@ -124,7 +124,7 @@ impl DataThread {
 }
 
 impl Node {
-    /// Forgets what is kept about Services, endpoints and documents that are gone. To be called now and then.
+    /// Forgets what is kept about Services, endpoints, documents and pods that are gone. To be called now and then.
     pub fn forget_gone(&self) {
         let snapshot = self.snapshot.load();
         self.balancer.prune(&snapshot);
@@ -133,6 +133,8 @@ impl Node {
         };
         self.breakers.retain(|service, _| is_there(service));
         self.budgets.retain(is_there);
+        self.learned.retain(is_there);
+        self.native.forget_gone();
         self.rate_limiter.retain(|document| snapshot.rate_limit(&document.namespace, &document.name).is_some());
     }
 

@@ -42,7 +42,10 @@ pub use readiness::{Missing, Readiness, ReadinessReport};
 pub use routes::{ConfigView, Sources, StatusView};
 pub use simulate::SimulateError;
 
-use crate::handover::{Endpoint, EndpointSockets};
+use crate::{
+    handover::{Endpoint, EndpointSockets},
+    observe::OwnListener,
+};
 use listener::SocketFile;
 use server::{BOUNDS, Bounds, Listener};
 
@@ -163,18 +166,20 @@ async fn serve_within(
     addresses.admin = admin.as_ref().zip(addresses.admin).map(|(listener, asked)| local_address(listener, asked));
 
     let (mut tasks, mut listeners) = (JoinSet::new(), EndpointSockets::new());
-    let mut start = |endpoint, listener: Listener, routes| {
+    let mut start = |endpoint, listener: Listener, routes, label| {
         // Without descriptors for a second one, the next agent binds the address itself, later.
         listeners.extend(listener.as_fd().try_clone_to_owned().ok().map(|again| (endpoint, again)));
-        tasks.spawn(server::run(listener, routes, bounds, stop.clone()));
+        let observer = sources.observer.clone();
+        let connected = Box::new(move || observer.metrics().own_listener_connected(label));
+        tasks.spawn(server::run(listener, routes, bounds, connected, stop.clone()));
     };
-    start(Endpoint::Metrics, Listener::Tcp(metrics), routes::metrics(sources));
-    start(Endpoint::Health, Listener::Tcp(health), routes::health(sources));
+    start(Endpoint::Metrics, Listener::Tcp(metrics), routes::metrics(sources), OwnListener::Metrics);
+    start(Endpoint::Health, Listener::Tcp(health), routes::health(sources), OwnListener::Health);
     if let Some(admin) = admin {
-        start(Endpoint::Admin, Listener::Tcp(admin), guarded(routes::admin(sources)));
+        start(Endpoint::Admin, Listener::Tcp(admin), guarded(routes::admin(sources)), OwnListener::Admin);
     }
     if let Some(unix) = unix {
-        start(Endpoint::AdminSocket, Listener::Unix(unix), routes::socket(sources));
+        start(Endpoint::AdminSocket, Listener::Unix(unix), routes::socket(sources), OwnListener::Socket);
     }
     Ok(Endpoints { addresses, tasks, socket, listeners })
 }

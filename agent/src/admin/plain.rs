@@ -18,7 +18,7 @@ use super::{
     routes::{LIVE, METRICS, READY, live, not_found, ready_answer},
     server::{self, BOUNDS, Listener},
 };
-use crate::observe::{ObserveError, TEXT_FORMAT};
+use crate::observe::{GaugeGuard, ObserveError, TEXT_FORMAT};
 
 /// Gives all metrics as of now.
 pub type MetricsText = Arc<dyn Fn() -> Result<String, ObserveError> + Send + Sync>;
@@ -47,6 +47,7 @@ impl PlainEndpoints {
 pub async fn serve_plain(
     (metrics_address, health_address): (SocketAddr, SocketAddr),
     text: MetricsText,
+    connected: impl Fn() -> GaugeGuard + Clone + Send + Sync + 'static,
     readiness: Readiness,
     stop: watch::Receiver<bool>,
 ) -> Result<PlainEndpoints, AdminError> {
@@ -64,8 +65,8 @@ pub async fn serve_plain(
     let local = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
     let (metrics_address, health_address) = (local(&metrics, metrics_address), local(&health, health_address));
     let mut tasks = JoinSet::new();
-    tasks.spawn(server::run(Listener::Tcp(metrics), of_metrics, BOUNDS, stop.clone()));
-    tasks.spawn(server::run(Listener::Tcp(health), of_health, BOUNDS, stop));
+    tasks.spawn(server::run(Listener::Tcp(metrics), of_metrics, BOUNDS, Box::new(connected.clone()), stop.clone()));
+    tasks.spawn(server::run(Listener::Tcp(health), of_health, BOUNDS, Box::new(connected), stop));
     Ok(PlainEndpoints { metrics: metrics_address, health: health_address, tasks })
 }
 

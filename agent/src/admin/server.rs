@@ -29,6 +29,7 @@ use tokio::{
 };
 
 use super::lasting::Lasting;
+use crate::observe::GaugeGuard;
 
 /// The bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +75,17 @@ impl AsFd for Listener {
     }
 }
 
+/// Counts a client until what it gives is dropped.
+pub(super) type Connected = Box<dyn Fn() -> GaugeGuard + Send + Sync>;
+
 /// Serves `routes` until `stop` is true or gone, then lets running answers end.
-pub(super) async fn run(listener: Listener, routes: Router, bounds: Bounds, mut stop: watch::Receiver<bool>) {
+pub(super) async fn run(
+    listener: Listener,
+    routes: Router,
+    bounds: Bounds,
+    connected: Connected,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(bounds.connections));
     let mut connections = JoinSet::new();
     loop {
@@ -91,10 +101,10 @@ pub(super) async fn run(listener: Listener, routes: Router, bounds: Bounds, mut 
                 }
             },
         };
-        let (routes, stop) = (routes.clone(), stop.clone());
+        let (routes, stop, counted) = (routes.clone(), stop.clone(), connected());
         connections.spawn(async move {
             serve(stream, routes, bounds, stop).await;
-            drop(place);
+            drop((place, counted));
         });
     }
     drop(listener);

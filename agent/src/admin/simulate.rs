@@ -10,7 +10,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use tokio::task::spawn_blocking;
+use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::{
     answer::refused,
@@ -25,6 +25,9 @@ pub(super) const SIMULATE: Page = (
 
 /// Bytes of a proposal. Its flows have 2 KiB each at most, and all documents of a mesh are seldom larger than that.
 pub(super) const LONGEST_PROPOSAL: usize = 4 << 20;
+
+/// Held while flows are judged, which takes a CPU.
+pub(super) static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Why there is no forecast.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +49,19 @@ pub(super) async fn simulate(State(sources): State<Sources>, body: Result<Bytes,
         Ok(proposal) => proposal,
         Err(error) => return refused(StatusCode::BAD_REQUEST, format!("the proposal is not understood: {error}")),
     };
-    // Many flows and policies take time, which the control thread has not.
+    let Ok(turn) = ONE_AT_A_TIME.try_lock() else {
+        return refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "another simulation is under way on this agent; try again when it has ended",
+        );
+    };
     let questions = Arc::clone(&sources.questions);
-    match spawn_blocking(move || questions.simulate(&proposal)).await {
+    // Many flows and policies take time, which the control thread has not. It takes as long if nobody waits for it any more.
+    let judged = spawn_blocking(move || {
+        let _turn = turn;
+        questions.simulate(&proposal)
+    });
+    match judged.await {
         Ok(Ok(forecast)) => Json(forecast).into_response(),
         Ok(Err(error @ SimulateError::NotYet)) => refused(StatusCode::SERVICE_UNAVAILABLE, error),
         Ok(Err(error @ SimulateError::Policies(_))) => refused(StatusCode::BAD_REQUEST, error),

@@ -422,6 +422,36 @@ async fn what_is_proposed_is_judged_for_the_sockets_owner_only_and_within_bounds
         let answer = talk(UnixStream::connect(bed.socket()).await.unwrap(), &post(body)).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(says), "{answer}");
     }
+    let turn = simulate::ONE_AT_A_TIME.lock().await;
+    let answer = talk(UnixStream::connect(bed.socket()).await.unwrap(), &post(nothing)).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("another simulation is under way"), "{answer}");
+    drop(turn);
+    let answer = talk(UnixStream::connect(bed.socket()).await.unwrap(), &post(nothing)).await;
+    assert!(answer.contains("no snapshot of the mesh yet"), "{answer}");
     let answer = talk(TcpStream::connect(bed.admin()).await.unwrap(), &post(nothing)).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[tokio::test]
+async fn clients_of_each_listener_are_counted_while_they_are_connected() {
+    let bed = Bed::start(BOUNDS).await;
+    let counted = async |listener: &str, count: u32| {
+        let line = format!("heddle_admin_connections{{listener=\"{listener}\"}} {count}");
+        let is_there = || bed.observer.scrape().unwrap().any(|piece| piece.lines().any(|found| found == line));
+        let until = Instant::now() + Duration::from_secs(10);
+        while !is_there() {
+            assert!(Instant::now() < until, "{line}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let open = (TcpStream::connect(bed.health()).await.unwrap(), TcpStream::connect(bed.health()).await.unwrap());
+    let socket = UnixStream::connect(bed.socket()).await.unwrap();
+    counted("health", 2).await;
+    counted("socket", 1).await;
+    counted("metrics", 0).await;
+    drop(open.0);
+    counted("health", 1).await;
+    drop((open.1, socket));
+    counted("health", 0).await;
+    counted("socket", 0).await;
 }

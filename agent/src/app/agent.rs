@@ -288,6 +288,7 @@ fn start_observing(config: &Config, stopped: &watch::Receiver<bool>) -> anyhow::
         node: Arc::clone(&config.node),
     });
     let observer = Observer::tracing(Arc::clone(&config.cluster), Some(access_log), spans)?;
+    observer.before_scrape(|metrics| metrics.set_log_dropped(observe::log_lines_dropped()));
     tokio::spawn(observer.clone().run(stopped.clone()));
     Ok((observer, log))
 }

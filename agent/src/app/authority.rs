@@ -29,10 +29,11 @@ pub async fn run(config: AuthorityConfig) -> anyhow::Result<()> {
     super::process::raise_descriptor_limit();
     let (stop, stopped) = watch::channel(false);
     let (metrics, readiness) = (AuthorityMetrics::new()?, Readiness::new([ROOT, PODS, SERVING]));
-    let text = metrics.clone();
+    let (text, clients) = (metrics.clone(), metrics.clone());
     let endpoints = serve_plain(
         (config.metrics, config.health),
         Arc::new(move || text.render()),
+        move || clients.endpoint_connection(),
         readiness.clone(),
         stopped.clone(),
     )

@@ -123,6 +123,12 @@ impl DataPath for DataThreads {
         &self.overload
     }
 
+    fn accept_failed(&self) {
+        if let Some(thread) = self.threads.first() {
+            thread.state.node.observer.metrics().accept_failed();
+        }
+    }
+
     fn spawn_acceptor(&self, account: Arc<Account>, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let index = self.next_acceptor.fetch_add(1, Ordering::Relaxed) % self.threads.len().max(1);
         if let Some(thread) = self.threads.get(index) {

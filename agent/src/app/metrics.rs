@@ -7,12 +7,16 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::data_threads::DataThreads;
 use crate::{
+    balance::Memory,
     capture::{KernelCounters, TableSizes},
     identify::{self, Certificates},
     mesh::MeshState,
     node::Node,
     objects::SourceStatus,
-    observe::{BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer, OverflowLimit, Resource},
+    observe::{
+        BypassReason, CertificateState, ClosedLabel, DocumentLabel, Metrics, Observer, OverflowLimit, Remembered,
+        Resource,
+    },
     shares::Overloaded,
 };
 
@@ -28,6 +32,7 @@ pub(super) fn register(
     observer.before_scrape(move |metrics| {
         kernel(metrics, &counters);
         tables.read().for_each(|(map, entries, most)| metrics.set_map_entries(map, entries, most));
+        tables.read_recent().for_each(|(map, entries)| metrics.set_map_recent_entries(map, entries));
         certificate_states(metrics, &certificates);
         objects(metrics, &mesh.borrow());
         source(metrics, &status);
@@ -51,6 +56,7 @@ pub(super) fn register_threads(observer: &Observer, node: &Arc<Node>, threads: &
             metrics.set_open_breakers(*limit, node.breakers.open(*limit));
         }
         overload(metrics, &node);
+        remembered(metrics, &node);
     });
 }
 
@@ -59,6 +65,20 @@ fn overload(metrics: &Metrics, node: &Node) {
     metrics.set_memory_limit(node.limits.memory);
     for why in Overloaded::ALL {
         metrics.set_overload(resource(why), node.overload.is(why), node.overload.refused(why));
+    }
+}
+
+fn remembered(metrics: &Metrics, node: &Node) {
+    let Memory { endpoints, of_sets, tables } = node.balancer.memory();
+    for (what, size) in [
+        (Remembered::Protocols, node.learned.size()),
+        (Remembered::Endpoints, (endpoints, 0)),
+        (Remembered::Affinity, of_sets),
+        (Remembered::HashTables, tables),
+        (Remembered::RateLimitKeys, node.rate_limiter.size()),
+        (Remembered::OtherAddresses, (node.native.declined(), 0)),
+    ] {
+        metrics.set_remembered(what, size);
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -18,6 +18,15 @@ use super::{
     endpoint::EndpointState, health::GroupHealth, left_out::LeftOut, refuge::Refuge, set::Sets, tables::Tables,
 };
 use crate::mesh::{Reach, ServicePort};
+
+/// What was forgotten at all Service ports for want of room.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Forgotten {
+    /// Clients and members of sets.
+    pub(super) of_sets: Arc<AtomicU64>,
+    /// Tables of consistent hashing.
+    pub(super) tables: Arc<AtomicU64>,
+}
 
 /// The endpoints of one Service port in one family.
 #[derive(Debug, Default)]
@@ -30,6 +39,7 @@ pub(super) struct Group {
     endpoints: RwLock<HashMap<SocketAddr, Arc<EndpointState>>>,
     turns: [Turn; 3],
     pruned_for: Mutex<Vec<Arc<ServicePort>>>,
+    pub(super) forgotten: Forgotten,
 }
 
 /// Where round robin is.
@@ -44,6 +54,12 @@ impl Default for Turn {
 }
 
 impl Group {
+    /// One of which nothing is known; what it forgets is counted there.
+    pub(super) fn new(forgotten: &Forgotten) -> Self {
+        let tables = Tables::new(Arc::clone(&forgotten.tables));
+        Self { tables, forgotten: forgotten.clone(), ..Self::default() }
+    }
+
     /// What is known of an endpoint; `None` if it was neither picked nor compared.
     pub(super) fn known(&self, address: SocketAddr) -> Option<Arc<EndpointState>> {
         self.endpoints.read().get(&address).cloned()

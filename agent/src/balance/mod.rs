@@ -44,7 +44,7 @@ use crate::{
 };
 
 pub use answered::{Answered, TryResult};
-pub use balancer::{Ask, Balancer};
+pub use balancer::{Ask, Balancer, Memory};
 pub use forecast::{Forecast, Foreseen};
 pub use lease::Lease;
 pub use pick::Bound;

@@ -334,7 +334,7 @@ impl<'a> Pick<'a> {
     fn set(&self) -> &Arc<Set> {
         self.set.get_or_init(|| {
             let young_for = self.warmup().map(|warmup| warmup.duration);
-            self.group.sets.lock().of(self.ask.port, self.ask.now, young_for)
+            self.group.sets.lock().of(self.ask.port, self.ask.now, young_for, &self.group.forgotten.of_sets)
         })
     }
 }

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,9 @@ pub(super) struct Sets {
     kept: VecDeque<(Arc<ServicePort>, Arc<Set>)>,
 }
 
+/// Clients and members that were forgotten for want of room, in all sets of the node.
+pub(super) type Forgotten = Arc<AtomicU64>;
+
 /// One set of endpoints.
 #[derive(Debug)]
 pub(super) struct Set {
@@ -32,11 +38,18 @@ pub(super) struct Set {
     young: HashMap<SocketAddr, Instant>,
     members: Mutex<HashMap<SocketAddr, Locality>>,
     of_clients: Mutex<HashMap<IpAddr, Arc<[SocketAddr]>>>,
+    forgotten: Forgotten,
 }
 
 impl Sets {
     /// The set of a port. Endpoints are young for that long after they came.
-    pub(super) fn of(&mut self, port: &Arc<ServicePort>, now: Instant, young_for: Option<Duration>) -> Arc<Set> {
+    pub(super) fn of(
+        &mut self,
+        port: &Arc<ServicePort>,
+        now: Instant,
+        young_for: Option<Duration>,
+        forgotten: &Forgotten,
+    ) -> Arc<Set> {
         if let Some((_, set)) = self.kept.iter().find(|(known, _)| Arc::ptr_eq(known, port)) {
             return Arc::clone(set);
         }
@@ -46,7 +59,7 @@ impl Sets {
         let same = newest.map(|(_, set)| Arc::clone(set));
         let set = same.unwrap_or_else(|| {
             let before = self.kept.back().map(|(_, set)| &**set);
-            Arc::new(Set::new(port, before, now, young_for))
+            Arc::new(Set::new(port, before, now, young_for, forgotten))
         });
         self.kept.push_back((Arc::clone(port), Arc::clone(&set)));
         if self.kept.len() > MOST_SETS {
@@ -63,17 +76,37 @@ impl Sets {
             self.kept.pop_front();
         }
     }
+
+    /// How many clients and members are remembered.
+    pub(super) fn remembered(&self) -> usize {
+        // Sets that are the same came one after the other.
+        let mut sets: Vec<_> = self.kept.iter().map(|(_, set)| set).collect();
+        sets.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        sets.iter().map(|set| set.members.lock().len() + set.of_clients.lock().len()).sum()
+    }
 }
 
 impl Set {
-    fn new(port: &Arc<ServicePort>, before: Option<&Self>, now: Instant, young_for: Option<Duration>) -> Self {
+    fn new(
+        port: &Arc<ServicePort>,
+        before: Option<&Self>,
+        now: Instant,
+        young_for: Option<Duration>,
+        forgotten: &Forgotten,
+    ) -> Self {
         let mut young = HashMap::new();
         if let (Some(before), Some(young_for)) = (before, young_for) {
             let still = before.young.iter().filter(|(_, since)| now < **since + young_for);
             young.extend(still.map(|(address, since)| (*address, *since)));
             young.extend(port.ready.added_since(before.endpoints()).into_iter().map(|address| (address, now)));
         }
-        Self { port: Arc::clone(port), young, members: Mutex::default(), of_clients: Mutex::default() }
+        Self {
+            port: Arc::clone(port),
+            young,
+            members: Mutex::default(),
+            of_clients: Mutex::default(),
+            forgotten: Arc::clone(forgotten),
+        }
     }
 
     pub(super) fn endpoints(&self) -> &Endpoints {
@@ -92,7 +125,7 @@ impl Set {
         }
         // Strangers are not remembered: a client can name as many as it likes.
         let locality = self.endpoints().locality(address)?;
-        remember(&self.members, address, locality);
+        remember(&self.members, address, locality, &self.forgotten);
         Some(locality)
     }
 
@@ -102,7 +135,7 @@ impl Set {
             return Arc::clone(known);
         }
         let found: Arc<[SocketAddr]> = affinity::pick(self.endpoints(), client).into();
-        remember(&self.of_clients, client, Arc::clone(&found));
+        remember(&self.of_clients, client, Arc::clone(&found), &self.forgotten);
         found
     }
 
@@ -126,9 +159,10 @@ pub(super) fn from_random_place(
         .map(|(endpoint, place)| (endpoint.address, place))
 }
 
-fn remember<K: std::hash::Hash + Eq, V>(remembered: &Mutex<HashMap<K, V>>, key: K, value: V) {
+fn remember<K: std::hash::Hash + Eq, V>(remembered: &Mutex<HashMap<K, V>>, key: K, value: V, forgotten: &Forgotten) {
     let mut remembered = remembered.lock();
     if remembered.len() >= MOST_REMEMBERED {
+        forgotten.fetch_add(remembered.len() as u64, Relaxed);
         remembered.clear();
     }
     remembered.insert(key, value);

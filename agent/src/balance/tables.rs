@@ -4,7 +4,10 @@
 //! that are gone.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,6 +28,7 @@ const SERVES_PER_STEP: Duration = Duration::from_micros(1);
 pub(super) struct Tables {
     kept: Mutex<Vec<Kept>>,
     building: Mutex<()>,
+    forgotten: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +41,11 @@ struct Kept {
 }
 
 impl Tables {
+    /// None yet; those that are given up for want of room are counted there.
+    pub(super) fn new(forgotten: Arc<AtomicU64>) -> Self {
+        Self { forgotten, ..Self::default() }
+    }
+
     /// The table of a set, and whether it is of an older one and may have endpoints that are gone.
     pub(super) fn of(&self, set: &Arc<Set>, reach: Reach, places: u32, now: Instant) -> (Arc<Table>, bool) {
         if let Some(found) = self.serving(set, reach, places, now) {
@@ -79,7 +88,13 @@ impl Tables {
         if kept.len() == MOST_TABLES {
             // The one that has served longest without being built anew is the one that nobody asks for.
             kept.remove(0);
+            self.forgotten.fetch_add(1, Relaxed);
         }
         kept.push(new);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.kept.lock().len()
     }
 }

@@ -71,6 +71,8 @@ pub trait DataPath: Send + Sync {
     fn pod_share(&self) -> Share;
     /// What all pods of the node may have together.
     fn overload(&self) -> &Arc<Overload>;
+    /// Accepting a connection failed: it stays in its queue.
+    fn accept_failed(&self);
     /// Runs an acceptor of a pod on one of the data threads.
     fn spawn_acceptor(&self, account: Arc<Account>, acceptor: Pin<Box<dyn Future<Output = ()> + Send>>);
     /// Serves a connection on a data thread of its choice. Called on the acceptor's thread; must not block.
@@ -125,6 +127,7 @@ pub(super) async fn accept(
                     warn!(pod = %pod.workload.name, %error, "accept a connection of a pod; trying again");
                 }
                 failing = true;
+                data_path.accept_failed();
                 tokio::time::sleep(PAUSE).await;
             }
         }

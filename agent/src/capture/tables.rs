@@ -6,7 +6,10 @@ use aya::{
     Ebpf, Pod as AyaPod,
     maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, SockHash, lpm_trie::Key},
 };
-use heddle_common::{Address, KernelEvent, ListenerKey, ListenerKind, NetworkKey, Pod, PortDirection, PortKey};
+use heddle_common::{
+    Address, DialKey, FlowKey, KernelEvent, ListenerKey, ListenerKind, NetworkKey, OriginalDst, Pod, PortDirection,
+    PortKey, Verdict, VerdictKey,
+};
 use ipnet::IpNet;
 use zerocopy::FromBytes;
 
@@ -223,8 +226,11 @@ impl KernelCounters {
     }
 }
 
-/// Reads how much is entered in the tables that the agent fills.
-pub struct TableSizes(Vec<TableSize>);
+/// Reads how much is entered in the tables that the agent fills, and in those in which the least recently used make room.
+pub struct TableSizes {
+    filled: Vec<TableSize>,
+    recent: Vec<TableSize>,
+}
 
 struct TableSize {
     name: &'static str,
@@ -241,7 +247,7 @@ impl TableSizes {
             let most = map.info().map_err(at(name))?.max_entries();
             Ok(TableSize { name, most, count: count(map).map_err(at(name))? })
         };
-        Ok(Self(vec![
+        let filled = vec![
             table("PODS", in_batches::<u64, Pod>)?,
             table("POD_ADDRESSES", in_batches::<Address, u64>)?,
             table("EXCLUDED_PORTS", in_batches::<PortKey, u32>)?,
@@ -255,12 +261,23 @@ impl TableSizes {
                 let map: SockHash<_, ListenerKey> = Map::SockHash(map).try_into()?;
                 Ok(Box::new(move || map.keys().count()))
             })?,
-        ]))
+        ];
+        let recent = vec![
+            table("FLOWS", in_batches::<FlowKey, OriginalDst>)?,
+            table("AGENT_DIALS", in_batches::<DialKey, u32>)?,
+            table("VERDICTS", in_batches::<VerdictKey, Verdict>)?,
+        ];
+        Ok(Self { filled, recent })
     }
 
-    /// Each table by its name, with its entries and how many it may have.
+    /// Each table that the agent fills by its name, with its entries and how many it may have.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, usize, u32)> {
-        self.0.iter().map(|table| (table.name, (table.count)(), table.most))
+        self.filled.iter().map(|table| (table.name, (table.count)(), table.most))
+    }
+
+    /// Each of the others by its name, with its entries.
+    pub fn read_recent(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.recent.iter().map(|table| (table.name, (table.count)()))
     }
 }
 

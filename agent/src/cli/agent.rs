@@ -1,11 +1,11 @@
 //! `heddle agent`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use tokio::runtime::Builder;
 
-use crate::{app, cli, config::Config};
+use crate::{app, cli, config::Config, observe};
 
 /// Run this node's agent: enrol the pods of this node and carry their TCP traffic.
 ///
@@ -24,6 +24,12 @@ pub(super) struct Agent {
     check: bool,
 }
 
+/// For what blocks: a look at each pod that was just enrolled, of which a node has hundreds at its start, and a few other things.
+const BLOCKING_THREADS: usize = 128;
+
+/// How long the agent's own log may take to be written when the agent ends.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
+
 impl Agent {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.config)?;
@@ -32,8 +38,10 @@ impl Agent {
             return Ok(ExitCode::SUCCESS);
         }
         // One thread: watches, the compiler and the endpoints must not take the data threads' CPUs.
-        let control = Builder::new_current_thread().enable_all().build()?;
+        let control = Builder::new_current_thread().max_blocking_threads(BLOCKING_THREADS).enable_all().build()?;
         let outcome = control.block_on(app::run(config));
+        // Before what went wrong: it is the last word.
+        observe::flush_log(LOG_FLUSH);
         // What still counts connections is not worth waiting for.
         control.shutdown_background();
         outcome?;

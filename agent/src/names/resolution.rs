@@ -40,6 +40,8 @@ struct Name {
     families: [Family; FAMILIES.len()],
     /// It has no address, and that was said.
     empty: bool,
+    /// It has more than are used, and that was said.
+    over: bool,
 }
 
 /// What is known of a name in one family.
@@ -86,6 +88,7 @@ impl Resolution {
             }
         }
         self.observer.metrics().set_dns_names(self.names.len());
+        self.tell_left_out();
         self.answers.send_if_modified(|names| {
             let before = names.len();
             names.retain(|name, _| wanted.contains(name));
@@ -129,18 +132,24 @@ impl Resolution {
             Ok(answer) => {
                 known.answer(question, answer);
                 name.tell_if_empty(&question.name);
+                name.tell_if_too_many(&question.name);
                 let addresses = name.addresses();
                 self.answers.send_if_modified(|names| put(names, &question.name, addresses));
+                self.tell_left_out();
             }
             Err(error) => known.fail(question, &error, &mut self.random),
         }
+    }
+
+    fn tell_left_out(&self) {
+        self.observer.metrics().set_dns_left_out(self.names.values().map(Name::left_out).sum());
     }
 }
 
 impl Name {
     fn new(due: Instant) -> Self {
         let family = || Family { addresses: BTreeSet::new(), answered: false, failures: 0, due };
-        Self { families: FAMILIES.map(|_| family()), empty: false }
+        Self { families: FAMILIES.map(|_| family()), empty: false, over: false }
     }
 
     fn family_mut(&mut self, family: AddressFamily) -> Option<&mut Family> {
@@ -150,6 +159,23 @@ impl Name {
     /// The same ones, where there are too many, whatever the order in which the server gave them.
     fn addresses(&self) -> BTreeSet<IpAddr> {
         self.families.iter().flat_map(|family| &family.addresses).copied().take(MAX_ADDRESSES).collect()
+    }
+
+    fn left_out(&self) -> usize {
+        let all: usize = self.families.iter().map(|family| family.addresses.len()).sum();
+        all.saturating_sub(MAX_ADDRESSES)
+    }
+
+    fn tell_if_too_many(&mut self, name: &str) {
+        let left_out = self.left_out();
+        if left_out > 0 && !self.over {
+            tracing::warn!(
+                name,
+                left_out,
+                "a name of a ServiceEntry has more than {MAX_ADDRESSES} addresses; the first in order are used"
+            );
+        }
+        self.over = left_out > 0;
     }
 
     fn tell_if_empty(&mut self, name: &str) {

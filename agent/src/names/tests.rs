@@ -294,7 +294,10 @@ async fn so_many_lookups_at_a_time_and_so_many_addresses_of_a_name() {
     assert_eq!(world.script.open.lock().1, MAX_LOOKUPS);
     assert_eq!(world.endpoints("192.0.2.0"), MAX_ADDRESSES);
     assert_eq!((world.endpoints("192.0.2.63"), world.endpoints("192.0.2.64")), (MAX_ADDRESSES, 0), "the first ones");
+    assert!(world.counted("heddle_dns_addresses_left_out 36"));
     assert!((1..40).all(|index| world.endpoints(&format!("198.51.100.{index}")) == 1), "all names have their turn");
+    world.wants(&["n1.example.com"]).await;
+    assert!(world.counted("heddle_dns_addresses_left_out 0"));
 }
 
 /// A name server on a port of its own cannot be named in resolv.conf, so this asks none: what is tested is the file.

@@ -9,6 +9,7 @@
 //! the client that the kernel proves, or to what is not in the mesh. Whatever has more to say (a Service, routes, requests,
 //! documents that only report) stays with the agent.
 
+mod declined;
 mod follow;
 mod followed;
 #[cfg(test)]
@@ -16,15 +17,15 @@ mod tests;
 mod unwanted;
 
 use std::{
-    collections::HashSet,
     net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::AtomicU64},
 };
 
-use parking_lot::Mutex;
 use tracing::warn;
 
 pub use follow::{Follower, register};
+
+use declined::Declined;
 
 use crate::{
     authorize::{self, AccessSettings, Answer, Denied, Facts, Proven},
@@ -126,8 +127,7 @@ pub struct Native {
     setting: FastPath,
     paths: NativePaths,
     pods: PodsByCookie,
-    /// Namespaces whose connections the kernel gives other addresses than the pod has: bounded by the pods that there were.
-    declined: Mutex<HashSet<u64>>,
+    declined: Declined,
     /// Ends of connections that could not be accounted, since nobody knows their pods any more.
     unaccounted: AtomicU64,
 }
@@ -141,7 +141,7 @@ struct Permitted {
 impl Native {
     /// Those that this setting allows.
     pub fn new(setting: FastPath, paths: NativePaths, pods: PodsByCookie) -> Self {
-        Self { setting, paths, pods, declined: Mutex::default(), unaccounted: AtomicU64::new(0) }
+        Self { setting, paths, pods, declined: Declined::default(), unaccounted: AtomicU64::new(0) }
     }
 
     /// Which connections may be.
@@ -200,7 +200,7 @@ impl Native {
         let workload = snapshot.current(&source.workload);
         let goal = goal(self.setting, snapshot, &node.learned, &workload, dialled)?;
         let is_own = workload.addresses.iter().find(|own| own.is_ipv4() == client.is_ipv4()) == Some(&client);
-        if !is_own || self.declined.lock().contains(&source.netns.cookie()) {
+        if !is_own || self.declined.contains(source.netns.cookie()) {
             return Err(NotNative::OtherAddress);
         }
         let Goal::Pod(pod) = goal else { return Ok(Permitted { destination: None }) };
@@ -215,7 +215,17 @@ impl Native {
 
     /// The kernel gives this pod's connections another address than the pod has: they stay with the agent.
     fn decline(&self, source: u64) {
-        self.declined.lock().insert(source);
+        self.declined.insert(source);
+    }
+
+    /// Forgets what is kept about pods that are gone.
+    pub fn forget_gone(&self) {
+        self.declined.retain(|cookie| self.pods.get(cookie).is_some());
+    }
+
+    /// How many pods have connections with other addresses than their own.
+    pub fn declined(&self) -> usize {
+        self.declined.len()
     }
 }
 

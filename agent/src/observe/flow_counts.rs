@@ -54,6 +54,11 @@ impl FlowCounts {
         }
     }
 
+    /// How many had no room, or are not known.
+    pub(super) fn overflow(&self) -> u64 {
+        self.overflow
+    }
+
     /// Counts one whose flow is not known.
     pub(super) fn add_unknown(&mut self) {
         self.overflow += 1;

@@ -12,6 +12,7 @@ mod flow;
 mod flow_counts;
 mod inventory;
 mod live;
+mod log_writer;
 mod metrics;
 mod open;
 mod outcome;
@@ -48,8 +49,9 @@ pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, Rev
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
     EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, LostEventReason,
-    MetricSpec, Metrics, PodBound, PodDirection, PodUse, PolicyEffect, RefusedReason, Resource, RestartReason, Side,
-    SpanDropReason, SpanExportResult, TABLE, TEXT_FORMAT, TunnelEndReason, metrics_reference,
+    MetricSpec, Metrics, OwnListener, PodBound, PodDirection, PodUse, PolicyEffect, RefusedReason, Remembered,
+    Resource, RestartReason, Side, SpanDropReason, SpanExportResult, TABLE, TEXT_FORMAT, TunnelEndReason, WatchLoss,
+    Watching, metrics_reference,
 };
 pub use metrics::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
@@ -57,7 +59,9 @@ pub use metrics::{
 };
 pub use open::{ConnectionView, EndView, OpenView};
 pub use outcome::{ByteCounts, ConnectionStart, Failure, Party, Reporter, ShownEnds, Transport};
-pub use process_log::{AUDIT, KERNEL_LOG, LogControl, LogError, init_audited_log, init_log};
+pub use process_log::{
+    AUDIT, KERNEL_LOG, LogControl, LogError, flush_log, init_audited_log, init_log, log_lines_dropped,
+};
 pub use recent::{Ended, EndedRequest};
 pub use record::{ConnectionRecord, HttpConnection};
 pub use request::{RequestProtocol, RequestRecord, RequestStart};
@@ -71,6 +75,7 @@ use crate::{mesh::WorkloadTelemetry, rules::telemetry::AccessLogging};
 
 use access_log::{Failed, Logging};
 use flow_counts::Tally;
+
 use request::OpenFlow;
 use trace_context::Draw;
 
@@ -215,8 +220,11 @@ impl Observer {
 
     /// All metrics as of now, in Prometheus' text format ([`TEXT_FORMAT`]): pieces that are made when they are asked for.
     pub fn scrape(&self) -> Result<impl Iterator<Item = String> + use<>, ObserveError> {
-        let Inner { metrics, registry, traffic, requests, open, spans, before_scrape, .. } = &*self.inner;
+        let Inner { metrics, registry, traffic, requests, open, live, recordings, spans, before_scrape, .. } =
+            &*self.inner;
         open.count_bytes();
+        live.tell(metrics);
+        recordings.tell(metrics, Instant::now());
         let queued = spans.as_ref().map_or(0, spans::Spans::queued);
         metrics.spans_queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
         before_scrape.lock().iter().for_each(|hook| hook(metrics));

@@ -1,19 +1,21 @@
-//! The agent's own log, on standard error: `tracing` events, and what libraries say through the `log` crate.
+//! The agent's own log, on standard error (`log_writer.rs`): `tracing` events, and what libraries say through the `log` crate.
 //!
 //! The kernel programs' messages arrive by the `log` crate too (aya-log). Standard output belongs to the access log.
 
 use std::{
-    io::IsTerminal,
+    io::{self, IsTerminal},
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing_subscriber::{
-    EnvFilter, Registry, filter::Directive, filter::ParseError, fmt, prelude::*, reload, util::TryInitError,
+    EnvFilter, Registry, filter::Directive, filter::ParseError, fmt, fmt::MakeWriter, prelude::*, reload,
+    util::TryInitError,
 };
 
-use super::LogFormat;
+use super::{LogFormat, log_writer::LogWriter};
 
 /// Why the process log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,9 @@ pub enum LogError {
     /// Something in this process has set up a log before.
     #[error("setting up the log failed: {0}; it can be set up only once per process")]
     Twice(#[from] TryInitError),
+    /// There is no thread to write it.
+    #[error("starting the thread of the log failed: {0}; the limit of processes or memory is too low for the agent")]
+    Thread(#[from] io::Error),
     /// The level cannot be changed.
     #[error("changing the log level failed: {0}; restart the agent with another log.level")]
     Change(#[from] reload::Error),
@@ -100,14 +105,31 @@ impl LogControl {
 /// Starts the process log. `level` is a level or tracing directives; colours only if standard error is a terminal.
 pub fn init_log(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
     let control = LogControl::new(level);
-    let handle = start(parse_level(level)?, format)?;
+    let filter = parse_level(level)?;
+    let writer = Arc::new(LogWriter::start(io::stderr())?);
+    let handle = start(filter, format, Arc::clone(&writer))?;
+    let _ = WRITER.set(writer);
     let _ = control.0.filter.set(handle);
     Ok(control)
 }
 
-/// As [`init_log`], and lines of the target [`AUDIT`] are written at every level.
+/// Writes the lines of this process' log that [`init_log`] has started.
+static WRITER: OnceLock<Arc<LogWriter>> = OnceLock::new();
+
+/// How many lines of the log were lost because nobody took them.
+pub fn log_lines_dropped() -> u64 {
+    WRITER.get().map_or(0, |writer| writer.dropped())
+}
+
+/// Waits until the log is written, at most `patience`; whether it is. Blocks: for the end of the process.
+pub fn flush_log(patience: Duration) -> bool {
+    WRITER.get().is_none_or(|writer| writer.flush(patience))
+}
+
+/// As [`init_log`], and lines of the target [`AUDIT`] are written at every level. Who writes one waits for whoever reads it: no
+/// line of an audit is lost.
 pub fn init_audited_log(level: &str, format: LogFormat) -> Result<(), LogError> {
-    start(with_audit(parse_level(level)?), format).map(drop)
+    start(with_audit(parse_level(level)?), format, io::stderr).map(drop)
 }
 
 /// Target of what an audit must see: each certificate and each refusal of `heddle ca`.
@@ -121,12 +143,16 @@ fn with_audit(filter: EnvFilter) -> EnvFilter {
     }
 }
 
-fn start(filter: EnvFilter, format: LogFormat) -> Result<reload::Handle<EnvFilter, Registry>, LogError> {
+fn start(
+    filter: EnvFilter,
+    format: LogFormat,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Result<reload::Handle<EnvFilter, Registry>, LogError> {
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(writer);
     match format {
-        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()?,
+        LogFormat::Text => registry.with(layer.with_ansi(io::stderr().is_terminal())).try_init()?,
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
     }
     // Some other logger may be installed already (a test harness): the agent's own events do not depend on it.
@@ -236,10 +262,7 @@ impl log::Log for Bridge {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use std::{
-        io::{self, Write},
-        sync::Arc,
-    };
+    use std::{io::Write, sync::Arc};
 
     use log::Log;
     use parking_lot::Mutex;

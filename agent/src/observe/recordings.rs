@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use super::{
     access_log::{RequestStory, Story},
     flow::Flow,
     flow_counts::{FlowCounts, TakenFlows, Tally},
+    metrics::{Metrics, WatchLoss, Watching},
 };
 
 /// Recordings at one time.
@@ -36,6 +37,8 @@ pub(super) struct Recordings(Arc<Inner>);
 struct Inner {
     is_any: AtomicBool,
     all: Mutex<Vec<Recording>>,
+    /// What had no room in a recording, since the start.
+    lost: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -86,6 +89,14 @@ impl Recordings {
         self.0.is_any.load(Relaxed)
     }
 
+    /// For a scrape: how many there are, and what had no room in them.
+    pub(super) fn tell(&self, metrics: &Metrics, now: Instant) {
+        let all = self.0.all.lock();
+        let count = all.iter().filter(|recording| now < recording.asked + GIVEN_UP).count();
+        metrics.set_watchers(Watching::Recordings, count);
+        metrics.set_watch_lost(WatchLoss::Recorded, self.0.lost.load(Relaxed));
+    }
+
     /// Adds what ended.
     pub(super) fn add(&self, story: &Story, now: Instant) {
         if self.is_any() {
@@ -98,7 +109,12 @@ impl Recordings {
         let mut all = self.0.all.lock();
         all.retain(|recording| now < recording.asked + GIVEN_UP);
         if let Some(flow) = flow {
-            all.iter_mut().for_each(|recording| recording.flows.add(&flow, Tally::ENDED));
+            let lost = |recording: &mut Recording| {
+                let before = recording.flows.overflow();
+                recording.flows.add(&flow, Tally::ENDED);
+                recording.flows.overflow() - before
+            };
+            self.0.lost.fetch_add(all.iter_mut().map(lost).sum(), Relaxed);
         }
         self.0.is_any.store(!all.is_empty(), Relaxed);
     }
@@ -181,6 +197,22 @@ mod tests {
         let told: Vec<_> = taken.flows.iter().map(|flow| (flow.port, flow.count, flow.open)).collect();
         assert_eq!((told, taken.overflow), (vec![(8080, 2, 1), (9000, 1, 1)], 1), "{taken:?}");
         assert!(taken.flows[1].request.is_none() && !observer.inner.recordings.is_any());
+    }
+
+    #[test]
+    fn what_has_no_room_is_counted_also_after_its_recording() {
+        let (observer, now) = (silent(), Instant::now());
+        let recordings = &observer.inner.recordings;
+        let told = |line: &str| observer.scrape().unwrap().any(|piece| piece.lines().any(|found| found == line));
+        assert!(recordings.begin(1, now));
+        for port in 0..=u16::try_from(MOST_FLOWS + 1).unwrap() {
+            recordings.add_flow(Some(flow(port)), now);
+        }
+        assert!(told("heddle_watchers{kind=\"recordings\"} 1"));
+        assert_eq!(recordings.end(1).overflow, 2);
+        for line in ["heddle_watchers{kind=\"recordings\"} 0", "heddle_watch_lost_total{what=\"recorded\"} 2"] {
+            assert!(told(line), "{line}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use heddle_tests::kubernetes::{Fault, Verb};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::client::{Ask, Client, framed, tls};
@@ -86,6 +86,36 @@ async fn silent_and_slow_clients_lose_their_place() -> Result<()> {
         ensure!(open == 0.0, "{open} are open");
         Ok(())
     })?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_address_has_a_part_of_the_places_only() -> Result<()> {
+    const OF_ONE: usize = 64;
+    let setting = Setting::new()?;
+    let authority = setting.authority(&json!({"limits": {"connections": 66}}))?;
+    let silent = async || {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind("127.0.0.2:0".parse()?)?;
+        Ok::<_, anyhow::Error>(socket.connect(authority.address).await?)
+    };
+    let mut held = Vec::new();
+    for _ in 0..OF_ONE {
+        held.push(silent().await?);
+    }
+    let closed = timeout(SOON, silent().await?.read(&mut [0; 16])).await.context("it is not closed")?;
+    assert_eq!(closed.unwrap_or(0), 0);
+    assert_eq!(authority.metric("heddle_ca_connections_dropped_total{reason=\"too_many_of_client\"}")?, 1.0);
+    let client = Client::connect(authority.address, &setting.roots()?).await?;
+    assert!(client.ask(&web()).await?.is_ok(), "another address has a place at once");
+    drop(held.pop());
+    wait("one that is gone makes room", || {
+        let open = authority.metric("heddle_ca_open_connections")?;
+        ensure!(open == OF_ONE as f64, "{open} are open");
+        Ok(())
+    })?;
+    let mut again = silent().await?;
+    assert!(timeout(Duration::from_millis(200), again.read(&mut [0; 16])).await.is_err(), "it waits for a handshake");
     Ok(())
 }
 

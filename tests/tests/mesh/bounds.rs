@@ -109,7 +109,8 @@ fn an_agent_without_descriptors_serves_again_once_it_has_some() -> Result<()> {
         let report = connect(&world.client, &format!("--to {to} --count 50 --concurrency 5"))?;
         Ok(report.all_good(50))
     })?;
-    world.a.metrics()?;
+    let failures = world.a.metrics()?.sum("heddle_accept_failures_total", &[]);
+    anyhow::ensure!((failures > 0.0) == world.a.complained("accept a connection"), "{failures} accepts failed");
     Ok(())
 }
 
@@ -160,6 +161,13 @@ fn what_is_in_the_kernels_tables_is_told_and_goes_with_its_pod() -> Result<()> {
     let maps: BTreeSet<_> = metrics.matching("heddle_map_entries", &[]).map(|it| it.labels["map"].clone()).collect();
     let all = ["EXCLUDED_NETWORKS", "EXCLUDED_PORTS", "LISTENERS", "PODS", "POD_ADDRESSES", "WIRES"];
     assert_eq!(maps, all.map(str::to_owned).into());
+    let recent = |metrics: &Metrics, map| metrics.get("heddle_map_recent_entries", &[("map", map)]);
+    let before = ["FLOWS", "AGENT_DIALS", "VERDICTS"].map(|map| recent(&metrics, map));
+    assert!(before.iter().all(Option::is_some), "{before:?}");
+    // Nobody answers: what the agent has entered for the dial stays.
+    let _ = connect(&world.near, "--to 203.0.113.1:9 --count 3 --timeout 1");
+    let metrics = world.a.metrics()?;
+    assert!(recent(&metrics, "AGENT_DIALS") > before[1], "{before:?}");
     world.near.unpublish()?;
     enrolled(&world.a, 1)?;
     let metrics = world.a.metrics()?;

@@ -13,7 +13,10 @@ use std::{
     hash::{BuildHasher, Hash},
     net::IpAddr,
     num::NonZeroU32,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,7 @@ pub struct RateLimiter {
     documents: RwLock<HashMap<ObjectName, Arc<Mutex<Document>>>>,
     /// Keyed by chance, so that nobody can choose values that are counted together.
     hashers: [RandomState; 2],
+    forgotten: AtomicU64,
 }
 
 /// Who asks.
@@ -84,7 +88,10 @@ impl RateLimiter {
         state.follow(limits);
         let keys = self.keys(&state, source, headers);
         let next = state.would_pass(document, state.limits.iter().enumerate(), &keys, now)?;
-        keys.into_iter().zip(next).for_each(|(key, full)| state.store.set(key, full));
+        let forgotten: usize = keys.into_iter().zip(next).map(|(key, full)| state.store.set(key, full)).sum();
+        if forgotten > 0 {
+            self.forgotten.fetch_add(forgotten as u64, Relaxed);
+        }
         Ok(())
     }
 
@@ -111,6 +118,12 @@ impl RateLimiter {
     /// Drops what is known of documents that are gone.
     pub fn retain(&self, there: impl Fn(&ObjectName) -> bool) {
         self.documents.write().retain(|name, _| there(name));
+    }
+
+    /// How many clients and header values are counted apart, and how many were forgotten for want of room.
+    pub fn size(&self) -> (usize, u64) {
+        let documents: Vec<_> = self.documents.read().values().map(Arc::clone).collect();
+        (documents.iter().map(|document| document.lock().store.len()).sum(), self.forgotten.load(Relaxed))
     }
 
     fn document(&self, name: &ObjectName) -> Arc<Mutex<Document>> {

@@ -28,12 +28,15 @@ impl Store {
         self.young.get(key).or_else(|| self.old.get(key)).copied()
     }
 
-    pub(super) fn set(&mut self, key: Key, full: Instant) {
+    /// How many others were forgotten for it.
+    pub(super) fn set(&mut self, key: Key, full: Instant) -> usize {
         self.old.remove(&key);
+        let mut forgotten = 0;
         if self.young.len() >= self.max / 2 && !self.young.contains_key(&key) {
-            self.old = mem::take(&mut self.young);
+            forgotten = mem::replace(&mut self.old, mem::take(&mut self.young)).len();
         }
         self.young.insert(key, full);
+        forgotten
     }
 
     pub(super) fn retain(&mut self, there: impl Fn(u64) -> bool) {
@@ -41,7 +44,6 @@ impl Store {
         self.old.retain(|(id, _), _| there(*id));
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }

@@ -118,11 +118,27 @@ fn a_look_is_what_the_next_request_meets_and_charges_nothing() {
 #[test]
 fn never_more_keys_than_the_bound_and_those_in_use_stay() {
     let (mut store, now) = (Store::new(100), Instant::now());
+    let mut forgotten = 0;
     for number in 0..10_000 {
-        store.set((1, number), now);
-        store.set((0, 0), now);
+        forgotten += store.set((1, number), now) + store.set((0, 0), now);
         assert!(store.len() <= 100 && store.get(&(0, 0)).is_some() && store.get(&(1, number)).is_some());
     }
+    assert_eq!(forgotten + store.len(), 10_001, "each is there or counted");
+}
+
+#[test]
+fn keys_that_are_forgotten_for_want_of_room_are_counted_and_others_are_not() {
+    let (limiter, now) = (RateLimiter::default(), Instant::now());
+    let limits = [limit(2, 60, None, Some(LimitPer::Source))];
+    let made_up = 0..u32::try_from(store::MAX_KEYS).unwrap() + 5_000;
+    for address in made_up.clone() {
+        let source = LimitSource::Address(IpAddr::from(address.to_be_bytes()));
+        limiter.check(&name("a"), &limits, source, &HeaderMap::new(), now).unwrap();
+    }
+    let (kept, forgotten) = limiter.size();
+    assert!(kept <= store::MAX_KEYS && forgotten > 0 && kept as u64 + forgotten == made_up.len() as u64);
+    limiter.retain(|_| false);
+    assert_eq!(limiter.size(), (0, forgotten), "documents that are gone are not");
 }
 
 proptest! {

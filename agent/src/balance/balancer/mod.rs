@@ -9,7 +9,7 @@ mod tests;
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use super::{
     Lease, NoEndpoint,
     forecast::{Forecast, forecast},
-    group::Group,
+    group::{Forgotten, Group},
     pick::Pick,
 };
 use crate::{
@@ -30,6 +30,18 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Balancer {
     groups: RwLock<HashMap<Key, Arc<Group>>>,
+    forgotten: Forgotten,
+}
+
+/// How much a balancer remembers, and how much of it was forgotten for want of room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Endpoints whose health and load are known: never forgotten while they are there.
+    pub endpoints: usize,
+    /// Clients and members of sets.
+    pub of_sets: (usize, u64),
+    /// Tables of consistent hashing.
+    pub tables: (usize, u64),
 }
 
 /// What one pick is made from.
@@ -99,7 +111,8 @@ impl Balancer {
         if let Some(group) = self.groups.read().get(&key) {
             return Arc::clone(group);
         }
-        Arc::clone(self.groups.write().entry(key).or_default())
+        let new = || Arc::new(Group::new(&self.forgotten));
+        Arc::clone(self.groups.write().entry(key).or_insert_with(new))
     }
 
     /// How many endpoints are ejected, counted at each Service port.
@@ -107,10 +120,21 @@ impl Balancer {
         self.groups.read().values().map(|group| group.health.ejected()).sum()
     }
 
-    /// How many Service ports and how many of their endpoints are known.
-    pub fn size(&self) -> (usize, usize) {
-        let groups = self.groups.read();
-        (groups.len(), groups.values().map(|group| group.len()).sum())
+    /// What it remembers now.
+    pub fn memory(&self) -> Memory {
+        let groups: Vec<_> = self.groups.read().values().map(Arc::clone).collect();
+        let sum = |of: fn(&Group) -> usize| groups.iter().map(|group| of(group)).sum();
+        Memory {
+            endpoints: sum(Group::len),
+            of_sets: (sum(|group| group.sets.lock().remembered()), self.forgotten.of_sets.load(Relaxed)),
+            tables: (sum(|group| group.tables.len()), self.forgotten.tables.load(Relaxed)),
+        }
+    }
+
+    /// How many Service ports are known.
+    #[cfg(test)]
+    fn ports(&self) -> usize {
+        self.groups.read().len()
     }
 }
 

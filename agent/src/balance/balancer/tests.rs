@@ -11,10 +11,10 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Ask, Balancer};
+use super::{Ask, Balancer, Memory};
 use crate::{
     balance::{Answered, Lease, TryResult, affinity, health::Use},
-    mesh::{AddressFamily, Endpoints, Locality, ServiceName, ServicePort, reads, testing},
+    mesh::{AddressFamily, Endpoints, Locality, ServiceName, ServicePort, Snapshot, reads, testing},
     rules::destination_rule::{
         Algorithm, ConsistentHash, HashAlgorithm, HashKey, LoadBalancer, LocalityLb, OutlierDetection, SimpleAlgorithm,
         Warmup,
@@ -77,6 +77,11 @@ fn every_algorithm() -> Vec<(Option<LoadBalancer>, Option<u64>)> {
     ];
     let simple = all.into_iter().map(|algorithm| (Some(simple(algorithm)), None));
     simple.chain([(None, None), (Some(hashing()), Some(7)), (Some(hashing()), None)]).collect()
+}
+
+/// How many Service ports and how many of their endpoints are known.
+fn size(balancer: &Balancer) -> (usize, usize) {
+    (balancer.ports(), balancer.memory().endpoints)
 }
 
 fn answer(lease: &Lease, milliseconds: u64, status: u16, now: Instant) {
@@ -460,15 +465,15 @@ fn what_is_known_outlives_changes_and_goes_with_the_endpoint() {
         (0..50).map(|_| balancer.pick(&ask(&port, now)).unwrap()).map(|lease| (lease.address(), lease)).collect();
     assert_eq!(held.len(), 2);
     balancer.prune(&both);
-    assert_eq!(balancer.size(), (1, 2));
+    assert_eq!(size(&balancer), (1, 2));
     let stays = group.known(address(1)).unwrap();
     balancer.prune(&one);
-    assert_eq!(balancer.size(), (1, 1));
+    assert_eq!(size(&balancer), (1, 1));
     assert!(Arc::ptr_eq(&stays, &group.known(address(1)).unwrap()));
     drop(held);
     assert_eq!(stays.in_flight(), 0, "leases outlive what is forgotten");
     balancer.prune(&testing::snapshot(""));
-    assert_eq!(balancer.size(), (0, 0));
+    assert_eq!(size(&balancer), (0, 0));
 }
 
 #[test]
@@ -484,7 +489,7 @@ fn ports_of_service_entries_are_kept() {
     let lease = balancer.pick(&ask(&port, Instant::now())).unwrap();
     assert_eq!((lease.address(), lease.locality()), ("192.0.2.7:80".parse().unwrap(), Locality::Unknown));
     balancer.prune(&snapshot);
-    assert_eq!(balancer.size(), (1, 1));
+    assert_eq!(size(&balancer), (1, 1));
 }
 
 #[test]
@@ -592,7 +597,7 @@ fn a_forecast_is_what_picks_come_to_and_takes_nothing() {
     }
     let balancer = Balancer::default();
     balancer.forecast(&ask(&port, now));
-    assert_eq!(balancer.size(), (0, 0), "nothing is kept of a look");
+    assert_eq!(size(&balancer), (0, 0), "nothing is kept of a look");
 }
 
 #[test]
@@ -610,4 +615,27 @@ fn a_forecast_sends_to_the_other_zone_what_finds_nobody_in_this_one() {
         };
         assert_eq!((forecast.near, of(Locality::SameZone), of(Locality::OtherZone)), (Some(1.0), near, far), "{out:?}");
     }
+}
+
+#[test]
+fn what_is_forgotten_for_want_of_room_is_counted() {
+    let (balancer, now) = (Balancer::default(), Instant::now());
+    let port = Arc::new(ServicePort { client_affinity: Some(Duration::from_secs(60)), ..(*port(0..3)).clone() });
+    let clients = 5_000_u32;
+    for client in 0..clients {
+        drop(balancer.pick(&Ask { client: IpAddr::from(client.to_be_bytes()), ..ask(&port, now) }).unwrap());
+    }
+    let (kept, forgotten) = balancer.memory().of_sets;
+    // All three endpoints are members that were asked for.
+    assert!(forgotten > 0 && kept as u64 + forgotten == u64::from(clients) + 3, "{kept} and {forgotten}");
+    for size in [11, 13, 17, 19, 23, 29] {
+        let table = HashAlgorithm::Maglev { table_size: Some(size) };
+        let documented =
+            by(Algorithm::ConsistentHash(ConsistentHash { key: HashKey::SourceIp, algorithm: Some(table) }));
+        drop(balancer.pick(&Ask { load_balancer: Some(&documented), hash: Some(7), ..ask(&port, now) }).unwrap());
+    }
+    assert_eq!(balancer.memory().tables, (4, 2));
+    balancer.prune(&Snapshot::default());
+    let gone = Memory { endpoints: 0, of_sets: (0, forgotten), tables: (0, 2) };
+    assert_eq!(balancer.memory(), gone, "what goes with its Service is not counted");
 }

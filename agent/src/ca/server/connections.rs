@@ -1,6 +1,6 @@
 //! Connections of agents: TLS 1.3 and HTTP/2, within bounds that no client can move.
 //!
-//! A slow or silent client costs one of a fixed number of places, for a fixed time. When the authority ends, clients are
+//! A slow or silent client costs one of a fixed number of places, for a fixed time, and one address has a part of them only. When the authority ends, clients are
 //! told to go elsewhere (GOAWAY), and requests in progress are answered.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::{debug, warn};
 
-use super::service::Service;
+use super::{clients::Clients, service::Service};
 use crate::{
     config::authority::AuthorityLimits,
     observe::{AuthorityMetrics, DropReason},
@@ -33,6 +33,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections));
+    let clients = Clients::new(limits.connections);
     let shared = Arc::new(Shared { tls, service, limits, metrics, stop: stop.clone() });
     let mut connections = JoinSet::new();
     loop {
@@ -52,9 +53,13 @@ pub async fn serve(
                 }
             },
         };
+        let Some(of_client) = clients.enter(client.ip()) else {
+            shared.metrics.dropped(DropReason::TooManyOfClient);
+            continue;
+        };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let _place = place;
+            let _places = (place, of_client);
             let _counted = shared.metrics.connection();
             if let Some(reason) = shared.connection(stream, client).await {
                 shared.metrics.dropped(reason);

@@ -6,6 +6,7 @@
 //! (`files`, `trial`). It keeps nothing but the roots.
 
 mod audit;
+mod clients;
 mod cluster;
 mod connections;
 mod files;

@@ -29,7 +29,7 @@ use crate::{
 
 use super::{
     CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
-    WRITE_BATCH,
+    WRITE_BATCH, breach,
     peer_watch::{Cut, PeerEvent, PeerWatch},
     pool::StreamPermit,
     wide::{WideReads, Writes},
@@ -282,6 +282,9 @@ impl TunnelTask {
                 },
                 ended = &mut moving => {
                     if let Err(error) = ended {
+                        if let Some(reason) = breach(&error) {
+                            metrics.tunnel_ended(reason);
+                        }
                         tracing::debug!(to = %self.to, %error, "tunnel ended");
                     }
                     break;

@@ -24,7 +24,7 @@ pub(crate) use server::{authority, http2};
 
 use crate::{
     identify::Revoked,
-    observe::{GaugeGuard, SocketEnd, SocketView},
+    observe::{GaugeGuard, SocketEnd, SocketView, TunnelEndReason},
     shares::{Chunk, Sending},
 };
 
@@ -47,6 +47,20 @@ pub(crate) const MAX_HEADER_LIST: u32 = 16 * 1024;
 const SEND_BUFFER: usize = 256 * 1024;
 /// Frames of all streams that are ready together leave in one TLS write of up to this size.
 const WRITE_BATCH: usize = 32 * 1024;
+
+/// Why this end has cut a tunnel, where that is for what its peer sent.
+fn breach(error: &h2::Error) -> Option<TunnelEndReason> {
+    if error.is_remote() {
+        return None;
+    }
+    match error.reason()? {
+        Reason::ENHANCE_YOUR_CALM => Some(TunnelEndReason::TooManyResets),
+        Reason::PROTOCOL_ERROR | Reason::FRAME_SIZE_ERROR | Reason::COMPRESSION_ERROR | Reason::FLOW_CONTROL_ERROR => {
+            Some(TunnelEndReason::Protocol)
+        }
+        _ => None,
+    }
+}
 
 /// One connection inside a tunnel.
 pub struct TunnelStream {
@@ -82,5 +96,70 @@ impl TunnelStream {
     /// Ends the stream abnormally.
     pub(super) fn reset(&mut self) {
         self.send.send_reset(Reason::CANCEL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::*;
+
+    /// Why a server ends the tunnel of a client that does this.
+    async fn ended_for(client: impl AsyncFnOnce(DuplexStream) -> DuplexStream) -> Option<TunnelEndReason> {
+        let (near, far) = duplex(1 << 20);
+        let _open = client(near).await;
+        let mut tunnel = http2().handshake::<_, Chunk>(far).await.unwrap();
+        loop {
+            match tunnel.accept().await? {
+                Ok(stream) => drop(stream),
+                Err(error) => return breach(&error),
+            }
+        }
+    }
+
+    /// A frame's header with so many bytes of nothing.
+    fn frame(kind: u8, flags: u8, stream: u32, length: u32) -> Vec<u8> {
+        let header = [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes()].concat();
+        [header, vec![0; length as usize]].concat()
+    }
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: u8 = 4;
+
+    #[tokio::test]
+    async fn a_peers_breach_is_told_by_its_kind_and_its_going_is_none() {
+        let raw = async |frames: &[Vec<u8>]| {
+            let written = [PREFACE, &frame(SETTINGS, 0, 0, 0), &frames.concat()].concat();
+            ended_for(async move |mut near: DuplexStream| {
+                near.write_all(&written).await.unwrap();
+                near
+            })
+            .await
+        };
+        assert_eq!(raw(&[frame(0, 0, 1, MAX_FRAME + 1)]).await, Some(TunnelEndReason::Protocol), "too long a frame");
+        assert_eq!(raw(&[frame(0, 0, 0, 1)]).await, Some(TunnelEndReason::Protocol), "data of no stream");
+        // HEADERS of a CONNECT to "a", which is reset before it is served; 3 is RST_STREAM.
+        let block = [0x02, 0x07, b'C', b'O', b'N', b'N', b'E', b'C', b'T', 0x01, 0x01, b'a'];
+        let reset = |number: u32| {
+            let mut headers = frame(1, 4, 2 * number + 1, block.len() as u32);
+            headers.splice(9.., block);
+            [headers, frame(3, 0, 2 * number + 1, 4)].concat()
+        };
+        let resets: Vec<_> = (0..100).map(reset).collect();
+        assert_eq!(raw(&resets).await, Some(TunnelEndReason::TooManyResets));
+        assert_eq!(
+            ended_for(async |near: DuplexStream| {
+                let mut near = near;
+                near.write_all(PREFACE).await.unwrap();
+                near.write_all(&frame(SETTINGS, 0, 0, 0)).await.unwrap();
+                near.shutdown().await.unwrap();
+                near
+            })
+            .await,
+            None
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
-    TunnelStream, WRITE_BATCH,
+    TunnelStream, WRITE_BATCH, breach,
     peer_watch::{Cut, PeerEvent, PeerWatch},
     wide::{WideReads, Writes},
 };
@@ -163,7 +163,13 @@ impl IncomingTunnel {
                         socket: Arc::clone(socket),
                         account: Arc::clone(account),
                     };
-                    return accepted.map(|accepted| accepted.map(stream).map_err(Broken::from));
+                    let broken = |error: h2::Error| {
+                        if let Some(reason) = breach(&error) {
+                            self.observer.metrics().tunnel_ended(reason);
+                        }
+                        Broken::from(error)
+                    };
+                    return accepted.map(|accepted| accepted.map(stream).map_err(broken));
                 }
             };
             match event {

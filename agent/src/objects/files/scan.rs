@@ -2,9 +2,9 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs,
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -96,8 +96,23 @@ impl Scanner {
     }
 }
 
+/// Bytes of a file: as much text as one YAML document may have.
+pub(super) const LARGEST: u64 = 256 << 20;
+
 fn read(path: &Path) -> io::Result<String> {
-    fs::read_to_string(path)
+    let file = File::open(path)?;
+    if file.metadata()?.len() > LARGEST {
+        return Err(too_large());
+    }
+    let mut text = String::new();
+    // It may grow while it is read.
+    file.take(LARGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST { Err(too_large()) } else { Ok(text) }
+}
+
+fn too_large() -> io::Error {
+    let message = format!("it has more than {LARGEST} bytes; divide it into several files");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
 }
 
 fn fingerprint(text: &io::Result<String>) -> u64 {

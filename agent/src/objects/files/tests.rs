@@ -152,6 +152,13 @@ fn unreadable_document_keeps_what_its_file_defined_and_spares_the_others() {
     let set = scan(&mut scanner);
     assert_eq!(namespaces(&set), ["x=v1", "y=v2"]);
     assert!(messages(&set, dir.path())[0].starts_with("a.yaml: cannot read this file: "), "{:?}", set.problems);
+    // Sparse, so that it costs nothing; read whole it would be text, and no YAML.
+    fs::File::create(&file).unwrap().set_len(scan::LARGEST + 1).unwrap();
+    let set = scan(&mut scanner);
+    assert_eq!(namespaces(&set), ["x=v1", "y=v2"]);
+    assert!(messages(&set, dir.path())[0].contains("more than 268435456 bytes; divide it"), "{:?}", set.problems);
+    fs::write(&file, [0xff, 0xfe]).unwrap();
+    scan(&mut scanner);
     // Moved to another file while the first is still broken: the readable definition is in force.
     fs::write(dir.path().join("b.yaml"), namespace("x", "moved")).unwrap();
     assert_eq!(namespaces(&scan(&mut scanner)), ["x=moved", "y=v2"]);

@@ -135,6 +135,11 @@ impl Gathered {
         sums.received += moved.received;
     }
 
+    /// Connections and requests whose flow was one too many.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     /// The second that ends now.
     pub(super) fn end(self, length: Duration) -> Second {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -15,7 +15,7 @@ mod tests;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -28,7 +28,12 @@ use tokio::{
 pub use filter::{BadFilter, TapFilter};
 pub use tap::{TapEvent, TapWatch};
 
-use super::{access_log::Story, open::OpenConnections, outcome::Moved};
+use super::{
+    access_log::Story,
+    metrics::{Metrics, WatchLoss, Watching},
+    open::OpenConnections,
+    outcome::Moved,
+};
 use flows::{Flows, Gathered, Second};
 use tap::Taps;
 
@@ -49,6 +54,16 @@ pub(super) struct Live {
     /// As JSON, which is made once for all.
     seconds: broadcast::Sender<Arc<str>>,
     taps: Taps,
+    lost: Lost,
+}
+
+/// What those who watch flows have not seen, since the start.
+#[derive(Debug, Default)]
+struct Lost {
+    /// They were too slow.
+    seconds: AtomicU64,
+    /// There were too many in a second.
+    flows: AtomicU64,
 }
 
 /// How many of each kind there are.
@@ -80,12 +95,23 @@ impl Live {
             flows: Flows::default(),
             seconds: broadcast::channel(BEHIND).0,
             taps: Taps::default(),
+            lost: Lost::default(),
         }
     }
 
     /// Whether anybody is to be told of what ends.
     pub(super) fn is_watched(&self) -> bool {
         self.watchers.of_flows.load(Relaxed) + self.watchers.taps.load(Relaxed) > 0
+    }
+
+    /// For a scrape: who watches, and what they have not seen.
+    pub(super) fn tell(&self, metrics: &Metrics) {
+        let Watchers { of_flows, taps } = &self.watchers;
+        metrics.set_watchers(Watching::Flows, of_flows.load(Relaxed));
+        metrics.set_watchers(Watching::Taps, taps.load(Relaxed));
+        metrics.set_watch_lost(WatchLoss::Seconds, self.lost.seconds.load(Relaxed));
+        metrics.set_watch_lost(WatchLoss::Flows, self.lost.flows.load(Relaxed));
+        metrics.set_watch_lost(WatchLoss::Ends, self.taps.lost());
     }
 
     /// A connection or request has ended.
@@ -134,6 +160,7 @@ impl Live {
         let (mut gathered, length) = self.flows.take();
         if self.watchers.of_flows.load(Relaxed) > 0 {
             self.open.each_relayed(|open| gathered.add_open(open, open.untold()));
+            self.lost.flows.fetch_add(gathered.left_out(), Relaxed);
             // Who subscribes and goes within a second is no reason to fail.
             let _ = self.seconds.send(json(&gathered.end(length)));
         }
@@ -168,7 +195,10 @@ impl FlowWatch {
         loop {
             match self.seconds.recv().await {
                 Ok(second) => return Some((second, lost)),
-                Err(broadcast::error::RecvError::Lagged(count)) => lost += count,
+                Err(broadcast::error::RecvError::Lagged(count)) => {
+                    lost += count;
+                    self.live.lost.seconds.fetch_add(count, Relaxed);
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }

@@ -22,6 +22,8 @@ const QUEUE: usize = 1024;
 pub(super) struct Taps {
     taps: RwLock<Vec<Tap>>,
     next: AtomicU64,
+    /// Of all, since the start.
+    lost: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -67,8 +69,14 @@ impl Taps {
         for tap in self.taps.read().iter().filter(|tap| tap.filter.passes(story)) {
             if tap.ended.try_send(Arc::clone(story)).is_err() {
                 tap.lost.fetch_add(1, Relaxed);
+                self.lost.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What was lost by all, since the start.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
     }
 }
 

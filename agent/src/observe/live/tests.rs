@@ -175,6 +175,33 @@ async fn who_does_not_read_loses_and_is_told_how_much() {
     }
     assert_eq!(tap.next().await, Some(TapEvent::Lost(476)));
     assert!(matches!(tap.next().await, Some(TapEvent::Line(_))));
+    let told = |line: &str| observer.scrape().unwrap().any(|piece| piece.lines().any(|found| found == line));
+    assert!(told("heddle_watch_lost_total{what=\"ends\"} 476") && told("heddle_watchers{kind=\"taps\"} 1"));
+    drop(tap);
+    assert!(told("heddle_watch_lost_total{what=\"ends\"} 476") && told("heddle_watchers{kind=\"taps\"} 0"));
+}
+
+#[tokio::test]
+async fn seconds_and_flows_that_watchers_do_not_see_are_counted() {
+    let observer = silent();
+    let mut watch = observer.watch_flows().unwrap();
+    let live = &observer.inner.live;
+    for number in 0..4096 + 3 {
+        let mut record = observer.request(start(RequestProtocol::Http1));
+        record.set_service(ServiceName { namespace: "shop".into(), name: format!("web-{number}").as_str().into() });
+        record.finish(Ok(()));
+    }
+    (0..BEHIND + 2).for_each(|_| live.end_second());
+    assert_eq!(watch.next().await.unwrap().1, 0, "what is open");
+    assert_eq!(watch.next().await.unwrap().1, 2);
+    let told = |line: &str| observer.scrape().unwrap().any(|piece| piece.lines().any(|found| found == line));
+    for line in [
+        "heddle_watchers{kind=\"flows\"} 1",
+        "heddle_watch_lost_total{what=\"seconds\"} 2",
+        "heddle_watch_lost_total{what=\"flows\"} 3",
+    ] {
+        assert!(told(line), "{line}");
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ declare_metrics! {
         "Connections of clients, those in their handshake included.";
     dropped: ByLabel<DropReason, IntCounter> = "heddle_ca_connections_dropped_total" ["connections"] &["reason"],
         "Connections that were ended by this side, by reason.";
+    endpoint_connections: IntGauge = "heddle_ca_endpoint_connections" ["connections"] &[],
+        "Clients of the listeners of metrics and of health together; beyond 64 of one they wait.";
     build_info: IntGaugeVec = "heddle_build_info" ["1"] &["version"],
         "The running build.";
     process_cpu: Counter = "process_cpu_seconds_total" ["seconds"] &[],
@@ -56,6 +58,8 @@ declare_metrics! {
         "Resident memory of the authority.";
     process_virtual: IntGauge = "process_virtual_memory_bytes" ["bytes"] &[],
         "Virtual memory of the authority.";
+    process_threads: IntGauge = "process_threads" ["threads"] &[],
+        "Threads of the authority; further ones are started for what blocks, up to a bound, and end when they are idle.";
     process_fds: IntGauge = "process_open_fds" ["descriptors"] &[],
         "Open file descriptors of the authority.";
     process_max_fds: IntGauge = "process_max_fds" ["descriptors"] &[],
@@ -163,6 +167,11 @@ impl AuthorityMetrics {
     /// A connection is open while the returned guard lives.
     pub fn connection(&self) -> GaugeGuard {
         GaugeGuard::raise(&self.0.table.connections)
+    }
+
+    /// A client of metrics or health is connected while the returned guard lives.
+    pub fn endpoint_connection(&self) -> GaugeGuard {
+        GaugeGuard::raise(&self.0.table.endpoint_connections)
     }
 
     /// This side ended a connection.

@@ -65,6 +65,8 @@ closed_label! {
 closed_label! {
     /// Why a connection was ended by this side.
     DropReason {
+        /// Its address had as many as one may have.
+        TooManyOfClient = "too_many_of_client",
         /// What came is not the TLS that we speak, or it broke off.
         Handshake = "handshake",
         /// The handshake took too long.

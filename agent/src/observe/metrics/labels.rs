@@ -198,7 +198,7 @@ closed_label! {
 }
 
 closed_label! {
-    /// Why this agent ends a tunnel of its own accord.
+    /// Why this agent ends a tunnel.
     TunnelEndReason {
         /// The peer's certificate was revoked: the tunnel and what is in it is cut.
         PeerRevoked = "peer_revoked",
@@ -206,6 +206,10 @@ closed_label! {
         PeerExpired = "peer_expired",
         /// The root that vouched for the peer is not trusted any more: as above.
         RootRemoved = "root_removed",
+        /// The peer sent what HTTP/2 forbids, or a frame that is too long: the tunnel is cut.
+        Protocol = "protocol",
+        /// The peer opened streams and reset them at once, or asked too much else of this end: the tunnel is cut.
+        TooManyResets = "too_many_resets",
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod authority;
 mod authority_labels;
+mod bounds;
 mod declare;
 mod derived;
 mod families;
@@ -30,6 +31,8 @@ mod traffic_labels;
 
 pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
 pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
+pub use bounds::{OwnListener, Remembered, WatchLoss, Watching};
+
 pub use http_labels::{
     DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
     MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
@@ -143,6 +146,11 @@ impl Metrics {
         self.dns_names.set(gauge_value(count));
     }
 
+    /// Addresses of names that are too many to be used.
+    pub fn set_dns_left_out(&self, count: usize) {
+        self.dns_left_out.set(gauge_value(count));
+    }
+
     /// A fetch of an issuer's keys ended.
     pub fn token_keys_fetched(&self, result: KeyFetchResult) {
         self.token_key_fetches.of(result).inc();
@@ -200,7 +208,7 @@ impl Metrics {
         self.derived.root_labels.expire(&self.handshakes, now);
     }
 
-    /// This agent ends a tunnel, or takes no new connections into it, because of the peer's certificate.
+    /// This agent ends a tunnel, or takes no new connections into it.
     pub fn tunnel_ended(&self, reason: TunnelEndReason) {
         self.tunnels_ended.of(reason).inc();
     }

@@ -16,6 +16,7 @@ pub(super) struct Gauges<'a> {
     pub(super) cpu: &'a Counter,
     pub(super) resident: &'a IntGauge,
     pub(super) virtual_memory: &'a IntGauge,
+    pub(super) threads: &'a IntGauge,
     pub(super) fds: &'a IntGauge,
     pub(super) max_fds: &'a IntGauge,
     pub(super) start: &'a Gauge,
@@ -28,6 +29,7 @@ macro_rules! process_gauges {
             cpu: &$table.process_cpu,
             resident: &$table.process_resident,
             virtual_memory: &$table.process_virtual,
+            threads: &$table.process_threads,
             fds: &$table.process_fds,
             max_fds: &$table.process_max_fds,
             start: &$table.process_start,
@@ -48,6 +50,7 @@ impl Gauges<'_> {
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
             set(self.resident, kibibytes(&status, "VmRSS:"));
             set(self.virtual_memory, kibibytes(&status, "VmSize:"));
+            set(self.threads, number(&status, "Threads:"));
         }
         if let Ok(stat) = fs::read_to_string("/proc/self/stat") {
             self.refresh_times(&stat);
@@ -81,6 +84,10 @@ fn set(gauge: &IntGauge, value: Option<i64>) {
 fn kibibytes(status: &str, key: &str) -> Option<i64> {
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix("kB")?.trim().parse::<i64>().ok().map(|kib| kib * 1024)
+}
+
+fn number(status: &str, key: &str) -> Option<i64> {
+    status.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok()
 }
 
 /// Field `number` of `/proc/PID/stat`, counted from 1. The command name (2) may hold spaces and brackets: count from its end.

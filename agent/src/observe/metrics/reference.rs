@@ -7,6 +7,7 @@ use heddle_common::KernelEvent;
 use super::{
     authority::AUTHORITY_TABLE,
     authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
+    bounds::{OwnListener, Remembered, WatchLoss, Watching},
     http_labels::{
         DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
         MirrorResult, OverflowLimit, PickLocality, PoolResult, RetryResult, TokenResult, UpgradeKind,
@@ -145,6 +146,10 @@ fn label_values(page: &mut String) {
     values::<UpgradeKind>(page, "heddle_upgrades_total", "kind");
     let events: Vec<_> = KernelEvent::ALL.iter().map(|event| event.name()).collect();
     let _ = writeln!(page, "| heddle_kernel_events_total | event | {} |", code_list(&events));
+    values::<Remembered>(page, "heddle_remembered, heddle_forgotten_total", "what");
+    values::<Watching>(page, "heddle_watchers", "kind");
+    values::<WatchLoss>(page, "heddle_watch_lost_total", "what");
+    values::<OwnListener>(page, "heddle_admin_connections", "listener");
     values::<CertificateState>(page, "heddle_certificates", "state");
     values::<CrlLoad>(page, "heddle_crl_loads_total", "result");
     values::<DocumentLabel>(page, "heddle_documents", "state");

@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use super::{
+    bounds::{OwnListener, Remembered, WatchLoss, Watching},
     declare::declare_metrics,
     derived::Derived,
     families::{CounterFamily, HistogramFamily},
@@ -64,7 +65,7 @@ declare_metrics! {
     pub(super) tunnels: ByLabel<Side, IntGauge> = "heddle_tunnels_open" ["tunnels"] &["side"],
         "HBONE connections to and from other agents.";
     pub(super) tunnels_ended: ByLabel<TunnelEndReason, IntCounter> = "heddle_tunnels_ended_total" ["tunnels"] &["reason"],
-        "Tunnels that this agent cut, or takes no new connections into, because of the peer's certificate.";
+        "Tunnels that this agent cut, or takes no new connections into, because of the peer's certificate or of what it sent.";
     pub(super) tunnel_streams: IntGauge = "heddle_tunnel_streams_open" ["streams"] &[],
         "Connections inside HBONE tunnels, both sides of this node together.";
     pub(super) tunnel_dials: ByLabel<DialResult, IntCounter> = "heddle_tunnel_dials_total" ["requests"] &["result"],
@@ -99,6 +100,10 @@ declare_metrics! {
         "Endpoints of Service ports that were ejected because of their failures and have not answered well since.";
     pub(super) open_breakers: ByLabel<OverflowLimit, IntGauge> = "heddle_open_breakers" ["Service ports"] &["limit"],
         "Service ports with a circuit breaker that refuses now, by the limit that is reached.";
+    pub(super) remembered: ByLabel<Remembered, IntGauge> = "heddle_remembered" ["entries"] &["what"],
+        "What the agent has learned of servers, clients and pods and keeps, within a bound.";
+    pub(super) forgotten: ByLabel<Remembered, IntCounter> = "heddle_forgotten_total" ["entries"] &["what"],
+        "What of it was forgotten at the bound, and not because its Service or document is gone.";
     pub(super) pool_connections: IntGauge = "heddle_http_pool_connections" ["connections"] &[],
         "Connections to servers that are kept for requests.";
     pub(super) pool_requests: ByLabel<PoolResult, IntCounter> = "heddle_http_pool_requests_total" ["requests"] &["result"],
@@ -109,6 +114,8 @@ declare_metrics! {
         "Pods of this node whose traffic is captured.";
     pub enrolment_failures: IntCounter = "heddle_enrolment_failures_total" ["attempts"] &[],
         "Attempts to enrol a pod that failed; the pod's connections are refused meanwhile.";
+    pub(super) accept_failures: IntCounter = "heddle_accept_failures_total" ["attempts"] &[],
+        "Attempts to accept a connection of a pod that failed; it waits in the pod's queue and is tried again.";
     pub(super) node_connections: IntGauge = "heddle_node_connections" ["connections"] &[],
         "Connections of all pods together, each way of a tunnel and each connection in one counted.";
     pub(super) node_connections_limit: IntGauge = "heddle_node_connections_limit" ["connections"] &[],
@@ -147,6 +154,8 @@ declare_metrics! {
         "What is entered in the kernel's tables that the agent fills; a pod whose entries find no room is not enrolled.";
     pub(super) map_max_entries: IntGaugeVec = "heddle_map_max_entries" ["entries"] &["map"],
         "How much there may be.";
+    pub(super) map_recent_entries: IntGaugeVec = "heddle_map_recent_entries" ["entries"] &["map"],
+        "What is in the kernel's tables in which the least recently used make room: when one is full that is no failure.";
     pub(super) native_connections: IntGauge = "heddle_native_connections_open" ["connections"] &[],
         "Connections of this node's pods that the kernel carries by itself, those that are being opened included.";
     pub(super) native_events_lost: IntCounter = "heddle_native_events_lost_total" ["connections"] &[],
@@ -157,6 +166,10 @@ declare_metrics! {
         "Whether the kernel programs tell about connections; 0 while nobody listens, and then they read that and go on.";
     pub(super) event_listeners: IntGauge = "heddle_connection_event_listeners" ["listeners"] &[],
         "Clients of /events that listen to the kernel programs' events of connections.";
+    pub(super) watchers: ByLabel<Watching, IntGauge> = "heddle_watchers" ["clients"] &["kind"],
+        "Who watches what happens now: flows (heddle top), taps, and recordings.";
+    pub(super) watch_lost: ByLabel<WatchLoss, IntCounter> = "heddle_watch_lost_total" ["entries"] &["what"],
+        "What those who watch have not seen, since they were too slow or there was too much; they are told.";
     pub(super) certificates: ByLabel<CertificateState, IntGauge> = "heddle_certificates" ["certificates"] &["state"],
         "Identities of this node's pods by the state of their certificate.";
     pub(super) certificate_expiry: Gauge = "heddle_certificate_expiry_seconds" ["seconds"] &[],
@@ -205,6 +218,8 @@ declare_metrics! {
         "Questions to the name servers for names of ServiceEntries, one for each name and family, by what came of them.";
     pub(super) dns_names: IntGauge = "heddle_dns_names" ["names"] &[],
         "Names of ServiceEntries that are kept resolved.";
+    pub(super) dns_left_out: IntGauge = "heddle_dns_addresses_left_out" ["addresses"] &[],
+        "Addresses of names beyond the 64 of each that are used.";
     pub(super) token_key_fetches: ByLabel<KeyFetchResult, IntCounter> = "heddle_token_key_fetches_total" ["fetches"] &["result"],
         "Fetches of the public keys of issuers of JSON Web Tokens, by what came of them.";
     pub(super) token_key_places: IntGauge = "heddle_token_key_places" ["places"] &[],
@@ -219,6 +234,8 @@ declare_metrics! {
         "Access log lines that were left out because the queue was full or the output failed.";
     pub(in crate::observe) access_log_left_out: ByLabel<LeftOutReason, IntCounter> = "heddle_access_log_left_out_total" ["lines"] &["reason"],
         "Connections and requests without an access log line, as it is configured, by reason.";
+    pub(super) log_dropped: IntCounter = "heddle_log_dropped_total" ["lines"] &[],
+        "Lines of the agent's own log that were left out because the queue was full or the output failed.";
     pub(in crate::observe) spans_exported: IntCounter = "heddle_spans_exported_total" ["spans"] &[],
         "Spans that the collector took.";
     pub(in crate::observe) spans_dropped: ByLabel<SpanDropReason, IntCounter> = "heddle_spans_dropped_total" ["spans"] &["reason"],
@@ -239,6 +256,8 @@ declare_metrics! {
         "Time that the agent's threads were not waiting for something to do.";
     pub(super) runtime_queued: IntGaugeVec = "heddle_runtime_queued_tasks" ["tasks"] &["thread"],
         "Tasks that other threads have woken on a thread and that it has not come to.";
+    pub(super) admin_connections: ByLabel<OwnListener, IntGauge> = "heddle_admin_connections" ["connections"] &["listener"],
+        "Clients of the agent's own listeners; beyond 64 of one they wait.";
     pub(super) build_info: IntGaugeVec = "heddle_build_info" ["1"] &["version"],
         "The running build.";
     pub(super) process_cpu: Counter = "process_cpu_seconds_total" ["seconds"] &[],
@@ -247,6 +266,8 @@ declare_metrics! {
         "Resident memory of the agent.";
     pub(super) process_virtual: IntGauge = "process_virtual_memory_bytes" ["bytes"] &[],
         "Virtual memory of the agent.";
+    pub(super) process_threads: IntGauge = "process_threads" ["threads"] &[],
+        "Threads of the agent; further ones are started for what blocks, up to a bound, and end when they are idle.";
     pub(super) process_fds: IntGauge = "process_open_fds" ["descriptors"] &[],
         "Open file descriptors of the agent.";
     pub(super) process_max_fds: IntGauge = "process_max_fds" ["descriptors"] &[],

@@ -177,6 +177,7 @@ fn process_values_are_those_of_this_process() {
     assert!(metrics.process_resident.get() > 1 << 20);
     assert!(metrics.process_virtual.get() >= metrics.process_resident.get());
     assert!(metrics.process_fds.get() >= 3);
+    assert!(metrics.process_threads.get() >= 2, "this test has one beside the main one");
     assert!(metrics.process_max_fds.get() >= metrics.process_fds.get());
     assert!(metrics.process_start.get() > 1.6e9);
 }

@@ -2,7 +2,10 @@
 //!
 //! Bounded. It only saves waiting: a client that speaks first is looked at whatever was learned.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -40,6 +43,7 @@ pub enum Spoken {
 #[derive(Debug, Default)]
 pub struct Learned {
     ports: Mutex<HashMap<SpokenAt, Spoken, RandomState>>,
+    forgotten: AtomicU64,
 }
 
 impl Learned {
@@ -54,8 +58,19 @@ impl Learned {
         if ports.len() >= MOST && !ports.contains_key(&at) {
             let forgotten = ports.keys().next().cloned();
             forgotten.and_then(|forgotten| ports.remove(&forgotten));
+            self.forgotten.fetch_add(1, Relaxed);
         }
         ports.insert(at, spoken);
+    }
+
+    /// Forgets the ports of Services that are gone.
+    pub fn retain(&self, there: impl Fn(&ServiceName) -> bool) {
+        self.ports.lock().retain(|at, _| there(&at.service));
+    }
+
+    /// How many ports are remembered, and how many were forgotten for want of room.
+    pub fn size(&self) -> (usize, u64) {
+        (self.ports.lock().len(), self.forgotten.load(Relaxed))
     }
 }
 
@@ -84,6 +99,16 @@ mod tests {
             learned.learn(at(port), Spoken::Http2);
             assert_eq!(learned.get(&at(port)), Some(Spoken::Http2));
         }
-        assert_eq!(learned.ports.lock().len(), MOST);
+        assert_eq!(learned.size(), (MOST, 5000 - MOST as u64));
+    }
+
+    #[test]
+    fn ports_go_with_their_service_and_are_not_forgotten_for_want_of_room() {
+        let learned = Learned::default();
+        learned.learn(at(80), Spoken::Http2);
+        learned.retain(|service| *service.name == *"cart");
+        assert_eq!(learned.size(), (1, 0));
+        learned.retain(|service| *service.name == *"shelf");
+        assert_eq!(learned.size(), (0, 0));
     }
 }
