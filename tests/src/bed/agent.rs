@@ -3,6 +3,7 @@
 //! The agent runs in the node's network namespace and the node's cgroup `agent`, as a DaemonSet's container would. Its
 //! endpoints are asked from inside the node's namespace.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,7 +34,12 @@ pub struct AgentBuilder {
     config: Value,
     ready_within: Duration,
     in_cluster: Option<SocketAddr>,
+    env: Vec<(String, OsString)>,
+    log: Option<PathBuf>,
 }
+
+/// Appends what the program after it says to a file.
+const TO_FILE: &str = "file=$1 && shift && exec \"$@\" >>\"$file\" 2>&1";
 
 /// Gives the program after it what Kubernetes gives to a container, in a mount namespace of its own: nothing of the machine's
 /// /run is needed there.
@@ -60,7 +66,8 @@ impl AgentBuilder {
             "dns": {"resolvConf": node.directory().join(RESOLV_CONF)},
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
-        Self { node: node.clone(), config, ready_within: Duration::from_secs(20), in_cluster: None }
+        let ready_within = Duration::from_secs(20);
+        Self { node: node.clone(), config, ready_within, in_cluster: None, env: Vec::new(), log: None }
     }
 
     /// Refuses plaintext from outside the mesh into enrolled pods.
@@ -90,6 +97,18 @@ impl AgentBuilder {
         Ok(self.set("source", json!({"kubernetes": {}})))
     }
 
+    /// An environment variable.
+    pub fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Has it write its log to this file, and not to where its lines are read.
+    pub fn log_to(mut self, file: PathBuf) -> Self {
+        self.log = Some(file);
+        self
+    }
+
     /// How long the agent may take to become ready.
     pub fn ready_within(mut self, limit: Duration) -> Self {
         self.ready_within = limit;
@@ -112,36 +131,51 @@ impl AgentBuilder {
         let resolv_conf = self.node.directory().join(RESOLV_CONF);
         std::fs::write(&resolv_conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
             .with_context(|| format!("writing {}", resolv_conf.display()))?;
-        let process = launch(&self.node, &config, self.in_cluster)?;
-        let (node, ready_within, in_cluster) = (self.node, self.ready_within, self.in_cluster);
-        Ok(Agent { node, config, ready_within, in_cluster, process })
+        let setting = Setting { node: self.node, config, in_cluster: self.in_cluster, env: self.env, log: self.log };
+        let process = setting.launch()?;
+        Ok(Agent { setting, ready_within: self.ready_within, process })
     }
 }
 
-fn launch(node: &Node, config: &Path, in_cluster: Option<SocketAddr>) -> Result<Process> {
-    let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
-    let title = format!("the agent of {}", node.name());
-    let heddle = binary("heddle")?;
-    let launch = match in_cluster {
-        None => Launch::new(title, heddle, node.netns(), &cgroup),
-        Some(server) => Launch::new(title, "unshare", node.netns(), &cgroup)
-            .words("--mount --propagation private sh -c")
-            .arg(IN_CLUSTER)
-            .arg("sh")
-            .arg(heddle)
-            .env("SERVICE_ACCOUNT", node.directory().join(SERVICE_ACCOUNT))
-            .env("KUBERNETES_SERVICE_HOST", server.ip().to_string())
-            .env("KUBERNETES_SERVICE_PORT", server.port().to_string()),
-    };
-    launch.words("agent --config").arg(config).start()
+/// How an agent is started, and started again.
+struct Setting {
+    node: Node,
+    config: PathBuf,
+    in_cluster: Option<SocketAddr>,
+    env: Vec<(String, OsString)>,
+    log: Option<PathBuf>,
+}
+
+impl Setting {
+    fn launch(&self) -> Result<Process> {
+        let Self { node, config, in_cluster, env, log } = self;
+        let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
+        let title = format!("the agent of {}", node.name());
+        let heddle = binary("heddle")?;
+        let launch = match (in_cluster, log) {
+            (None, None) => Launch::new(title, heddle, node.netns(), &cgroup),
+            (None, Some(log)) => {
+                let shell = Launch::new(title, "sh", node.netns(), &cgroup);
+                shell.arg("-c").arg(TO_FILE).arg("sh").arg(log).arg(heddle)
+            }
+            (Some(server), _) => Launch::new(title, "unshare", node.netns(), &cgroup)
+                .words("--mount --propagation private sh -c")
+                .arg(IN_CLUSTER)
+                .arg("sh")
+                .arg(heddle)
+                .env("SERVICE_ACCOUNT", node.directory().join(SERVICE_ACCOUNT))
+                .env("KUBERNETES_SERVICE_HOST", server.ip().to_string())
+                .env("KUBERNETES_SERVICE_PORT", server.port().to_string()),
+        };
+        let launch = env.iter().fold(launch, |launch, (key, value)| launch.env(key, value));
+        launch.words("agent --config").arg(config).start()
+    }
 }
 
 /// A started agent; killed when dropped.
 pub struct Agent {
-    node: Node,
-    config: PathBuf,
+    setting: Setting,
     ready_within: Duration,
-    in_cluster: Option<SocketAddr>,
     process: Process,
 }
 
@@ -154,7 +188,7 @@ impl Agent {
     /// The agent.yaml that it was started with; edit it and restart to change a setting.
     #[must_use]
     pub fn config_file(&self) -> &Path {
-        &self.config
+        &self.setting.config
     }
 
     /// Waits until `/healthz/ready` says 200; the failure shows what it said last.
@@ -220,7 +254,8 @@ impl Agent {
     /// Any JSON document of the admin address.
     pub fn get_json(&self, path: &str) -> Result<Value> {
         let text = self.get_ok(ADMIN, path)?;
-        serde_json::from_str(&text).with_context(|| format!("{path} of {} is no JSON: {text}", self.node.name()))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{path} of {} is no JSON: {text}", self.setting.node.name()))
     }
 
     /// The access log so far: every line of standard output that is a JSON object.
@@ -254,7 +289,7 @@ impl Agent {
 
     /// Starts the next agent beside this one, as an upgrade does, without waiting. Gives back the process of this one.
     pub fn begin_upgrade(&mut self) -> Result<Process> {
-        let next = launch(&self.node, &self.config, self.in_cluster)?;
+        let next = self.setting.launch()?;
         Ok(std::mem::replace(&mut self.process, next))
     }
 
@@ -276,18 +311,18 @@ impl Agent {
         if self.process.running()? {
             self.process.kill()?;
         }
-        self.process = launch(&self.node, &self.config, self.in_cluster)?;
+        self.process = self.setting.launch()?;
         self.wait_ready()
     }
 
     fn get(&self, port: u16, path: &str) -> Result<Response> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        self.node.netns().get(address, path, ANSWER_WITHIN)
+        self.setting.node.netns().get(address, path, ANSWER_WITHIN)
     }
 
     fn get_ok(&self, port: u16, path: &str) -> Result<String> {
         let answer = self.get(port, path).map_err(|error| error.context(self.process.describe("gave no answer")))?;
-        ensure!(answer.status == 200, "{path} of {}: {} {}", self.node.name(), answer.status, answer.text());
+        ensure!(answer.status == 200, "{path} of {}: {} {}", self.setting.node.name(), answer.status, answer.text());
         Ok(answer.text())
     }
 }

@@ -44,4 +44,5 @@ mod traces;
 mod tunnel;
 mod upgrade;
 mod wire;
-mod world;
+
+use heddle_tests::world;
