@@ -11,6 +11,6 @@ mod wire;
 
 pub use application::{ApplicationError, dial_application};
 pub use open::{ConnectError, Opened, Opener};
-pub use relay::{RelayError, Side, relay, reset_on_close};
+pub use relay::{RelayError, Side, close_orderly, relay, reset_on_close};
 pub use visible::VisibleWire;
 pub use wire::{Wire, look_at};

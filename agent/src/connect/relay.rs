@@ -160,7 +160,7 @@ pub fn reset_on_close(socket: &TcpStream) {
 }
 
 /// Takes [`reset_on_close`] back.
-fn close_orderly(socket: &TcpStream) {
+pub fn close_orderly(socket: &TcpStream) {
     let _ = socket2::SockRef::from(socket).set_linger(None);
 }
 

@@ -24,7 +24,7 @@ use crate::{
     authorize::{self, Admission, Approach, Facts, Permitted, Proven},
     capture::{EnrolledPod, dialled, is_agent_port, is_own_dial},
     connect::{
-        RelayError, Side as End, VisibleWire, Wire, dial_application,
+        RelayError, Side as End, VisibleWire, Wire, close_orderly, dial_application,
         http::{self, HttpVersion},
         relay, reset_on_close,
         tunnel::{self, Authority, ConnectHeaders, IncomingStream, IncomingTunnel, TunnelIo},
@@ -141,12 +141,15 @@ impl Inbound<'_> {
         mut record: ConnectionRecord,
     ) {
         let node = &self.thread.node;
+        // Armed first: an application that has heard nothing must not take the end of that for the end of what there was to hear.
+        reset_on_close(&application);
         let mut words = Words::new(client);
         let spoken = Box::pin(admission.unless_withdrawn(self.first_to_speak(&mut words, &application))).await;
         let client = words.into_wire();
         let result = match spoken {
             Ok(Spoken::Http(version)) => {
                 let _open = record.is_http();
+                close_orderly(&application);
                 return self.requests(client, application, version, approach, admission).await;
             }
             Ok(Spoken::Tls(_) | Spoken::Bytes) => {
@@ -359,7 +362,10 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
                     let client = Wire::Tunnel(TunnelIo::new(stream));
                     return inbound.carry(client, application, approach, admission, record).await;
                 }
-                Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
+                Err(error) => {
+                    reset_on_close(&application);
+                    Err(Failed::Request(BadRequest::Answer(error)))
+                }
             }
         }
         Err(failed) => {

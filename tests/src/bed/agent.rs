@@ -3,6 +3,7 @@
 //! The agent runs in the node's network namespace and the node's cgroup `agent`, as a DaemonSet's container would. Its
 //! endpoints are asked from inside the node's namespace.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,17 +33,14 @@ pub struct AgentBuilder {
     node: Node,
     config: Value,
     ready_within: Duration,
-    setting: Setting,
-}
-
-/// What an agent finds around it, besides its configuration.
-#[derive(Clone, Copy, Default)]
-struct Setting {
-    /// The API server, where it is found as a container finds it.
     in_cluster: Option<SocketAddr>,
-    /// How many files and sockets it may have open.
+    env: Vec<(String, OsString)>,
+    log: Option<PathBuf>,
     descriptors: Option<u32>,
 }
+
+/// Appends what the program after it says to a file.
+const TO_FILE: &str = "file=$1 && shift && exec \"$@\" >>\"$file\" 2>&1";
 
 /// Gives the program after it what Kubernetes gives to a container, in a mount namespace of its own: nothing of the machine's
 /// /run is needed there.
@@ -69,7 +67,8 @@ impl AgentBuilder {
             "dns": {"resolvConf": node.directory().join(RESOLV_CONF)},
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
-        Self { node: node.clone(), config, ready_within: Duration::from_secs(20), setting: Setting::default() }
+        let (node, ready_within) = (node.clone(), Duration::from_secs(20));
+        Self { node, config, ready_within, in_cluster: None, env: Vec::new(), log: None, descriptors: None }
     }
 
     /// Refuses plaintext from outside the mesh into enrolled pods.
@@ -95,13 +94,25 @@ impl AgentBuilder {
         for (file, content) in [("token", api.token()), ("ca.crt", api.ca_pem()), ("namespace", "heddle-system")] {
             std::fs::write(account.join(file), content).with_context(|| format!("writing {file}"))?;
         }
-        self.setting.in_cluster = Some(api.listen_in(self.node.netns())?);
+        self.in_cluster = Some(api.listen_in(self.node.netns())?);
         Ok(self.set("source", json!({"kubernetes": {}})))
+    }
+
+    /// An environment variable.
+    pub fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Has it write its log to this file, and not to where its lines are read.
+    pub fn log_to(mut self, file: PathBuf) -> Self {
+        self.log = Some(file);
+        self
     }
 
     /// Lets it have no more files and sockets open at a time.
     pub fn descriptors(mut self, most: u32) -> Self {
-        self.setting.descriptors = Some(most);
+        self.descriptors = Some(most);
         self
     }
 
@@ -127,39 +138,56 @@ impl AgentBuilder {
         let resolv_conf = self.node.directory().join(RESOLV_CONF);
         std::fs::write(&resolv_conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
             .with_context(|| format!("writing {}", resolv_conf.display()))?;
-        let process = launch(&self.node, &config, self.setting)?;
-        let (node, ready_within, setting) = (self.node, self.ready_within, self.setting);
-        Ok(Agent { node, config, ready_within, setting, process })
+        let Self { node, in_cluster, env, log, descriptors, .. } = self;
+        let setting = Setting { node, config, in_cluster, env, log, descriptors };
+        let process = setting.launch()?;
+        Ok(Agent { setting, ready_within: self.ready_within, process })
     }
 }
 
-fn launch(node: &Node, config: &Path, setting: Setting) -> Result<Process> {
-    let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
-    let title = format!("the agent of {}", node.name());
-    let heddle = binary("heddle")?;
-    let launch = match (setting.in_cluster, setting.descriptors) {
-        (None, None) => Launch::new(title, heddle, node.netns(), &cgroup),
-        (None, Some(most)) => {
-            Launch::new(title, "prlimit", node.netns(), &cgroup).arg(format!("--nofile={most}")).arg(heddle)
-        }
-        (Some(server), _) => Launch::new(title, "unshare", node.netns(), &cgroup)
-            .words("--mount --propagation private sh -c")
-            .arg(IN_CLUSTER)
-            .arg("sh")
-            .arg(heddle)
-            .env("SERVICE_ACCOUNT", node.directory().join(SERVICE_ACCOUNT))
-            .env("KUBERNETES_SERVICE_HOST", server.ip().to_string())
-            .env("KUBERNETES_SERVICE_PORT", server.port().to_string()),
-    };
-    launch.words("agent --config").arg(config).start()
+/// How an agent is started, and started again.
+struct Setting {
+    node: Node,
+    config: PathBuf,
+    in_cluster: Option<SocketAddr>,
+    env: Vec<(String, OsString)>,
+    log: Option<PathBuf>,
+    descriptors: Option<u32>,
+}
+
+impl Setting {
+    fn launch(&self) -> Result<Process> {
+        let Self { node, config, in_cluster, env, log, descriptors } = self;
+        let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
+        let title = format!("the agent of {}", node.name());
+        let heddle = binary("heddle")?;
+        let launch = match (in_cluster, log, descriptors) {
+            (None, None, None) => Launch::new(title, heddle, node.netns(), &cgroup),
+            (None, None, Some(most)) => {
+                Launch::new(title, "prlimit", node.netns(), &cgroup).arg(format!("--nofile={most}")).arg(heddle)
+            }
+            (None, Some(log), _) => {
+                let shell = Launch::new(title, "sh", node.netns(), &cgroup);
+                shell.arg("-c").arg(TO_FILE).arg("sh").arg(log).arg(heddle)
+            }
+            (Some(server), ..) => Launch::new(title, "unshare", node.netns(), &cgroup)
+                .words("--mount --propagation private sh -c")
+                .arg(IN_CLUSTER)
+                .arg("sh")
+                .arg(heddle)
+                .env("SERVICE_ACCOUNT", node.directory().join(SERVICE_ACCOUNT))
+                .env("KUBERNETES_SERVICE_HOST", server.ip().to_string())
+                .env("KUBERNETES_SERVICE_PORT", server.port().to_string()),
+        };
+        let launch = env.iter().fold(launch, |launch, (key, value)| launch.env(key, value));
+        launch.words("agent --config").arg(config).start()
+    }
 }
 
 /// A started agent; killed when dropped.
 pub struct Agent {
-    node: Node,
-    config: PathBuf,
-    ready_within: Duration,
     setting: Setting,
+    ready_within: Duration,
     process: Process,
 }
 
@@ -172,7 +200,7 @@ impl Agent {
     /// The agent.yaml that it was started with; edit it and restart to change a setting.
     #[must_use]
     pub fn config_file(&self) -> &Path {
-        &self.config
+        &self.setting.config
     }
 
     /// Waits until `/healthz/ready` says 200; the failure shows what it said last.
@@ -238,7 +266,8 @@ impl Agent {
     /// Any JSON document of the admin address.
     pub fn get_json(&self, path: &str) -> Result<Value> {
         let text = self.get_ok(ADMIN, path)?;
-        serde_json::from_str(&text).with_context(|| format!("{path} of {} is no JSON: {text}", self.node.name()))
+        serde_json::from_str(&text)
+            .with_context(|| format!("{path} of {} is no JSON: {text}", self.setting.node.name()))
     }
 
     /// The access log so far: every line of standard output that is a JSON object.
@@ -278,7 +307,7 @@ impl Agent {
 
     /// Starts the next agent beside this one, as an upgrade does, without waiting. Gives back the process of this one.
     pub fn begin_upgrade(&mut self) -> Result<Process> {
-        let next = launch(&self.node, &self.config, self.setting)?;
+        let next = self.setting.launch()?;
         Ok(std::mem::replace(&mut self.process, next))
     }
 
@@ -300,18 +329,18 @@ impl Agent {
         if self.process.running()? {
             self.process.kill()?;
         }
-        self.process = launch(&self.node, &self.config, self.setting)?;
+        self.process = self.setting.launch()?;
         self.wait_ready()
     }
 
     fn get(&self, port: u16, path: &str) -> Result<Response> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        self.node.netns().get(address, path, ANSWER_WITHIN)
+        self.setting.node.netns().get(address, path, ANSWER_WITHIN)
     }
 
     fn get_ok(&self, port: u16, path: &str) -> Result<String> {
         let answer = self.get(port, path).map_err(|error| error.context(self.process.describe("gave no answer")))?;
-        ensure!(answer.status == 200, "{path} of {}: {} {}", self.node.name(), answer.status, answer.text());
+        ensure!(answer.status == 200, "{path} of {}: {} {}", self.setting.node.name(), answer.status, answer.text());
         Ok(answer.text())
     }
 }

@@ -3,12 +3,15 @@
 //! Absence of plaintext in a record means something only if nothing was lost: the end of the record is a packet sent
 //! for that purpose and awaited in the file, and packets that the kernel dropped are an error.
 
+use std::fs::File;
+use std::io::Read;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use memchr::memmem;
 use rustix::process::Signal;
 
 use super::launch::Launch;
@@ -46,11 +49,13 @@ impl WireCapture {
         let last = format!("the end of the record {} of {}", self.serial, self.bed.id);
         self.send_last(last.as_bytes())?;
         let deadline = Instant::now() + WITHIN;
+        let mut file = File::open(&self.file).with_context(|| format!("reading {}", self.file.display()))?;
+        let mut bytes = Vec::new();
         loop {
-            let bytes = std::fs::read(&self.file).with_context(|| format!("reading {}", self.file.display()))?;
-            // The file is long and the end is at its end.
-            let tail = &bytes[bytes.len().saturating_sub(1 << 20)..];
-            if tail.windows(last.len()).any(|window| window == last.as_bytes()) {
+            // Other traffic may go on behind it: no byte of the file is passed over.
+            bytes.drain(..bytes.len().saturating_sub(last.len()));
+            file.read_to_end(&mut bytes).with_context(|| format!("reading {}", self.file.display()))?;
+            if memmem::find(&bytes, last.as_bytes()).is_some() {
                 break;
             }
             ensure!(Instant::now() < deadline, "{}", self.tcpdump.describe("did not record its last packet"));

@@ -16,6 +16,7 @@ mod launch;
 mod lines;
 mod metrics;
 mod netns;
+mod nftables;
 mod node;
 mod objects;
 mod packets;

@@ -4,7 +4,7 @@
 //! node knows is unreachable. (The kernel keeps back the first ICMP error to a new peer: clients learn it with their
 //! second SYN.)
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use super::agent::AgentBuilder;
 use super::cgroup::Cgroup;
 use super::launch::{Launch, binary};
 use super::netns::NetNs;
+use super::nftables;
 use super::pod::PodBuilder;
 use super::{State, WIRE};
 
@@ -157,6 +158,34 @@ impl Node {
     pub fn connected(&self, connected: bool) -> Result<()> {
         let state = if connected { "up" } else { "down" };
         self.inner.bed.wire.ip(&format!("link set {} {state}\n", self.name()))
+    }
+
+    /// Loses so many of 1,000 packets that arrive from the wire, each by chance; 1,000 are all of them, 0 none. They have been on
+    /// the wire, so a record of it shows them. Begins to count anew.
+    pub fn lose_arriving(&self, per_mille: u32) -> Result<()> {
+        self.netns().run(|| match per_mille {
+            0 => nftables::drop_nothing(),
+            share => nftables::drop_arriving("eth0", share),
+        })
+    }
+
+    /// How many packets were lost since the last call of [`Node::lose_arriving`], which must have lost some share.
+    pub fn lost(&self) -> Result<u64> {
+        self.netns().run(nftables::dropped)
+    }
+
+    /// Makes a small disk of its own in its directory, and gives back where.
+    pub fn small_disk(&self, name: &str, kib: u32) -> Result<PathBuf> {
+        let point = self.inner.directory.join(name);
+        fs::create_dir(&point).with_context(|| format!("making {}", point.display()))?;
+        let size = CString::new(format!("size={kib}k"))?;
+        mount("tmpfs", &point, "tmpfs", MountFlags::empty(), Some(size.as_c_str()))
+            .with_context(|| format!("mounting a disk of {kib} KiB at {}", point.display()))?;
+        let mounted = point.clone();
+        self.inner.bed.undo.push(format!("disk {}", point.display()), move || {
+            unmount(&mounted, UnmountFlags::DETACH).with_context(|| format!("unmounting {}", mounted.display()))
+        });
+        Ok(point)
     }
 
     pub(super) fn bed(&self) -> &Arc<State> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
+use memchr::memmem;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -78,24 +79,24 @@ impl Capture {
     /// Whether the bytes are anywhere in the record, also across the packets of one flow.
     #[must_use]
     pub fn contains(&self, needle: &[u8]) -> bool {
-        let mut streams: BTreeMap<Flow, Vec<u8>> = BTreeMap::new();
+        find(&self.raw, needle) || !self.flows_with(needle).is_empty()
+    }
+
+    /// Who sent the bytes to whom, also across packets.
+    #[must_use]
+    pub fn flows_with(&self, needle: &[u8]) -> Vec<Flow> {
+        let mut streams: BTreeMap<Flow, Vec<&[u8]>> = BTreeMap::new();
         for packet in &self.packets {
-            streams.entry(packet.flow).or_default().extend_from_slice(&packet.payload);
+            streams.entry(packet.flow).or_default().push(&packet.payload);
         }
-        std::iter::once(&self.raw).chain(streams.values()).any(|bytes| find(bytes, needle))
+        // One whole stream at a time: records may be long.
+        let holds = |parts: &Vec<&[u8]>| find(&parts.concat(), needle);
+        streams.into_iter().filter(|(_, parts)| holds(parts)).map(|(flow, _)| flow).collect()
     }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some((first, rest)) = needle.split_first() else { return true };
-    let mut from = haystack;
-    while let Some(at) = from.iter().position(|byte| byte == first) {
-        from = &from[at + 1..];
-        if from.starts_with(rest) {
-            return true;
-        }
-    }
-    false
+    memmem::find(haystack, needle).is_some()
 }
 
 fn frame_payload(frame: &[u8]) -> Option<Packet> {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -259,6 +259,15 @@ impl Pod {
         let launch = self.peer(line)?;
         let output = launch.output(ASK_WITHIN)?;
         let last = output.lines().last().unwrap_or_default();
+        serde_json::from_str(last).with_context(|| format!("the report of `heddle-peer {line}` is `{last}`"))
+    }
+
+    /// The same for a client that ends with its standard input, which is kept open.
+    pub fn ask_held<T: DeserializeOwned>(&self, line: &str) -> Result<T> {
+        let mut client = self.peer(line)?.start()?;
+        let finished = client.wait(ASK_WITHIN)?;
+        ensure!(finished.status.success(), "{}", finished.describe());
+        let last = finished.stdout.last().map_or("", String::as_str);
         serde_json::from_str(last).with_context(|| format!("the report of `heddle-peer {line}` is `{last}`"))
     }
 

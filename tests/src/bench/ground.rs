@@ -17,8 +17,9 @@ use super::crowd::Crowd;
 use super::noise::Noise;
 use super::peers::Peer;
 use super::scraper::Scraper;
-use super::{interrupt, nginx, wrk};
+use super::{nginx, wrk};
 use crate::bed::{Agent, Bed, Metrics, Node, Pod, Process, Service, binary};
+use crate::interrupt;
 
 pub(super) const HTTP: u16 = 8080;
 pub(super) const IPERF: u16 = 5201;

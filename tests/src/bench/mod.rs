@@ -8,7 +8,6 @@ mod case;
 mod crowd;
 mod format;
 mod ground;
-mod interrupt;
 mod iperf;
 mod machine;
 mod measure;
@@ -33,6 +32,8 @@ use ground::Ground;
 use machine::Machine;
 use memory::Memory;
 use record::{Record, Round};
+
+use crate::interrupt;
 
 /// Measure the mesh against direct connections, in network namespaces of its own.
 #[derive(Parser)]

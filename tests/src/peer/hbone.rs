@@ -13,16 +13,14 @@ use bytes::Bytes;
 use clap::Args;
 use h2::client::SendRequest;
 use http::{HeaderName, HeaderValue, Method, Request};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion, version};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::report::HboneReport;
+use crate::rogue::{Minted, tls};
 
 #[derive(Args)]
 pub(super) struct Hbone {
@@ -145,23 +143,8 @@ fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 fn client_config(hbone: &Hbone) -> Result<ClientConfig> {
-    const NEW: &[&SupportedProtocolVersion] = &[&version::TLS13];
-    const OLD: &[&SupportedProtocolVersion] = &[&version::TLS12];
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let builder = builder.with_protocol_versions(if hbone.tls12 { OLD } else { NEW })?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
-    let mut config = match (&hbone.cert, &hbone.key) {
-        (Some(cert), Some(key)) => {
-            let chain = CertificateDer::pem_file_iter(cert).with_context(|| format!("reading {}", cert.display()))?;
-            let chain = chain.collect::<Result<Vec<_>, _>>().with_context(|| format!("reading {}", cert.display()))?;
-            let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("reading {}", key.display()))?;
-            builder.with_client_auth_cert(chain, key)?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![hbone.alpn.clone().into_bytes()];
-    Ok(config)
+    let own = hbone.cert.clone().zip(hbone.key.clone()).map(|(cert, key)| Minted { cert, key });
+    tls::client(own.as_ref(), if hbone.tls12 { tls::OLD } else { tls::NEW }, &hbone.alpn)
 }
 
 /// The SPIFFE id in a certificate, found as the text that it is in DER.
@@ -171,43 +154,4 @@ fn spiffe_id(certificate: &CertificateDer<'_>) -> Option<String> {
     // The length byte of the name stands before it; SPIFFE ids of tests are shorter than 128 bytes.
     let length = usize::from(*certificate.get(at.checked_sub(1)?)?);
     String::from_utf8(certificate.get(at..at + length)?.to_vec()).ok()
-}
-
-/// Takes every server certificate whose key signed the handshake.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

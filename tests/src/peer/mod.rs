@@ -21,6 +21,7 @@ mod probe;
 mod raw_syn;
 pub mod report;
 mod serve;
+pub mod stream;
 mod udp;
 pub mod websocket;
 
@@ -58,6 +59,10 @@ enum Command {
     Stall(bulk::Stall),
     /// Keep connections open and watch their health.
     Hold(hold::Hold),
+    /// Serve streams of which both ends know every byte.
+    StreamServe(stream::StreamServe),
+    /// Open streams of which both ends know every byte, until standard input ends.
+    StreamLoad(stream::StreamLoad),
     /// Make one connection and say what became of it.
     Probe(probe::Probe),
     /// Send one GET.
@@ -110,6 +115,7 @@ fn run(cli: Cli) -> Result<()> {
             | Command::HttpServe(_)
             | Command::WsServe(_)
             | Command::GrpcServe(_)
+            | Command::StreamServe(_)
             | Command::Dns(_)
             | Command::UdpEcho(_)
     );
@@ -124,6 +130,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Bulk(bulk) => print(&bulk::run(&bulk)?),
         Command::Stall(stall) => print(&bulk::stall(&stall)?),
         Command::Hold(hold) => hold::run(&hold),
+        Command::StreamServe(serve) => stream::serve(&serve),
+        Command::StreamLoad(load) => stream::load(load),
         Command::Probe(probe) => print(&probe::run(&probe)?),
         Command::HttpGet(get) => print(&http_get::run(&get)?),
         Command::HttpServe(serve) => http::serve(&serve),

@@ -9,6 +9,7 @@ mod authority;
 mod bed;
 mod bounds;
 mod capture;
+mod chaos;
 mod cluster_authority;
 mod config;
 mod demo;
@@ -45,4 +46,5 @@ mod traces;
 mod tunnel;
 mod upgrade;
 mod wire;
-mod world;
+
+use heddle_tests::world;

@@ -51,6 +51,18 @@ fn a_reset_by_the_server_reaches_the_client() -> Result<()> {
 }
 
 #[test]
+fn an_application_that_has_heard_nothing_does_not_take_a_broken_tunnel_for_the_end() -> Result<()> {
+    let mut world = World::new("broken-silent")?;
+    let mut server = world.far.serve("--listen 8080 --stats")?;
+    let line = format!("probe --to {} --watch-ms 20000", world.far.at(8080));
+    let _silent = world.client.peer(&line)?.start()?;
+    server.wait_line(SOON, |line| line.contains("accepted"))?;
+    world.a.kill()?;
+    assert_eq!(ended(&mut server)?, (0, Some("ECONNRESET".to_owned())));
+    Ok(())
+}
+
+#[test]
 fn a_reset_by_the_client_reaches_the_server() -> Result<()> {
     let mut world = World::new("client-reset")?;
     let stranger = world.stranger()?;

@@ -35,6 +35,9 @@ const WRITE_PAUSE: Duration = Duration::from_secs(5);
 /// Between writes while nothing changes: the state says when it was in force last, and that is now.
 const REWRITE_PAUSE: Duration = Duration::from_secs(600);
 
+/// After a write that failed: what is wrong with a disk is mended by others, who do not tell.
+const RETRY_PAUSE: Duration = WRITE_PAUSE;
+
 /// The name under which the source itself has a problem.
 const API: &str = "kubernetes API";
 
@@ -206,12 +209,13 @@ impl Run {
     }
 
     fn written(&mut self, outcome: Result<(), StateError>, feed: &ObjectFeed) {
+        let failed = outcome.is_err();
         if let Some(keeping) = &mut self.keeping {
             keeping.note(outcome);
-            let later = Instant::now() + REWRITE_PAUSE;
+            let later = Instant::now() + if failed { RETRY_PAUSE } else { REWRITE_PAUSE };
             keeping.due = Some(keeping.due.map_or(later, |due| due.max(Instant::now() + WRITE_PAUSE)));
         }
-        if self.state_problem.take().is_some() {
+        if !failed && self.state_problem.take().is_some() {
             feed.send(Changes { objects: Vec::new(), problems: Some(self.problems()) });
         }
     }

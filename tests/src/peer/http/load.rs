@@ -1,4 +1,5 @@
-//! `heddle-peer http-load`: requests one after the other on each of some connections, until standard input ends.
+//! `heddle-peer http-load`: requests one after the other on each of some connections, until standard input ends; a
+//! line there asks how it stands.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,12 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::Args;
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::client::one;
+use super::patterned;
 use super::report::{Answer, Ask, LoadReport};
 use crate::peer::print;
-use crate::peer::report::Quantiles;
+use crate::peer::report::{Quantiles, Receipt};
 
 /// Samples of durations that are kept.
 const SAMPLES: usize = 1 << 20;
@@ -56,6 +58,9 @@ pub(crate) struct HttpLoad {
     /// What the server saw has to be of one generation: a path that begins with `/gN/` and a header `x-generation: N`.
     #[arg(long)]
     agree: bool,
+    /// The server sends the body back (`--behave echo`): what comes has to be what was sent.
+    #[arg(long)]
+    echoed: bool,
 }
 
 #[derive(Default)]
@@ -86,6 +91,7 @@ async fn until_told(load: &HttpLoad) -> Result<()> {
     for _ in 0..load.concurrency {
         let (ask, ended, found) = (ask.clone(), Arc::clone(&ended), Arc::clone(&found));
         let (agree, pause, per_connection) = (load.agree, Duration::from_millis(load.pause_ms), load.per_connection);
+        let echoed = load.echoed.then(|| patterned(load.body_bytes));
         asking.spawn(async move {
             let (mut link, mut used) = (None, 0);
             while !ended.load(Ordering::Relaxed) {
@@ -94,15 +100,18 @@ async fn until_told(load: &HttpLoad) -> Result<()> {
                 }
                 used += 1;
                 let answer = one(&ask, &mut link).await;
-                found.lock().note(&answer, agree);
+                found.lock().note(&answer, agree, echoed.as_ref());
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
                 }
             }
         });
     }
-    let mut ignored = Vec::new();
-    tokio::io::stdin().read_to_end(&mut ignored).await?;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while lines.next_line().await?.is_some() {
+        let report = found.lock().report.clone();
+        print(&report)?;
+    }
     ended.store(true, Ordering::Relaxed);
     asking.join_all().await;
     let found = std::mem::take(&mut *found.lock());
@@ -114,7 +123,7 @@ async fn until_told(load: &HttpLoad) -> Result<()> {
 }
 
 impl Found {
-    fn note(&mut self, answer: &Answer, agree: bool) {
+    fn note(&mut self, answer: &Answer, agree: bool, echoed: Option<&Receipt>) {
         self.report.attempted += 1;
         if self.latency.len() < SAMPLES {
             self.latency.push((answer.ms * 1e3) as u64);
@@ -127,6 +136,13 @@ impl Found {
         *self.report.answers.entry(format!("{} {server}", answer.status)).or_default() += 1;
         if answer.status >= 500 {
             self.example(format!("{}: {:?} {}", answer.status, answer.headers, answer.body));
+        }
+        if let Some(sent) = echoed
+            && answer.status == 200
+            && answer.received.as_ref() != Some(sent)
+        {
+            self.report.mixed += 1;
+            self.example(format!("{sent:?} was sent, and {:?} came back", answer.received));
         }
         if agree && answer.status == 200 {
             self.compare(answer);

@@ -6,6 +6,7 @@
 
 mod behaviour;
 mod client;
+mod hand;
 mod load;
 pub mod report;
 mod serve;
@@ -17,6 +18,8 @@ mod wire2;
 use super::bulk::Digest;
 use super::pattern::Pattern;
 use super::report::Receipt;
+
+pub use hand::Client;
 
 pub(super) use client::{Http, run as client};
 pub(super) use load::{HttpLoad, run as load};

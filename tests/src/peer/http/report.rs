@@ -301,7 +301,8 @@ pub struct LoadReport {
     pub answers: BTreeMap<String, u64>,
     /// Requests without a whole answer, by error.
     pub failures: BTreeMap<String, u64>,
-    /// With `--agree`: requests of which path and header were not of one generation.
+    /// With `--agree`: requests of which path and header were not of one generation; with `--echoed`: answers with another body than
+    /// was sent.
     pub mixed: u64,
     /// With `--agree`: how many generations were seen.
     pub generations: u64,

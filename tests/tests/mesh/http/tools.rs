@@ -1,80 +1,13 @@
 //! Short words for what the HTTP tests ask: a client that is told what to send, a server that tells what came, documents.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use heddle_tests::bed::{Agent, Pod, Process, Service};
-use heddle_tests::peer::http::report::{Answer, Ask, Done, HttpEvent, LoadReport, Order, Raw, RawAnswer, Seen, What};
+pub(crate) use heddle_tests::peer::http::Client;
+use heddle_tests::peer::http::report::{Answer, Ask, HttpEvent, LoadReport, Seen};
 
 use crate::world::{SOON, World, failures};
-
-/// Longer than any order's own limits.
-const DONE_WITHIN: Duration = Duration::from_secs(100);
-
-/// A `heddle-peer http` in a pod.
-pub(crate) struct Client {
-    process: Process,
-    next: u64,
-}
-
-impl Client {
-    pub(crate) fn of(pod: &Pod) -> Result<Self> {
-        Ok(Self { process: pod.peer("http --deadline 900")?.start()?, next: 0 })
-    }
-
-    /// One request and what came of it.
-    pub(crate) fn ask(&mut self, ask: Ask) -> Result<Answer> {
-        self.all(ask)?.pop().context("no answer to an order")
-    }
-
-    /// All requests of an order.
-    pub(crate) fn all(&mut self, ask: Ask) -> Result<Vec<Answer>> {
-        let id = self.begin(ask)?;
-        self.end(id)
-    }
-
-    /// Begins with an order; others may follow before its end.
-    pub(crate) fn begin(&mut self, ask: Ask) -> Result<u64> {
-        self.order(What::Ask(ask))
-    }
-
-    /// Waits for the end of an order.
-    pub(crate) fn end(&mut self, id: u64) -> Result<Vec<Answer>> {
-        Ok(self.done(id)?.answers)
-    }
-
-    /// Sends bytes, and reads until the other end closes or so much time has passed.
-    pub(crate) fn raw(&mut self, to: SocketAddr, bytes: &str, wait_ms: u64) -> Result<RawAnswer> {
-        self.pieces(Raw { to, pieces: vec![bytes.to_owned()], pause_ms: 0, wait_ms, until: None })
-    }
-
-    /// Sends bytes piece by piece.
-    pub(crate) fn pieces(&mut self, raw: Raw) -> Result<RawAnswer> {
-        let id = self.begin_raw(raw)?;
-        self.end_raw(id)
-    }
-
-    pub(crate) fn begin_raw(&mut self, raw: Raw) -> Result<u64> {
-        self.order(What::Raw(raw))
-    }
-
-    pub(crate) fn end_raw(&mut self, id: u64) -> Result<RawAnswer> {
-        self.done(id)?.raw.context("no answer to raw bytes")
-    }
-
-    fn order(&mut self, what: What) -> Result<u64> {
-        self.next += 1;
-        self.process.write_line(&serde_json::to_string(&Order { id: self.next, what })?)?;
-        Ok(self.next)
-    }
-
-    fn done(&mut self, id: u64) -> Result<Done> {
-        let begin = format!("{{\"id\":{id},");
-        let line = self.process.wait_line(DONE_WITHIN, |line| line.starts_with(&begin))?;
-        Ok(serde_json::from_str(&line)?)
-    }
-}
 
 /// A `heddle-peer http-serve` in a pod.
 pub(crate) struct Server {

@@ -353,6 +353,20 @@ async fn changes_reach_the_state_on_disk() {
 }
 
 #[tokio::test]
+async fn a_state_that_could_not_be_written_is_written_once_it_can_be_though_nothing_changes() {
+    let server = filled().await;
+    let directory = TempDir::new().unwrap();
+    let place = directory.path().join("state");
+    fs::write(&place, "in the way").unwrap();
+    let reader = opening(&server).state(&place).open().await;
+    sleep(Duration::from_millis(500)).await;
+    fs::remove_file(&place).unwrap();
+    let kept = || StateDirectory::new(place.clone()).read().ok().flatten();
+    eventually("written", || kept().is_some_and(|kept| !kept.objects.namespaces.is_empty())).await;
+    reader.ending.end().await;
+}
+
+#[tokio::test]
 async fn documents_come_from_the_directory_and_objects_do_not() {
     let server = filled().await;
     let directory = TempDir::new().unwrap();

@@ -12,12 +12,12 @@ use crate::bed::Cgroup;
 static HAPPENED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the run was interrupted.
-pub(super) fn happened() -> bool {
+pub(crate) fn happened() -> bool {
     HAPPENED.load(Ordering::Relaxed)
 }
 
 /// From here on, interruptions are handled so.
-pub(super) fn watch(bed: Cgroup) -> Result<()> {
+pub(crate) fn watch(bed: Cgroup) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("starting a runtime")?;
     let entered = runtime.enter();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -7,43 +7,43 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::bed::{Agent, AgentBuilder, Bed, Pod, Process};
+use crate::peer::report::{ConnectReport, HoldReport, ProbeReport};
 use anyhow::{Result, ensure};
-use heddle_tests::bed::{Agent, AgentBuilder, Bed, Pod, Process};
-use heddle_tests::peer::report::{ConnectReport, HoldReport, ProbeReport};
 use serde_json::{Value, json};
 
 /// What the mesh promises to have in force within a second, with room for a machine that is busy with other tests.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// Two nodes, three enrolled pods, two agents.
-pub(crate) struct World {
+pub struct World {
     /// The bed; dropped first, so that it also takes back what the agents hold.
-    pub(crate) bed: Bed,
+    pub bed: Bed,
     /// On the first node.
-    pub(crate) client: Pod,
+    pub client: Pod,
     /// On the first node.
-    pub(crate) near: Pod,
+    pub near: Pod,
     /// On the second node.
-    pub(crate) far: Pod,
+    pub far: Pod,
     /// The first node's agent.
-    pub(crate) a: Agent,
+    pub a: Agent,
     /// The second node's agent.
-    pub(crate) b: Agent,
+    pub b: Agent,
 }
 
 impl World {
     /// With agents as they are configured by default.
-    pub(crate) fn new(name: &str) -> Result<Self> {
+    pub fn new(name: &str) -> Result<Self> {
         Self::with(name, |agent| agent)
     }
 
     /// With other settings for both agents.
-    pub(crate) fn with(name: &str, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
+    pub fn with(name: &str, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
         Self::on(Bed::new(name)?, configure)
     }
 
     /// On a bed that is there already.
-    pub(crate) fn on(bed: Bed, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
+    pub fn on(bed: Bed, configure: impl Fn(AgentBuilder) -> AgentBuilder) -> Result<Self> {
         let (a, b) = (bed.node("a")?, bed.node("b")?);
         let (client, near, far) = (a.pod("client").start()?, a.pod("near").start()?, b.pod("far").start()?);
         let mut a = configure(a.agent()).start_without_waiting()?;
@@ -56,30 +56,30 @@ impl World {
     }
 
     /// Waits until both agents have in force what the objects say now, save for enrolment.
-    pub(crate) fn settle(&self) -> Result<()> {
+    pub fn settle(&self) -> Result<()> {
         settle(&self.bed, &[&self.a, &self.b])
     }
 
     /// A machine on the second node that the mesh does not know.
-    pub(crate) fn stranger(&self) -> Result<Pod> {
+    pub fn stranger(&self) -> Result<Pod> {
         self.far.node().pod("stranger").unlisted().start()
     }
 
     /// What the first agent logged about connections up to now.
-    pub(crate) fn log_of_a(&mut self) -> Result<Vec<Value>> {
+    pub fn log_of_a(&mut self) -> Result<Vec<Value>> {
         let marker = self.far.at(marker_port());
         logged(&mut self.a, &self.client, marker, "outbound")
     }
 
     /// What the second agent logged about connections up to now.
-    pub(crate) fn log_of_b(&mut self) -> Result<Vec<Value>> {
+    pub fn log_of_b(&mut self) -> Result<Vec<Value>> {
         let marker = self.far.at(marker_port());
         logged(&mut self.b, &self.client, marker, "inbound")
     }
 }
 
 /// Waits until exactly so many pods of a node are enrolled.
-pub(crate) fn enrolled(agent: &Agent, pods: u32) -> Result<()> {
+pub fn enrolled(agent: &Agent, pods: u32) -> Result<()> {
     agent.wait_metrics(&format!("{pods} pods are enrolled"), SOON, |metrics| {
         metrics.get("heddle_enrolled_pods", &[]) == Some(f64::from(pods))
     })?;
@@ -88,7 +88,12 @@ pub(crate) fn enrolled(agent: &Agent, pods: u32) -> Result<()> {
 
 /// Waits until the agents have in force what the objects say now, save for enrolment: a Service written last shows in
 /// their `/config`.
-pub(crate) fn settle(bed: &Bed, agents: &[&Agent]) -> Result<()> {
+pub fn settle(bed: &Bed, agents: &[&Agent]) -> Result<()> {
+    settle_within(bed, agents, SOON)
+}
+
+/// The same with another limit.
+pub fn settle_within(bed: &Bed, agents: &[&Agent], within: Duration) -> Result<()> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("settled-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     bed.objects().put(&json!({
@@ -96,7 +101,7 @@ pub(crate) fn settle(bed: &Bed, agents: &[&Agent]) -> Result<()> {
         "spec": {"clusterIP": "None", "ports": [{"port": 1}]},
     }))?;
     for agent in agents {
-        eventually("an agent shows an object written last", SOON, || {
+        eventually("an agent shows an object written last", within, || {
             let services = agent.config_json()?["mesh"]["services"].take();
             Ok(services.as_array().is_some_and(|all| all.iter().any(|service| service["name"] == name.as_str())))
         })?;
@@ -105,7 +110,7 @@ pub(crate) fn settle(bed: &Bed, agents: &[&Agent]) -> Result<()> {
 }
 
 /// A port that no test serves and no other call gave, to tell one connection from all others in a log.
-pub(crate) fn marker_port() -> u16 {
+pub fn marker_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(60000);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -119,48 +124,48 @@ fn logged(agent: &mut Agent, client: &Pod, marker: SocketAddr, direction: &str) 
 }
 
 /// The access log's lines about connections to an address, in one direction.
-pub(crate) fn lines_to(log: &[Value], to: SocketAddr, direction: &str) -> Vec<Value> {
+pub fn lines_to(log: &[Value], to: SocketAddr, direction: &str) -> Vec<Value> {
     let to = to.to_string();
     let about = |line: &&Value| line["destination_address"] == *to && line["direction"] == direction;
     log.iter().filter(about).cloned().collect()
 }
 
 /// One connection that sends a word and waits for what comes of it, for up to three seconds.
-pub(crate) fn probe(from: &Pod, to: SocketAddr, word: &str) -> Result<ProbeReport> {
+pub fn probe(from: &Pod, to: SocketAddr, word: &str) -> Result<ProbeReport> {
     from.ask(&format!("probe --to {to} --send {word} --watch-ms 3000"))
 }
 
 /// Whether an echo server answered the probe.
-pub(crate) fn echoed(report: &ProbeReport, word: &str) -> bool {
+pub fn echoed(report: &ProbeReport, word: &str) -> bool {
     report.data.as_deref() == Some(&format!("{word}\n"))
 }
 
 /// Whether the connection failed within its time: refused at once, or reset or closed without a byte.
-pub(crate) fn refused(report: &ProbeReport) -> bool {
+pub fn refused(report: &ProbeReport) -> bool {
     report.data.is_none() && report.after.as_deref() != Some("open") && report.connect != "timeout"
 }
 
 /// Many verified connections.
-pub(crate) fn connect(from: &Pod, line: &str) -> Result<ConnectReport> {
+pub fn connect(from: &Pod, line: &str) -> Result<ConnectReport> {
     from.ask(&format!("connect {line}"))
 }
 
 /// Opens connections to an echo server that stay and exchange bytes.
-pub(crate) fn hold(from: &Pod, to: SocketAddr, count: u64) -> Result<Hold> {
+pub fn hold(from: &Pod, to: SocketAddr, count: u64) -> Result<Hold> {
     let mut process = from.peer(&format!("hold --to {to} --count {count} --interval-ms 20"))?.start()?;
     process.wait_line(SOON, |line| hold_report(line).opened == count)?;
     Ok(Hold { process, count })
 }
 
 /// Held connections.
-pub(crate) struct Hold {
+pub struct Hold {
     process: Process,
     count: u64,
 }
 
 impl Hold {
     /// Waits until each connection made several further exchanges; one that broke is an error.
-    pub(crate) fn still_exchanges(&mut self) -> Result<()> {
+    pub fn still_exchanges(&mut self) -> Result<()> {
         let wanted = self.report()?.exchanges + 5 * self.count;
         eventually("held connections exchange bytes", SOON, || {
             let report = self.report()?;
@@ -170,7 +175,7 @@ impl Hold {
     }
 
     /// Its state now.
-    pub(crate) fn report(&mut self) -> Result<HoldReport> {
+    pub fn report(&mut self) -> Result<HoldReport> {
         let before = self.process.stdout().len();
         self.process.write_line("report")?;
         let deadline = Instant::now() + SOON;
@@ -184,7 +189,7 @@ impl Hold {
     }
 
     /// Ends all connections in order and gives back the last report.
-    pub(crate) fn end(mut self) -> Result<HoldReport> {
+    pub fn end(mut self) -> Result<HoldReport> {
         self.process.close_stdin();
         let finished = self.process.wait(SOON)?;
         Ok(hold_report(finished.stdout.last().map_or("", String::as_str)))
@@ -196,7 +201,7 @@ fn hold_report(line: &str) -> HoldReport {
 }
 
 /// Waits until a condition holds.
-pub(crate) fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + within;
     while !holds()? {
         ensure!(Instant::now() < deadline, "not within {within:?}: {what}");
@@ -206,12 +211,12 @@ pub(crate) fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -
 }
 
 /// `address:port` of several ports, for `connect --to`.
-pub(crate) fn list(addresses: impl IntoIterator<Item = SocketAddr>) -> String {
+pub fn list(addresses: impl IntoIterator<Item = SocketAddr>) -> String {
     addresses.into_iter().map(|address| address.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// What went wrong, each thing once with its count, as the agents saw it.
-pub(crate) fn failures(agents: &[&Agent]) -> Result<String> {
+pub fn failures(agents: &[&Agent]) -> Result<String> {
     let mut counts = BTreeMap::<String, f64>::new();
     for agent in agents {
         for line in agent.access_log().iter().filter(|line| line["flag"] != "-") {
@@ -228,7 +233,7 @@ pub(crate) fn failures(agents: &[&Agent]) -> Result<String> {
 }
 
 /// A client and a server on two nodes without agents.
-pub(crate) fn pair(name: &str) -> Result<(Bed, Pod, Pod)> {
+pub fn pair(name: &str) -> Result<(Bed, Pod, Pod)> {
     let bed = Bed::new(name)?;
     let client = bed.node("a")?.pod("client").start()?;
     let server = bed.node("b")?.pod("server").start()?;

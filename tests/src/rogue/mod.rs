@@ -2,6 +2,8 @@
 //!
 //! Reads the local CA's directory as the agent writes it: `root-cert.pem` and `root-key.pem` (PKCS#8).
 
+pub mod tls;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
