@@ -6,7 +6,8 @@
 //! certificate authority of that kind, [`collector`] a collector of spans. [`peer`] is the
 //! program `heddle-peer`: the servers and clients that run inside the pods, so that the kernel sees real processes.
 //! [`prometheus`] is a real one, which scrapes agents; [`browser`] a real one, too; [`monitoring`] reads
-//! the dashboard that is delivered. [`bench`] is the program `heddle-bench`, [`demo`] the program `heddle-demo`. [`world`] is the bed that most tests use. [`rogue`] mints certificates that the mesh must, or must not, accept.
+//! the dashboard that is delivered. [`bench`] is the program `heddle-bench`, [`demo`] the program `heddle-demo`,
+//! [`chaos`] the program `heddle-chaos`. [`world`] is the bed that most tests use. [`rogue`] mints certificates that the mesh must, or must not, accept.
 //!
 //! Nothing here is linked into the agent, and nothing here decides anything about the mesh.
 
@@ -14,6 +15,7 @@ pub mod authority;
 pub mod bed;
 pub mod bench;
 pub mod browser;
+pub mod chaos;
 pub mod collector;
 pub mod demo;
 pub mod http;

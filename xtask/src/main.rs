@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod ci;
 mod demo;
 mod fuzz;
@@ -36,6 +37,7 @@ enum Verb {
     Test(test::Test),
     Demo(demo::Demo),
     Fuzz(fuzz::Fuzz),
+    Chaos(chaos::Chaos),
     Tidy(tidy::Tidy),
     Ci(ci::Ci),
 }
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Test(test) => test.run(&project),
         Verb::Demo(demo) => demo.run(&project),
         Verb::Fuzz(fuzz) => fuzz.run(&project),
+        Verb::Chaos(chaos) => chaos.run(&project),
         Verb::Tidy(tidy) => tidy.run(&project),
         Verb::Ci(ci) => ci.run(&project),
     });
@@ -72,4 +75,5 @@ While working:
   cargo xtask test --only clippy         one stage: fmt, tidy, deny, clippy, unit, fuzz, mesh
   cargo xtask test original_destination  the unit and namespace tests whose names contain the word
   cargo xtask fuzz all                   a minute of mutated inputs for all that reads what comes from outside
-  cargo xtask fuzz http --seconds 600    ten of requests and hellos";
+  cargo xtask fuzz http --seconds 600    ten of requests and hellos
+  cargo xtask chaos                      five minutes of hostile conditions, with what must hold checked (root)";

@@ -8,6 +8,7 @@ mod access;
 mod authority;
 mod bed;
 mod capture;
+mod chaos;
 mod cluster_authority;
 mod config;
 mod demo;
