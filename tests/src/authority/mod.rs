@@ -180,7 +180,9 @@ impl Authority {
 
     fn accept(&self, listener: TcpListener) {
         if let Some(runtime) = &self.runtime {
-            runtime.spawn(serve::accept(listener, Arc::clone(&self.shared)));
+            // Asked for here: it may have to go down before the task has begun.
+            let downs = self.shared.downs.subscribe();
+            runtime.spawn(serve::accept(listener, downs, Arc::clone(&self.shared)));
         }
     }
 }

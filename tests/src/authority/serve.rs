@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use h2::Reason;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
@@ -20,8 +20,7 @@ pub(super) enum Order {
 }
 
 /// Accepts until the authority goes down.
-pub(super) async fn accept(listener: StdListener, shared: Arc<Shared>) {
-    let mut downs = shared.downs.subscribe();
+pub(super) async fn accept(listener: StdListener, mut downs: watch::Receiver<usize>, shared: Arc<Shared>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {
         tokio::select! {
