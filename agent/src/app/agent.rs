@@ -21,7 +21,7 @@ use super::{
     kernel_events, kernel_log, metrics, pod_metrics,
     pods::Pods,
     pressure,
-    process::{hide_memory, raise_descriptor_limit},
+    process::{give_memory_back, hide_memory, raise_descriptor_limit},
     questions::Questions,
     signals::Signals,
     status::StatusSources,
@@ -82,6 +82,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (observer, log) = start_observing(&config, &stopped)?;
     let feed = EventFeed::default();
     raise_descriptor_limit();
+    give_memory_back();
 
     let revocations = revocations(&config)?;
     let domains = TrustDomains::new(config.trust_domain.clone(), config.trust_domain_aliases.iter().cloned());

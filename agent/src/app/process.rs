@@ -14,6 +14,14 @@ pub(super) fn hide_memory() -> anyhow::Result<()> {
     setrlimit(Resource::Core, none).context("set the limit of core dumps to nothing")
 }
 
+/// What is freed goes back to the kernel within some seconds. By itself the allocator does so when it is asked for something, and a
+/// thread that has become idle, after the start or a storm, asks for nothing.
+pub(super) fn give_memory_back() {
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        warn!(%error, "start the allocator's own threads; memory that is free is given back later");
+    }
+}
+
 /// Each connection needs two descriptors; the default soft limit of 1,024 is for programs that use select(2).
 pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
