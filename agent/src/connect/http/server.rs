@@ -31,6 +31,8 @@ use crate::{config::HttpLimits, shares::TurnExecutor};
 
 /// Streams that a client may open and reset before they were served, at once: "rapid reset" ends the connection.
 const MAX_RESETS: usize = 50;
+/// Bytes of one answer that wait for a client of HTTP/2: four frames.
+const SEND_BUFFER: usize = 64 * 1024;
 /// How often a client that owes nothing is asked whether it is alive, and how long it may take to say so.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
@@ -150,6 +152,7 @@ where
         .max_header_list_size(limits.max_header_bytes)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_RESETS)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(ALIVE.0)
         .keep_alive_timeout(ALIVE.1);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -216,5 +219,60 @@ impl<B: Body + Unpin, T: Unpin> Body for Held<B, T> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use bytes::Bytes;
+    use futures_util::{StreamExt, stream};
+    use http_body_util::StreamBody;
+    use tokio::io::duplex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_of_http2_that_does_not_read_has_little_waiting() {
+        const PIECE: usize = 16 * 1024;
+        let ((near, far), (begin, begun)) = (duplex(PIECE), watch::channel(false));
+        let (taken, (_drain, draining)) = (Arc::<AtomicUsize>::default(), watch::channel(false));
+        let count = Arc::clone(&taken);
+        let answer = move |_| {
+            let (mut begun, count) = (begun.clone(), Arc::clone(&count));
+            let pieces = stream::repeat_with(move || {
+                count.fetch_add(PIECE, Relaxed);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; PIECE])))
+            });
+            let first = stream::once(async move { begun.wait_for(|begun| *begun).await.is_ok() });
+            let body = StreamBody::new(first.flat_map(move |_| pieces.clone()).boxed());
+            std::future::ready(Response::new(body))
+        };
+        tokio::spawn(serve(far, HttpVersion::Http2, HttpLimits::default(), draining, answer));
+        let mut windows = h2::client::Builder::new();
+        windows.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+        let (mut requests, mut connection) = windows.handshake::<_, Bytes>(near).await.unwrap();
+        let asked = Request::get("http://web.shop/").body(()).unwrap();
+        let answered = requests.send_request(asked, true).unwrap().0;
+        let _answer = tokio::select! {
+            ended = &mut connection => panic!("{ended:?}"),
+            answer = answered => answer.unwrap(),
+        };
+        // The windows are open, and nobody looks at the pipe any more.
+        begin.send_replace(true);
+        let mut before = 0;
+        while taken.load(Relaxed) == 0 || taken.load(Relaxed) != before {
+            before = taken.load(Relaxed);
+            sleep(Duration::from_millis(50)).await;
+        }
+        // What waits, what is in the pipe and on the way to it.
+        assert!((SEND_BUFFER..=SEND_BUFFER + 4 * PIECE).contains(&before), "{before} bytes");
+        drop(connection);
     }
 }
