@@ -128,7 +128,10 @@ struct Inbound<'a> {
 impl Inbound<'_> {
     async fn open(&self, approach: Approach) -> Result<TcpStream, Failed> {
         let node = &self.thread.node;
-        Ok(dial_application(node, self.pod, self.client.ip(), self.to, approach).await?)
+        let application = dial_application(node, self.pod, self.client.ip(), self.to, approach).await?;
+        // One that has heard nothing must not take the end of that for the end of what there was to hear.
+        reset_on_close(&application);
+        Ok(application)
     }
 
     /// Listens to who speaks first, and serves the client as what it speaks.
@@ -141,8 +144,6 @@ impl Inbound<'_> {
         mut record: ConnectionRecord,
     ) {
         let node = &self.thread.node;
-        // Armed first: an application that has heard nothing must not take the end of that for the end of what there was to hear.
-        reset_on_close(&application);
         let mut words = Words::new(client);
         let spoken = Box::pin(admission.unless_withdrawn(self.first_to_speak(&mut words, &application))).await;
         let client = words.into_wire();
@@ -362,10 +363,7 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
                     let client = Wire::Tunnel(TunnelIo::new(stream));
                     return inbound.carry(client, application, approach, admission, record).await;
                 }
-                Err(error) => {
-                    reset_on_close(&application);
-                    Err(Failed::Request(BadRequest::Answer(error)))
-                }
+                Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
             }
         }
         Err(failed) => {
