@@ -18,6 +18,7 @@ mod peers;
 mod record;
 mod rows;
 mod scraper;
+mod start;
 mod table;
 mod wrk;
 
@@ -32,6 +33,7 @@ use ground::Ground;
 use machine::Machine;
 use memory::Memory;
 use record::{Record, Round};
+use start::Starts;
 
 use crate::interrupt;
 
@@ -92,6 +94,9 @@ fn run(options: &Options) -> Result<()> {
     if plan.memory {
         record.memory = Some(Memory::measure(&mut ground, options.quick)?);
     }
+    if plan.start {
+        record.starts = Some(Starts::measure(&mut ground)?);
+    }
     for case in plan.cases {
         let rounds = measure_case(&mut ground, case, options)?;
         record.add(case, rounds);
@@ -109,6 +114,7 @@ fn run(options: &Options) -> Result<()> {
 /// What this run shall measure.
 struct Plan {
     memory: bool,
+    start: bool,
     cases: Vec<&'static Case>,
 }
 
@@ -117,8 +123,12 @@ impl Plan {
         let named = |name: &str| options.cases.iter().any(|wanted| name.starts_with(wanted.as_str()));
         let all = options.cases.is_empty();
         let wanted = |case: &&Case| if all { !options.quick || case.in_quick } else { named(case.name) };
-        let plan = Self { memory: all || named(memory::NAME), cases: case::ALL.iter().filter(wanted).collect() };
-        let known = || case::ALL.iter().map(|case| case.name).chain([memory::NAME]);
+        let plan = Self {
+            memory: all || named(memory::NAME),
+            start: (all && !options.quick) || named(start::NAME),
+            cases: case::ALL.iter().filter(wanted).collect(),
+        };
+        let known = || case::ALL.iter().map(|case| case.name).chain([memory::NAME, start::NAME]);
         for name in &options.cases {
             if !known().any(|known| known.starts_with(name.as_str())) {
                 let list = known().collect::<Vec<_>>().join(", ");

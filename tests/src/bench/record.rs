@@ -6,6 +6,7 @@ use super::case::{Case, Path};
 use super::format::{number, ratio};
 use super::machine::Machine;
 use super::memory::Memory;
+use super::start::Starts;
 
 /// CPUs used by others from which on the output warns: a tenth of one.
 const DISTURBED: f64 = 0.1;
@@ -19,6 +20,8 @@ pub(super) struct Record {
     pub(super) seconds: u64,
     pub(super) cases: Vec<Measured>,
     pub(super) memory: Option<Memory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) starts: Option<Starts>,
 }
 
 /// The rounds of one case.
@@ -71,7 +74,7 @@ pub(super) struct Sample {
 
 impl Record {
     pub(super) fn new(machine: Machine, agent_version: String, rounds: u32, seconds: u64) -> Self {
-        Self { machine, agent_version, rounds, seconds, cases: Vec::new(), memory: None }
+        Self { machine, agent_version, rounds, seconds, cases: Vec::new(), memory: None, starts: None }
     }
 
     pub(super) fn add(&mut self, case: &'static Case, rounds: Vec<Round>) {

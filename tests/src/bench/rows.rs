@@ -8,6 +8,7 @@ use super::case::{
 };
 use super::memory::{Memory, NAME};
 use super::record::{Measured, Record, Round, Sample};
+use super::start::{self, Starts};
 
 /// One line of the table.
 #[derive(Debug, Default, PartialEq)]
@@ -47,6 +48,7 @@ impl Row {
 pub(super) fn of(record: &Record) -> Vec<Row> {
     let mut rows: Vec<Row> = record.cases.iter().flat_map(of_case).collect();
     rows.extend(record.memory.iter().flat_map(of_memory));
+    rows.extend(record.starts.iter().flat_map(of_starts));
     rows
 }
 
@@ -201,6 +203,24 @@ fn of_memory(memory: &Memory) -> Vec<Row> {
         rows.push(Row { ratio: Some(grown), ..after });
     }
     rows
+}
+
+fn of_starts(starts: &Starts) -> Vec<Row> {
+    let row = |what: &str, mesh: f64, target| Row {
+        case: start::NAME,
+        what: what.to_owned(),
+        mesh,
+        target,
+        ..Row::default()
+    };
+    let worst = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
+    let Starts { from_start_ms, from_kill_ms } = starts;
+    let within = |most| Some(Target::Value(most));
+    vec![
+        row("ms from an agent's start to the first connection", median(from_start_ms.iter().copied()), within(150.0)),
+        row("ms from its start, at worst", worst(from_start_ms), None),
+        row("ms from the SIGKILL of the one before, at worst", worst(from_kill_ms), within(1000.0)),
+    ]
 }
 
 /// The middle, or the mean of the two in the middle; 0 of nothing.

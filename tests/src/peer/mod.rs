@@ -10,6 +10,7 @@ mod dial;
 mod dns;
 mod enter;
 mod errno;
+mod first;
 pub mod grpc;
 mod hbone;
 mod hold;
@@ -59,6 +60,8 @@ enum Command {
     Stall(bulk::Stall),
     /// Keep connections open and watch their health.
     Hold(hold::Hold),
+    /// Try until a connection works, and tell when that was.
+    First(first::First),
     /// Serve streams of which both ends know every byte.
     StreamServe(stream::StreamServe),
     /// Open streams of which both ends know every byte, until standard input ends.
@@ -130,6 +133,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Bulk(bulk) => print(&bulk::run(&bulk)?),
         Command::Stall(stall) => print(&bulk::stall(&stall)?),
         Command::Hold(hold) => hold::run(&hold),
+        Command::First(first) => print(&first::run(&first)?),
         Command::StreamServe(serve) => stream::serve(&serve),
         Command::StreamLoad(load) => stream::load(load),
         Command::Probe(probe) => print(&probe::run(&probe)?),

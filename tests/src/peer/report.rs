@@ -113,6 +113,15 @@ impl ConnectReport {
     }
 }
 
+/// What `first` found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FirstReport {
+    /// Tries before the one that worked.
+    pub failed: u64,
+    /// When that one had worked, in microseconds since 1970.
+    pub at_us: u64,
+}
+
 /// What `bulk` and `stall` found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BulkReport {
