@@ -15,8 +15,8 @@ pub(super) const NAME: &str = "memory";
 
 const HELD: u64 = 1_000;
 const STORM: u64 = 20_000;
-/// For buffers that shrink when idle.
-const SHRINK: Duration = Duration::from_secs(5);
+/// For buffers that shrink when idle, and for the allocator, which gives back what has been free for ten seconds.
+const SETTLED: Duration = Duration::from_secs(12);
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Bytes of the agent of the client's node, and of the server's.
@@ -45,11 +45,13 @@ impl Memory {
     pub(super) fn measure(ground: &mut Ground, quick: bool) -> Result<Self> {
         say(&format!("\n{NAME}: resident memory of the agents"));
         let quiet = Duration::from_secs(if quick { 5 } else { 60 });
+        pause(SETTLED)?;
         let idle = shown(ground, "idle")?;
         connections(ground, 1)?;
+        pause(SETTLED)?;
         let used = shown(ground, "after one connection")?;
         let open = hold(ground)?;
-        pause(SHRINK)?;
+        pause(SETTLED)?;
         let closed = shown(ground, "after closing them")?;
         let storm_failures = connections(ground, STORM)?;
         pause(quiet)?;
@@ -70,7 +72,7 @@ fn hold(ground: &mut Ground) -> Result<Resident> {
     let line = format!("hold --to {} --count {HELD} --interval-ms 3600000", pods.far.at(ECHO));
     let mut holder = pods.client.peer(&line)?.start()?;
     holder.wait_line(OPEN_WITHIN, |line| line.contains("\"opened\""))?;
-    pause(SHRINK)?;
+    pause(SETTLED)?;
     ensure!(holder.running()?, "{}", holder.describe("ended early"));
     shown(ground, &format!("{HELD} idle connections open"))
 }

@@ -124,7 +124,7 @@ impl Plan {
         let all = options.cases.is_empty();
         let wanted = |case: &&Case| if all { !options.quick || case.in_quick } else { named(case.name) };
         let plan = Self {
-            memory: all || named(memory::NAME),
+            memory: (all && !options.quick) || named(memory::NAME),
             start: (all && !options.quick) || named(start::NAME),
             cases: case::ALL.iter().filter(wanted).collect(),
         };
