@@ -33,7 +33,8 @@ pub(crate) struct Bench {
     /// Write machine, options and every round's figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Only the cases whose names begin so (http, bulk-1, connections, same-node, l7, peer-nginx, memory); may be given several times
+    /// Only the cases whose names begin so (http, bulk-1, connections, same-node, l7, peer-nginx, memory, start); may be given
+    /// several times
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
     /// Rounds per case; each measures direct, then what the case is about [default: 5, with --quick 3]

@@ -5,10 +5,12 @@ use std::io;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::{io::AsyncReadExt, net::tcp::ReadHalf};
 
+use super::tunnel::MAX_FRAME;
+
 /// First size of a direction's buffer: a request or a response of the common kind.
 const SMALL: usize = 4 * 1024;
 /// Largest size, two whole frames of a tunnel: beyond it system calls are no longer what costs (measured with `cargo xtask bench`).
-pub(super) const LARGE: usize = 2 * (64 * 1024 - 9);
+pub(super) const LARGE: usize = 2 * MAX_FRAME as usize;
 
 /// Reads with a buffer whose size follows the traffic. It exists only while it is being filled: a connection that is
 /// quiet holds none.

@@ -6,11 +6,13 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
+
+use super::flush::flush;
 
 /// Lines that wait for the writer, some hundred bytes each: what fails alike is said once, and a start says some dozens.
 const QUEUE: usize = 1024;
@@ -45,17 +47,7 @@ impl LogWriter {
 
     /// Waits until all that was said before is written, at most `patience`; whether it is. Blocks.
     pub(super) fn flush(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let (done, written) = sync_channel(1);
-        let mut message = Message::Flush(done);
-        while let Err(error) = self.queue.try_send(message) {
-            match error {
-                TrySendError::Full(back) if Instant::now() < deadline => message = back,
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => return false,
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+        flush(&self.queue, Message::Flush, patience)
     }
 }
 

@@ -10,6 +10,7 @@ mod facts;
 mod flag;
 mod flow;
 mod flow_counts;
+mod flush;
 mod inventory;
 mod live;
 mod log_writer;

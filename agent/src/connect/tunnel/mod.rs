@@ -40,7 +40,7 @@ const MAX_STREAMS: u32 = 100;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MAX_STREAMS;
 /// Larger frames cost fewer headers, smaller ones let streams take turns sooner. With its header, one fills four records of TLS, as
 /// many as are encrypted at a time: or else its last bytes would be a record of their own.
-const MAX_FRAME: u32 = 64 * 1024 - 9;
+pub(super) const MAX_FRAME: u32 = 64 * 1024 - 9;
 /// Enough for CONNECT's few headers, so that a peer cannot make the agent hold more.
 pub(crate) const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// What one stream may have waiting for the tunnel's socket.

@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use super::{
     AccessLogDefault, AccessLogOutput, AccessLogSettings, Failed, LineEvent, LogFormat, Story,
     rate::{Rate, SAY_EVERY},
 };
-use crate::observe::recent::Recent;
+use crate::observe::{flush::flush, recent::Recent};
 
 /// Stories that wait for the writer: a burst of this many connections or requests ends without a lost line, at about
 /// 5 MB, and 15 MB where clients send the longest texts that are kept.
@@ -117,17 +117,7 @@ impl AccessLog {
 
     /// Waits until all that was pushed before is written, at most `patience`. Whether it is.
     pub(in crate::observe) fn flush(&self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
-        let (done, written) = sync_channel(1);
-        let mut message = Message::Flush(done);
-        while let Err(error) = self.queue.try_send(message) {
-            match error {
-                TrySendError::Full(back) if Instant::now() < deadline => message = back,
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => return false,
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        written.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok()
+        flush(&self.queue, Message::Flush, patience)
     }
 }
 
