@@ -28,6 +28,7 @@ fn pods_share_the_agents_connections_and_the_last_are_for_those_that_have_few() 
     assert!(refused(&beyond), "{beyond:?}");
     // Four are kept, two for each of the two pods.
     let mut few = hold(&world.near, to, 2)?;
+    few.still_exchanges()?;
     let beyond = probe(&world.near, to, "beyond")?;
     assert!(refused(&beyond), "{beyond:?}");
     many.still_exchanges()?;
@@ -52,6 +53,8 @@ fn a_node_is_full_for_connections_in_tunnels_and_in_the_clear_too() -> Result<()
     bound(&mut world, "connections", 20)?;
     std::mem::swap(&mut world.a, &mut world.b);
     let mut held = hold(&stranger, to, 18)?;
+    // What the kernel has accepted, the agent has then, too.
+    held.still_exchanges()?;
     // Two are kept, and the one pod of this node has more.
     for from in [&stranger, &world.client] {
         let beyond = probe(from, to, "beyond")?;

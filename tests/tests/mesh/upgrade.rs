@@ -19,7 +19,7 @@ use crate::{
 
 /// A world in which connections to `near` go natively once one has been carried.
 fn world(name: &str) -> Result<World> {
-    let world = World::with(name, |agent| agent.set("limits.drainTimeout", "100s"))?;
+    let world = World::with(name, |agent| agent.set("limits.drainTimeout", "10m"))?;
     world.near.annotate("heddle.io/opaque-ports", Some("8080,8081"))?;
     world.settle()?;
     Ok(world)
