@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     arguments::{AskedAgent, Output},
@@ -22,9 +22,24 @@ use crate::{admin::status::Status, cli};
 pub(super) struct ShowStatus {
     #[command(flatten)]
     agent: AskedAgent,
+    /// Only answer one question, as an exec probe of Kubernetes does: 0 for yes.
+    ///
+    /// While an agent is replaced by the next, both may have the addresses of the health endpoint, and each has an admin
+    /// socket of its own.
+    #[arg(long, value_enum, value_name = "QUESTION", conflicts_with = "output")]
+    probe: Option<Probe>,
     /// For people, or as the agent gave it.
     #[arg(long, short, value_enum, default_value = "text")]
     output: Output,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Probe {
+    /// Whether the agent answers at all.
+    Live,
+    /// Whether it serves the pods of its node.
+    Ready,
 }
 
 impl ShowStatus {
@@ -34,6 +49,9 @@ impl ShowStatus {
             Err(error) => return cli::failed(2, &error),
         };
         let status: Status = serde_json::from_slice(&body).context("the agent's answer is not understood")?;
+        if let Some(probe) = self.probe {
+            return answer(probe, &status);
+        }
         let text = match self.output {
             Output::Json => serde_json::to_string_pretty(&status)?,
             Output::Text => text(&status),
@@ -41,6 +59,16 @@ impl ShowStatus {
         cli::print(text.trim_end())?;
         Ok(ExitCode::from(u8::from(!status.concerns().is_empty())))
     }
+}
+
+fn answer(probe: Probe, status: &Status) -> anyhow::Result<ExitCode> {
+    if status.ready || matches!(probe, Probe::Live) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for missing in &status.missing {
+        cli::print(&format!("not ready: {}: {}", missing.condition, missing.reason))?;
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 fn text(status: &Status) -> String {

@@ -18,6 +18,10 @@ use rustix::{
 use super::defaults;
 use crate::shares::Share;
 
+/// The variable that names the node where the configuration does not: all pods of a DaemonSet have one configuration, and each has
+/// this from its own `spec.nodeName`.
+pub(super) const NODE_NAME: &str = "NODE_NAME";
+
 /// What there is at least, where it cannot be read: the kernel's own default of the hard limit, and a small machine.
 const DESCRIPTORS: u64 = 4096;
 const MEMORY: u64 = 1 << 30;
@@ -44,6 +48,8 @@ const MOST_BUFFERS: u64 = 256 << 20;
 /// Facts about the machine that defaults depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
+    /// What the environment says of the node's name.
+    pub node: Option<String>,
     /// The cgroup v2 mount, if there is one.
     pub cgroup2_mount: Option<PathBuf>,
     /// CPUs that this process may run on.
@@ -69,7 +75,9 @@ impl Machine {
         let memory_limit = cgroup2_mount.as_deref().and_then(memory_limit);
         let memory = [machine_memory(), memory_limit].into_iter().flatten().min().unwrap_or(MEMORY);
         let descriptors = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        Self { cgroup2_mount, cpus, cpu_limit: (usable < cpus).then_some(usable), descriptors, memory, memory_limit }
+        let node = std::env::var(NODE_NAME).ok();
+        let cpu_limit = (usable < cpus).then_some(usable);
+        Self { node, cgroup2_mount, cpus, cpu_limit, descriptors, memory, memory_limit }
     }
 
     /// Data threads where the configuration names none: the CPU limit, since whoever set one has already decided

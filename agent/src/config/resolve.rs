@@ -5,13 +5,14 @@ use std::{
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
     AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig,
-    LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp,
-    secrets, source,
+    LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level,
+    machine::NODE_NAME, otlp, secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::{mesh::TrustDomain, shares::ShareBounds};
@@ -68,9 +69,7 @@ pub(super) fn single_document(file: &str, text: &str) -> Result<Node, Problems> 
 /// `None` where a problem left no value to go on with; it has been reported then.
 fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Option<Config> {
     let root = report.root(root)?;
-    let node = required(&root, "node", "this node's name, as in spec.nodeName of its pods", |text| {
-        is_subdomain(text).then(|| text.into())
-    });
+    let node = node(&root, machine);
     let cluster = root.parsed("cluster", "a name that is not empty", |text| (!text.is_empty()).then_some(text));
     let trust_domain = trust_domain(&root);
     let trust_domain_aliases = trust_domain_aliases(&root, trust_domain.as_ref());
@@ -114,6 +113,19 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>, machine: &Machine) -> Opt
         http: http?,
         tracing: tracing?,
     })
+}
+
+fn node(root: &MapReader<'_>, machine: &Machine) -> Option<Arc<str>> {
+    const ALLOWED: &str = "this node's name, as in spec.nodeName of its pods";
+    match &machine.node {
+        Some(name) if !root.has("node") => {
+            if !is_subdomain(name) {
+                root.complain("node", format!("the environment has {NODE_NAME}={name:?}, allowed: {ALLOWED}"));
+            }
+            Some(name.as_str().into())
+        }
+        _ => required(root, "node", ALLOWED, |text| is_subdomain(text).then(|| text.into())),
+    }
 }
 
 pub(super) fn trust_domain(root: &MapReader<'_>) -> Option<TrustDomain> {

@@ -18,6 +18,7 @@ const MINIMAL: &str = "node: node-a\nsource: {files: {path: /etc/heddle/objects}
 
 fn machine() -> Machine {
     Machine {
+        node: None,
         cgroup2_mount: Some("/sys/fs/cgroup/unified".into()),
         cpus: 16,
         cpu_limit: None,
@@ -561,6 +562,17 @@ fn missing_cgroup_mount_is_named_with_its_remedy() {
     assert!(error.contains("capture.cgroup: missing, must be the cgroup v2 mount"), "{error}");
     let named = format!("{MINIMAL}capture: {{cgroup: /cg}}\n");
     assert_eq!(Config::parse("f", &named, &bare).unwrap().capture.cgroup, PathBuf::from("/cg"));
+}
+
+#[test]
+fn a_node_is_named_by_the_file_or_else_by_the_environment() {
+    let named = Machine { node: Some("node-b".into()), ..machine() };
+    let unnamed = "source: {files: {path: /etc/heddle/objects}}\n";
+    assert_eq!(&*Config::parse("f", unnamed, &named).unwrap().node, "node-b");
+    assert_eq!(&*Config::parse("f", MINIMAL, &named).unwrap().node, "node-a");
+    let badly = Machine { node: Some("Node_B".into()), ..machine() };
+    let error = Config::parse("f", unnamed, &badly).unwrap_err().to_string();
+    assert!(error.contains("node: the environment has NODE_NAME=\"Node_B\", allowed: this node's name"), "{error}");
 }
 
 #[test]

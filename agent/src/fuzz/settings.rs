@@ -22,6 +22,7 @@ impl Target for Settings {
     fn exercise(&self, input: &[u8], _: &mut Rng) -> Result<Exercised, String> {
         let text = String::from_utf8_lossy(input);
         let machine = Machine {
+            node: None,
             cgroup2_mount: Some("/sys/fs/cgroup".into()),
             cpus: 8,
             cpu_limit: None,

@@ -1,0 +1,48 @@
+//! Each object has only fields that its kind has, as the API server would say.
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingWebhookConfiguration,
+    apps::v1::{DaemonSet, Deployment},
+    core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    policy::v1::PodDisruptionBudget,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::programs::{here, kustomize};
+
+/// What the type makes of it: fields that it does not know are gone.
+fn through<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value> {
+    Ok(serde_json::to_value(serde_json::from_value::<T>(object.clone())?)?)
+}
+
+fn through_its_kind(object: &Value) -> Result<Value> {
+    match object["kind"].as_str().context("no kind")? {
+        "ClusterRole" => through::<ClusterRole>(object),
+        "ClusterRoleBinding" => through::<ClusterRoleBinding>(object),
+        "ConfigMap" => through::<ConfigMap>(object),
+        "DaemonSet" => through::<DaemonSet>(object),
+        "Deployment" => through::<Deployment>(object),
+        "Namespace" => through::<Namespace>(object),
+        "NetworkPolicy" => through::<NetworkPolicy>(object),
+        "PodDisruptionBudget" => through::<PodDisruptionBudget>(object),
+        "ResourceQuota" => through::<ResourceQuota>(object),
+        "Role" => through::<Role>(object),
+        "RoleBinding" => through::<RoleBinding>(object),
+        "Service" => through::<Service>(object),
+        "ServiceAccount" => through::<ServiceAccount>(object),
+        "ValidatingWebhookConfiguration" => through::<ValidatingWebhookConfiguration>(object),
+        kind => bail!("{kind} is not among the kinds that this test knows"),
+    }
+}
+
+#[test]
+fn every_field_of_the_manifests_is_one_of_its_kind() -> Result<()> {
+    for (name, object) in kustomize(&here("deploy/manifests"))? {
+        assert_eq!(through_its_kind(&object).context(name.clone())?, object, "{name}: as its kind has it, and as it is");
+    }
+    Ok(())
+}
