@@ -12,7 +12,8 @@ use std::{
 use super::{
     AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig,
     LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level,
-    machine::NODE_NAME, otlp, secrets, source,
+    machine::NODE_NAME,
+    otlp, secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::{mesh::TrustDomain, shares::ShareBounds};

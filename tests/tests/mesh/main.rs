@@ -22,6 +22,7 @@ mod exclusions;
 mod explain;
 mod fail_closed;
 mod fairness;
+mod guides;
 mod http;
 mod identity;
 mod inbound;

@@ -16,7 +16,8 @@ fn manifests() -> Result<Objects> {
 fn comparable(objects: Objects) -> Result<Objects> {
     let mut all = Objects::new();
     for (name, mut object) in objects.into_iter().filter(|(name, _)| name != "Namespace/heddle-system") {
-        if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations").and_then(Value::as_object_mut)
+        if let Some(annotations) =
+            object.pointer_mut("/spec/template/metadata/annotations").and_then(Value::as_object_mut)
         {
             annotations.remove("checksum/config");
         }
@@ -95,7 +96,10 @@ fn values_reach_the_configurations_and_the_pods() -> Result<()> {
     }
     assert_eq!(objects["DaemonSet/heddle-agent"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"], 100);
     assert_eq!(objects["Deployment/heddle-ca"]["spec"]["replicas"], 3);
-    assert_eq!(objects["Deployment/heddle-ca"]["spec"]["template"]["spec"]["tolerations"][2], json!({"operator": "Exists"}));
+    assert_eq!(
+        objects["Deployment/heddle-ca"]["spec"]["template"]["spec"]["tolerations"][2],
+        json!({"operator": "Exists"})
+    );
     assert!(objects.contains_key("PodMonitor/heddle") && objects.contains_key("PodMonitor/heddle-ca"));
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 mod chart;
 mod configuration;
-
+mod guides;
 mod kinds;
 mod objects;
 mod programs;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use heddle_tests::bed::binary;
 use serde_json::{Value, json};
 
-use crate::objects::{Objects, documents, objects};
+use crate::objects::{Objects, objects};
 
 /// A file or directory of this repository.
 pub(crate) fn here(path: &str) -> PathBuf {
@@ -94,11 +94,4 @@ pub(crate) fn merged(below: Value, above: &Value) -> Value {
 /// The smallest configuration that an agent of a cluster takes.
 pub(crate) fn smallest() -> Value {
     json!({"source": {"kubernetes": {}}})
-}
-
-/// The one document of a text.
-pub(crate) fn single(text: &str) -> Result<Value> {
-    let mut all = documents(text)?;
-    ensure!(all.len() == 1, "{} documents in\n{text}", all.len());
-    Ok(all.remove(0))
 }
