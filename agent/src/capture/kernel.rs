@@ -32,7 +32,7 @@ use super::{
 use crate::{config::check_runs_in, mesh::CaptureRules};
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
 
 /// The maps that outlive the agent, by their names in the object, which are their pins' names too.
 const MAPS: &[&str] = &[
@@ -58,13 +58,13 @@ const MAPS: &[&str] = &[
 ];
 
 /// Programs that are attached to the cgroup, where connections are dialled and asked about.
-const ADDRESS_HOOKS: [&str; 4] = ["connect4", "connect6", "getpeername4", "getpeername6"];
+pub(super) const ADDRESS_HOOKS: [&str; 4] = ["connect4", "connect6", "getpeername4", "getpeername6"];
 /// The one there that sees connections open and close.
-const FLOWS: &str = "flows";
+pub(super) const FLOWS: &str = "flows";
 /// The one in each pod's namespace.
-const INBOUND: &str = "inbound";
+pub(super) const INBOUND: &str = "inbound";
 /// The one at the node's end of each cable.
-const WIRE: &str = "wire";
+pub(super) const WIRE: &str = "wire";
 
 /// Why the kernel's half could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -366,7 +366,7 @@ fn pin_link(program: &'static str, link: FdLink, pin: &Path) -> Result<(), Kerne
     link.pin(pin).map(drop).map_err(|error| KernelError::Link { program, reason: error.to_string() })
 }
 
-fn program<'a, T>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, KernelError>
+pub(super) fn program<'a, T>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut T, KernelError>
 where
     &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -381,7 +381,7 @@ fn fd<'a>(program: &'static str, fd: Result<&'a ProgramFd, ProgramError>) -> Res
     fd.map_err(refused(program))
 }
 
-fn refused(program: &'static str) -> impl Fn(ProgramError) -> KernelError {
+pub(super) fn refused(program: &'static str) -> impl Fn(ProgramError) -> KernelError {
     move |source| KernelError::Program { program, source: Box::new(source) }
 }
 

@@ -31,6 +31,7 @@ mod survivors;
 mod switches;
 mod sys;
 mod tables;
+mod trial;
 mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
@@ -51,3 +52,4 @@ pub use sandbox::{SandboxError, Sandboxes};
 pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
 pub use switches::{KernelLogLevel, Switches};
 pub use tables::{KernelCounters, TableSizes};
+pub use trial::{TrialError, Tried, try_kernel};

@@ -8,7 +8,9 @@ use std::{
     sync::OnceLock,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+#[expect(deprecated, reason = "see its use")]
+use rustix::thread::unshare;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use socket2::{Domain, Socket, Type};
 
 use super::{
@@ -30,6 +32,19 @@ impl NetworkNamespace {
     /// Opens the namespace behind a path such as `/run/netns/NAME`.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::of(File::open(path)?)
+    }
+
+    /// Makes a new one, with nothing in it but a loopback device that is down. It goes with the last handle.
+    pub(super) fn empty() -> io::Result<Self> {
+        // Before a thread is elsewhere.
+        home()?;
+        // A thread of its own, which never returns: it ends in the new namespace.
+        let made = std::thread::spawn(|| {
+            #[expect(deprecated, reason = "it is unsafe for tables of descriptors, which stay shared here")]
+            unshare(UnshareFlags::NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        Self::of(made.join().map_err(|_| io::Error::other("the thread that makes a namespace panicked"))??)
     }
 
     /// Takes over a namespace that is open already.

@@ -1,9 +1,14 @@
 //! What `heddle check` finds in a set of objects: everything that an agent would refuse, and what is legal but surely
-//! not meant. The same reading, acceptance and compiler as the agent's.
+//! not meant. The same reading, acceptance and compiler as the agent's. `cluster/` and `node/` judge where Heddle is to run.
 
+pub mod cluster;
 pub mod fuzz;
+mod kernel;
 mod lints;
+pub mod node;
+mod outcome;
 mod report;
+mod version;
 
 use crate::{
     config::Problem,
@@ -11,6 +16,7 @@ use crate::{
     objects::ObjectSet,
 };
 
+pub use outcome::{Outcome, Standing};
 pub use report::{Finding, Report, Severity};
 
 /// Checks a set. `unreadable` are the documents that are not in it, since they cannot be read.

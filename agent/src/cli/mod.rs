@@ -9,6 +9,7 @@ mod connections;
 mod events;
 mod explain;
 mod log_level;
+mod outcomes;
 mod record;
 mod simulate;
 mod status;

@@ -55,11 +55,19 @@ pub fn read_once(paths: &[PathBuf]) -> Result<(ObjectSet, Vec<Problem>), FileSou
 ///
 /// # Errors
 /// It cannot be asked, or refuses.
-pub async fn read_cluster(
+pub async fn read_cluster(client: kube::Client) -> Result<(ObjectSet, Vec<Problem>), SourceError> {
+    kubernetes::read_once(client).await
+}
+
+/// A client of the cluster that a person means: that of a kubeconfig, which kubectl would take, or of this pod.
+///
+/// # Errors
+/// What names the cluster cannot be used.
+pub async fn cluster_client(
     kubeconfig: Option<&std::path::Path>,
     context: Option<String>,
-) -> Result<(ObjectSet, Vec<Problem>), SourceError> {
-    kubernetes::read_once(kubeconfig, context).await
+) -> Result<kube::Client, SourceError> {
+    kubernetes::client_for(kubeconfig, context).await
 }
 
 /// All objects of a text, and what of them cannot be read or is passed over for want of a label.

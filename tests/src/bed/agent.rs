@@ -18,6 +18,7 @@ use super::metrics::Metrics;
 use super::node::Node;
 use super::process::{Finished, Process};
 use crate::http::Response;
+use crate::kubernetes::SYSTEM_NAMESPACE;
 
 const ADMIN: u16 = 15000;
 const METRICS: u16 = 15020;
@@ -89,9 +90,10 @@ impl AgentBuilder {
     /// Finds the API server as a container does: by environment variables and the mounted service account.
     pub fn in_cluster(mut self) -> Result<Self> {
         let api = self.node.bed().api.as_ref().context("the bed has no API server")?;
-        let account = self.node.directory().join(SERVICE_ACCOUNT);
+        let (account, token) =
+            (self.node.directory().join(SERVICE_ACCOUNT), api.token_of(SYSTEM_NAMESPACE, "heddle-agent"));
         std::fs::create_dir(&account).with_context(|| format!("making {}", account.display()))?;
-        for (file, content) in [("token", api.token()), ("ca.crt", api.ca_pem()), ("namespace", "heddle-system")] {
+        for (file, content) in [("token", &*token), ("ca.crt", api.ca_pem()), ("namespace", SYSTEM_NAMESPACE)] {
             std::fs::write(account.join(file), content).with_context(|| format!("writing {file}"))?;
         }
         self.in_cluster = Some(api.listen_in(self.node.netns())?);

@@ -85,7 +85,9 @@ impl Bed {
 
     /// The same with an API server instead of files: agents list and watch there, and pods look as kubelet makes them.
     pub fn with_api_server(name: &str) -> Result<Self> {
-        Self::build(name, Some(Arc::new(ApiServer::start()?)))
+        let api = ApiServer::start()?;
+        api.install_rights()?;
+        Self::build(name, Some(Arc::new(api)))
     }
 
     fn build(name: &str, api: Option<Arc<ApiServer>>) -> Result<Self> {

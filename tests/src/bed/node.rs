@@ -22,6 +22,7 @@ use super::netns::NetNs;
 use super::nftables;
 use super::pod::PodBuilder;
 use super::{State, WIRE};
+use crate::kubernetes::SYSTEM_NAMESPACE;
 
 /// Interface names have 15 bytes and the wire's port is named after the node.
 const LONGEST_NAME: usize = 15;
@@ -107,10 +108,22 @@ impl Node {
         self.inner.directory.join("bpf")
     }
 
-    /// The kubeconfig for what runs on it, in a bed with an API server.
+    /// The kubeconfig of its agent, in a bed with an API server: with the rights that the manifests give to agents.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.inner.directory.join("kubeconfig")
+    }
+
+    /// The same of a `heddle ca` that runs on it.
+    #[must_use]
+    pub fn authority_kubeconfig(&self) -> PathBuf {
+        self.inner.directory.join("kubeconfig-ca")
+    }
+
+    /// The same of somebody who may do everything.
+    #[must_use]
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.inner.directory.join("kubeconfig-admin")
     }
 
     /// Its address on the wire.
@@ -253,9 +266,16 @@ impl Node {
     /// Makes the API server reachable from here, and the node known to it.
     fn join_cluster(&self) -> Result<()> {
         let Some(api) = &self.inner.bed.api else { return Ok(()) };
-        let kubeconfig = api.kubeconfig(api.listen_in(self.netns())?)?;
-        let path = self.kubeconfig();
-        fs::write(&path, kubeconfig).with_context(|| format!("writing {}", path.display()))?;
+        let address = api.listen_in(self.netns())?;
+        for (path, token) in [
+            (self.kubeconfig(), api.token_of(SYSTEM_NAMESPACE, "heddle-agent")),
+            (self.authority_kubeconfig(), api.token_of(SYSTEM_NAMESPACE, "heddle-ca")),
+            (self.admin_kubeconfig(), api.token().to_owned()),
+        ] {
+            let kubeconfig = api.kubeconfig_as(address, &token)?;
+            fs::write(&path, kubeconfig).with_context(|| format!("writing {}", path.display()))?;
+        }
+        let kernel = rustix::system::uname();
         let (v4, v6) = (format!("{}/24", self.pod_v4(0)), format!("{}/64", self.pod_v6(0)));
         self.inner.bed.objects.put(&json!({
             "apiVersion": "v1", "kind": "Node",
@@ -268,6 +288,11 @@ impl Node {
                     {"type": "Hostname", "address": self.name()},
                 ],
                 "conditions": [{"type": "Ready", "status": "True"}],
+                "nodeInfo": {
+                    "architecture": "amd64", "operatingSystem": "linux", "osImage": "a test",
+                    "kernelVersion": kernel.release().to_string_lossy(), "kubeletVersion": "v1.34.0",
+                    "containerRuntimeVersion": "containerd://2.1.4",
+                },
             },
         }))
     }

@@ -14,11 +14,13 @@ use super::discovery;
 use super::failure::Failure;
 use super::fault::Effect;
 use super::list;
+use super::rbac;
 use super::resource::Resource;
 use super::selector::Selector;
 use super::server::Shared;
 use super::shape::Shape;
 use super::store::Store;
+use super::tokens::TokenUser;
 use super::watch::Watch;
 use super::write::{self, Target};
 
@@ -45,7 +47,10 @@ pub(super) async fn answer(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> io::Result<Response<Body>> {
-    let asked = Asked::read(request.method(), request.uri(), request.headers());
+    let mut asked = Asked::read(request.method(), request.uri(), request.headers());
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let user = shared.tokens.user(authorization.unwrap_or_default(), &shared.store.lock());
+    asked.user = user.as_ref().map(|user| user.username.clone()).unwrap_or_default();
     let line = shared.journal.asked(&asked);
     shared.until_not_silent().await;
     let mut response = None;
@@ -58,7 +63,7 @@ pub(super) async fn answer(
     }
     let response = match response {
         Some(response) => response,
-        None => respond(&shared, &connection, &asked, request).await.unwrap_or_else(|failure| refusal(&failure)),
+        None => respond(&shared, &connection, user, &asked, request).await.unwrap_or_else(|failure| refusal(&failure)),
     };
     shared.until_not_silent().await;
     shared.journal.answered(line, response.status().as_u16());
@@ -68,15 +73,16 @@ pub(super) async fn answer(
 async fn respond(
     shared: &Arc<Shared>,
     connection: &Arc<Connection>,
+    user: Option<TokenUser>,
     asked: &Asked,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if !discovery::is_public(&asked.path)
-        && !shared.tokens.admits(authorization.unwrap_or_default(), &shared.store.lock())
-    {
-        return Err(Failure::unauthorized());
-    }
+    let user = match user {
+        Some(user) => user,
+        None if discovery::is_public(&asked.path) => TokenUser::default(),
+        None => return Err(Failure::unauthorized()),
+    };
+    rbac::authorize(&shared.store.lock(), &user, asked)?;
     if asked.resource.is_empty() {
         return outside_resources(shared, asked);
     }
@@ -90,7 +96,7 @@ async fn respond(
     let headers = request.headers().clone();
     let body = to_bytes(Body::new(request.into_body()), LARGEST_BODY).await;
     let body = body.map_err(|error| Failure::bad_request(format!("reading the body: {error}")))?;
-    let answer = on_resource(shared, &resource, asked, &headers, &body)?;
+    let answer = on_resource(shared, &resource, &user, asked, &headers, &body)?;
     Ok(json_response(answer.status, &answer.body))
 }
 
@@ -108,6 +114,7 @@ fn outside_resources(shared: &Shared, asked: &Asked) -> Result<Response<Body>, F
 fn on_resource(
     shared: &Shared,
     resource: &Resource,
+    user: &TokenUser,
     asked: &Asked,
     headers: &HeaderMap,
     body: &Bytes,
@@ -116,7 +123,11 @@ fn on_resource(
     if !resource.stored {
         return match asked.verb {
             Verb::Create => {
-                let review = shared.tokens.review(&read_body(headers, body)?, &shared.store.lock())?;
+                let (asked, store) = (read_body(headers, body)?, shared.store.lock());
+                let review = match &*resource.kind {
+                    "TokenReview" => shared.tokens.review(&asked, &store)?,
+                    kind => rbac::review(&store, user, kind, &asked)?,
+                };
                 Ok(Answer { status: StatusCode::CREATED, body: review })
             }
             verb => Err(Failure::method_not_allowed(&verb.to_string())),

@@ -36,7 +36,7 @@ impl ApiServer {
         let shared = Arc::new(Shared::new().context("starting an API server")?);
         let token = fresh::secret();
         let admin = TokenUser { username: "admin".to_owned(), uid: fresh::uid(), ..TokenUser::default() };
-        shared.tokens.add(&token, admin);
+        shared.tokens.add(&token, admin.group("system:masters"));
         Ok(Self { shared, engine: Mutex::new(Engine::start()?), token })
     }
 

@@ -55,6 +55,8 @@ pub struct Asked {
     pub subresource: String,
     /// The query, decoded.
     pub query: BTreeMap<String, String>,
+    /// Who asks, by his token; "" where that is not known.
+    pub user: String,
     /// The client's `User-Agent`.
     pub user_agent: String,
     /// The `Accept` header.
@@ -76,6 +78,7 @@ impl Asked {
             name: String::new(),
             subresource: String::new(),
             query: read_query(uri.query().unwrap_or_default()),
+            user: String::new(),
             user_agent: header(header::USER_AGENT),
             accept: header(header::ACCEPT),
             status: None,

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use super::rbac::Wanted;
 use super::resource::Resource;
 
 /// Why a request is refused.
@@ -28,6 +29,24 @@ impl Failure {
 
     pub(super) fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// Nobody has given the user this right.
+    pub(super) fn forbidden(user: &str, wanted: Wanted<'_>) -> Self {
+        let Wanted { verb, group, resource, subresource, namespace, name } = wanted;
+        let about = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let about = if name.is_empty() { about } else { format!("{about} \"{name}\"") };
+        let what = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+        let scope = match namespace {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace \"{namespace}\""),
+        };
+        let message = format!(
+            "{about} is forbidden: User \"{user}\" cannot {verb} resource \"{what}\" in API group \"{group}\" {scope}"
+        );
+        let mut failure = Self::new(403, "Forbidden", message);
+        failure.details = json!({"name": name, "group": group, "kind": resource});
+        failure
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@
 //! It speaks as the real one does where a client can tell: resource versions and what they mean for lists and watches,
 //! selectors, pages, streaming lists, bookmarks, 410 and the other refusals, writes with their conflicts. It does what
 //! controllers and kubelet would do only where that is said: it schedules nothing, allots no addresses, validates no
-//! `spec`, and knows no authorization beyond the token. Events of the two API groups are two kinds here. [`Cluster`]
+//! `spec`. Who may do what is decided by the roles and bindings among its objects (`rbac`). Events of the two API groups are two kinds here. [`Cluster`]
 //! lets a test that needs no faults run against a real cluster as well.
 //!
 //! One request, in the order of the files: `listen`, `connection`, `answer`, `ask`, then `list`, `watch` or `write` on
@@ -20,11 +20,13 @@ mod discovery;
 mod failure;
 mod fault;
 pub(crate) mod fresh;
+mod install;
 mod journal;
 mod kubeconfig;
 mod list;
 mod listen;
 mod open_watches;
+mod rbac;
 mod resource;
 mod selector;
 mod server;
@@ -38,6 +40,7 @@ pub use api_server::ApiServer;
 pub use ask::{Asked, Verb};
 pub use cluster::Cluster;
 pub use fault::Fault;
+pub use install::{SYSTEM_NAMESPACE, rights};
 pub use journal::Journal;
 pub use open_watches::Cut;
 pub use resource::Resource;

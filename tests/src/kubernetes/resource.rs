@@ -138,5 +138,19 @@ fn built_in() -> Vec<Resource> {
         Resource::new("discovery.k8s.io/v1", "endpointslices", "EndpointSlice"),
         Resource::new("events.k8s.io/v1", "events", "Event").short("ev"),
         Resource::new("authentication.k8s.io/v1", "tokenreviews", "TokenReview").cluster_wide().answered_only(),
+        access_review("selfsubjectaccessreviews", "SelfSubjectAccessReview"),
+        access_review("subjectaccessreviews", "SubjectAccessReview"),
+        Resource::new(RBAC, "clusterroles", "ClusterRole").cluster_wide(),
+        Resource::new(RBAC, "clusterrolebindings", "ClusterRoleBinding").cluster_wide(),
+        Resource::new(RBAC, "roles", "Role"),
+        Resource::new(RBAC, "rolebindings", "RoleBinding"),
+        Resource::new("apps/v1", "daemonsets", "DaemonSet").with_status().short("ds"),
+        Resource::new("networking.k8s.io/v1", "networkpolicies", "NetworkPolicy").short("netpol"),
     ]
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io/v1";
+
+fn access_review(plural: &str, kind: &str) -> Resource {
+    Resource::new("authorization.k8s.io/v1", plural, kind).cluster_wide().answered_only()
 }

@@ -45,6 +45,13 @@ impl TokenUser {
         }
     }
 
+    /// One more group.
+    #[must_use]
+    pub fn group(mut self, name: &str) -> Self {
+        self.groups.push(name.to_owned());
+        self
+    }
+
     /// The pod that the token is bound to.
     #[must_use]
     pub fn of_pod(self, name: &str, uid: &str) -> Self {
@@ -114,11 +121,12 @@ impl Tokens {
         self.0.write().remove(token);
     }
 
-    /// Whether the `Authorization` header has a token that is valid here.
-    pub(super) fn admits(&self, authorization: &str, store: &Store) -> bool {
-        let token = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let admitted = |user: &TokenUser| user.is_for(OWN_AUDIENCE) && user.problem(store).is_none();
-        token.is_some_and(|(_, token)| self.0.read().get(token.trim()).is_some_and(admitted))
+    /// Whom the token in an `Authorization` header stands for, if it is valid here.
+    pub(super) fn user(&self, authorization: &str, store: &Store) -> Option<TokenUser> {
+        let (scheme, token) = authorization.split_once(' ')?;
+        let admitted = |user: &&TokenUser| user.is_for(OWN_AUDIENCE) && user.problem(store).is_none();
+        let users = self.0.read();
+        users.get(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer")).filter(admitted).cloned()
     }
 
     /// Answers a TokenReview.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use heddle_tests::bed::{Process, binary};
 use heddle_tests::http;
-use heddle_tests::kubernetes::{ApiServer, TokenUser};
+use heddle_tests::kubernetes::{ApiServer, SYSTEM_NAMESPACE, TokenUser};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -35,12 +35,11 @@ impl Setting {
     /// Pods of account `shop/web` on node-a and of `shop/db` on node-b; an agent on each.
     pub(super) fn new() -> Result<Self> {
         let server = ApiServer::start()?;
-        let kubeconfig = server.kubeconfig(server.listen()?)?;
+        server.install_rights()?;
+        let kubeconfig = server.kubeconfig_as(server.listen()?, &server.token_of(SYSTEM_NAMESPACE, "heddle-ca"))?;
         let directory = tempfile::tempdir()?;
         let setting = Self { server, kubeconfig, directory };
-        for name in ["heddle-system", "shop"] {
-            setting.server.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))?;
-        }
+        setting.server.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}))?;
         std::fs::write(setting.directory.path().join("kubeconfig"), &setting.kubeconfig)?;
         setting.pod("shop", "web-0", "web", "node-a")?;
         setting.pod("shop", "db-0", "db", "node-b")?;

@@ -30,7 +30,7 @@ async fn without_a_valid_token_there_is_401_but_for_health_and_version() -> Resu
 #[tokio::test]
 async fn tokens_come_and_go() -> Result<()> {
     let setting = Setting::new()?;
-    setting.server.add_token("second", TokenUser::service_account("heddle-system", "heddle"));
+    setting.server.add_token("second", TokenUser::default().group("system:masters"));
     let kubeconfig = setting.server.kubeconfig_as(setting.address, "second")?;
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::all(client(&kubeconfig).await?);
     pods.list(&Default::default()).await?;

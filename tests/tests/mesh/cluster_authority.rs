@@ -19,7 +19,7 @@ fn start(node: &Node, changes: &Value) -> Result<Process> {
         "listen": format!("{}:{PORT}", node.wire_v4()),
         "root": {"secret": {"namespace": "heddle-system", "name": "heddle-ca"}},
         "publish": {"configMap": {"namespace": "heddle-system", "name": "heddle-roots"}},
-        "kubernetes": {"kubeconfig": node.kubeconfig()},
+        "kubernetes": {"kubeconfig": node.authority_kubeconfig()},
         "metrics": {"address": "127.0.0.1:0"}, "health": {"address": "127.0.0.1:0"},
         "log": {"format": "json"},
     });
@@ -82,13 +82,11 @@ fn mount_roots(bed: &Bed, nodes: &[&Node]) -> Result<()> {
 fn bed(name: &str) -> Result<(Bed, Node, Node)> {
     let bed = Bed::with_api_server(name)?;
     let (a, b) = (bed.node("a")?, bed.node("b")?);
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "heddle-system"}});
-    bed.api_server()?.put(&namespace)?;
     Ok((bed, a, b))
 }
 
 /// Two nodes, three enrolled pods, two agents under an authority that runs on the first.
-fn world(name: &str, changes: &Value) -> Result<(World, Process)> {
+pub(crate) fn world(name: &str, changes: &Value) -> Result<(World, Process)> {
     let (bed, a, b) = bed(name)?;
     let (client, near, far) = (a.pod("client").start()?, a.pod("near").start()?, b.pod("far").start()?);
     let authority = start(&a, changes)?;

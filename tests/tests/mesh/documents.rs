@@ -146,7 +146,7 @@ fn a_running_cluster_is_checked_and_files_as_if_they_were_applied() -> Result<()
     let node = bed.node("a")?;
     let heddle = binary("heddle")?.display().to_string();
     let check = |paths: &str| -> Result<(Value, Option<i32>)> {
-        let launch = node.command(&heddle)?.words("check --kube -o json --kubeconfig").arg(node.kubeconfig());
+        let launch = node.command(&heddle)?.words("check --kube -o json --kubeconfig").arg(node.admin_kubeconfig());
         let finished = launch.words(paths).finish(SOON)?;
         Ok((serde_json::from_str(&finished.stdout.join("\n")).unwrap_or_default(), finished.status.code()))
     };

@@ -33,6 +33,7 @@ mod logs;
 mod modes;
 mod native;
 mod peer;
+mod permissions;
 mod profile;
 mod prometheus;
 mod relay;

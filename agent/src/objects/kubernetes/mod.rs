@@ -23,7 +23,7 @@ use futures_util::stream::{SelectAll, select_all};
 use kube::Client;
 
 pub use events::{EventError, EventWriter, Notice, Written};
-pub(super) use once::read_once;
+pub(super) use once::{client_for, read_once};
 pub(crate) use watch::watch_pods;
 
 use self::{

@@ -13,21 +13,20 @@ use crate::{
     objects::{Kind, ObjectSet, SourceStatus},
 };
 
-/// Lists every kind. Without a kubeconfig, the cluster is the one that kubectl would ask, or that of this pod.
-pub(in crate::objects) async fn read_once(
+/// A client of the cluster that a person means. Without a kubeconfig it is the one that kubectl would ask, or that of this pod.
+pub(in crate::objects) async fn client_for(
     kubeconfig: Option<&Path>,
     context: Option<String>,
-) -> Result<(ObjectSet, Vec<Problem>), SourceError> {
+) -> Result<Client, SourceError> {
     let status = SourceStatus::default();
     status.will_watch();
-    let client = match (kubeconfig, context) {
-        (None, None) => client::build(Config::infer().await.map_err(SourceError::Nowhere)?, &status)?,
+    match (kubeconfig, context) {
+        (None, None) => client::build(Config::infer().await.map_err(SourceError::Nowhere)?, &status),
         (kubeconfig, context) => {
             let kubeconfig = Some(kubeconfig.map_or_else(default_kubeconfig, Path::to_owned));
-            client::connect(&KubernetesSource { kubeconfig, context, documents: None }, &status).await?
+            client::connect(&KubernetesSource { kubeconfig, context, documents: None }, &status).await
         }
-    };
-    list(client).await
+    }
 }
 
 /// Where kubectl looks, when only a context is given.
@@ -36,7 +35,8 @@ fn default_kubeconfig() -> std::path::PathBuf {
     std::env::var_os("KUBECONFIG").map_or_else(of_home, Into::into)
 }
 
-async fn list(client: Client) -> Result<(ObjectSet, Vec<Problem>), SourceError> {
+/// Lists every kind.
+pub(in crate::objects) async fn read_once(client: Client) -> Result<(ObjectSet, Vec<Problem>), SourceError> {
     let mut collector = Collector::starting_with(ObjectSet::default());
     let mut events = select_all(Kind::ALL.map(|kind| watch(client.clone(), kind)));
     while !collector.is_live() {
