@@ -21,6 +21,9 @@ use crate::{
 /// Packages with a service of the same name that would start with the machine.
 const SERVICES: [&str; 3] = ["nginx", "haproxy", "prometheus"];
 
+/// Packages that are for one program, which others bring, too.
+const PROGRAMS: [(&str, &str); 1] = [("kubernetes-client", "kubectl")];
+
 /// Installs those of the packages that are missing.
 pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
     let missing = missing(project, packages)?;
@@ -68,7 +71,17 @@ pub(super) fn missing<'a>(project: &Project, packages: &[&'a str]) -> Result<Vec
     };
     let known = String::from_utf8_lossy(&output.stdout);
     let installed = |package: &str| known.lines().any(|line| line.strip_prefix("installed:") == Some(package));
-    Ok(packages.iter().copied().filter(|package| !installed(package)).collect())
+    let is_here = |package: &str| installed(package) || brought_otherwise(package);
+    Ok(packages.iter().copied().filter(|package| !is_here(package)).collect())
+}
+
+/// Whether the program that a package is for is there by another one, which would be in its way.
+fn brought_otherwise(package: &str) -> bool {
+    let program = PROGRAMS.iter().find(|(of, _)| *of == package).map(|(_, program)| program);
+    program.is_some_and(|program| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    })
 }
 
 fn run(apt: Cmd<'_>, remedy: &str) -> Result<()> {

@@ -30,7 +30,7 @@ use crate::{project::Project, ui};
 #[derive(Args)]
 pub(crate) struct Setup {
     /// Also install what the tests and the demo call: ip, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
-    /// python3 with venv, prometheus with promtool, chromium, libfaketime; and cargo-deny, compiled into the user's cache folder.
+    /// python3 with venv, prometheus with promtool, chromium, libfaketime, kubectl, Go with sprig; and cargo-deny, compiled into the user's cache folder.
     #[arg(long)]
     with_test_tools: bool,
 }
@@ -98,7 +98,7 @@ const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
 
-const TEST_TOOLS: [&str; 14] = [
+const TEST_TOOLS: [&str; 17] = [
     "iproute2",
     "util-linux",
     "tcpdump",
@@ -117,4 +117,9 @@ const TEST_TOOLS: [&str; 14] = [
     "python3-venv",
     // Turns the agents' clock, and nobody else's.
     "libfaketime",
+    // kubectl, for its kustomize.
+    "kubernetes-client",
+    // What Helm is made of, to render the chart.
+    "golang-go",
+    "golang-github-masterminds-sprig-dev",
 ];
