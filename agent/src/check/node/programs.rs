@@ -30,8 +30,8 @@ fn judge(tried: &Tried) -> Outcome {
         program => format!("program {program}"),
     };
     match &tried.result {
-        Ok(()) => Outcome::ok(check, format!("the kernel takes it: {purpose}")),
-        Err(error) => Outcome::error(check, format!("{}: {purpose}", in_words(error)), remedy(error)),
+        Ok(()) => Outcome::ok(check, format!("the kernel takes it ({purpose})")),
+        Err(error) => Outcome::error(check, format!("{purpose}: {}", in_words(error)), remedy(error)),
     }
 }
 
@@ -71,7 +71,11 @@ mod tests {
         let result = Err(TrialError::NoPlace { place: "the cgroup /x".to_owned(), source });
         let outcome = judge(&Tried { part: "connect4", result });
         assert_eq!((outcome.standing, outcome.check.as_str()), (Standing::Error, "program connect4"));
-        assert!(outcome.seen.starts_with("make the cgroup /x") && !outcome.to_string().contains('\n'), "{outcome}");
+        assert!(
+            outcome.seen.ends_with("IPv4: make the cgroup /x to attach it to: permission denied")
+                && !outcome.to_string().contains('\n'),
+            "{outcome}"
+        );
         assert_eq!(judge(&Tried { part: "maps", result: Ok(()) }).standing, Standing::Ok);
     }
 }
