@@ -26,6 +26,7 @@ pub mod node;
 pub mod objects;
 pub mod observe;
 pub mod outside;
+pub mod privileges;
 pub mod request;
 pub mod route;
 pub mod rules;

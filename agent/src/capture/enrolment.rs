@@ -145,7 +145,7 @@ impl Enrolment {
         let (netns, process) = match &local.netns {
             Netns::Path(path) => {
                 let opened = NetworkNamespace::open(path);
-                (opened.map_err(|source| EnrolmentError::Namespace { path: path.clone(), source })?, None)
+                (opened.map_err(|error| EnrolmentError::namespace(path, error))?, None)
             }
             Netns::OfUid => {
                 let sandbox = self.sandboxes.open(&workload.uid.0)?;
@@ -254,7 +254,7 @@ impl Enrolment {
 
     /// What the pod's namespace needs before anything is turned to the agent.
     fn prepare(&mut self, netns: &Arc<NetworkNamespace>) -> Result<(ReturnRoute, PodListeners), EnrolmentError> {
-        let return_route = ReturnRoute::install(Arc::clone(netns))
+        let return_route = ReturnRoute::install(Arc::clone(netns), self.sandboxes.proc())
             .map_err(inside("route the answers of applications back to the agent"))?;
         let inherited = self.inherited.remove(&netns.cookie()).unwrap_or_default();
         let listeners = PodListeners::open(netns, inherited)

@@ -1,8 +1,12 @@
 //! Why a pod could not be enrolled.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{KernelError, SandboxError};
+use crate::privileges::explained;
 
 /// Why a pod could not be enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,10 @@ pub enum EnrolmentError {
 }
 
 impl EnrolmentError {
+    pub(super) fn namespace(path: &Path, error: io::Error) -> Self {
+        Self::Namespace { path: path.to_owned(), source: explained(error) }
+    }
+
     /// Whether it is only too early: the pod's processes are not there yet.
     pub fn is_early(&self) -> bool {
         matches!(self, Self::Sandbox(SandboxError::NotThere { .. }))
@@ -51,5 +59,5 @@ impl EnrolmentError {
 
 /// Something that was tried inside a pod's namespace, and failed.
 pub(super) fn inside(what: &'static str) -> impl Fn(io::Error) -> EnrolmentError {
-    move |source| EnrolmentError::Inside { what, source }
+    move |error| EnrolmentError::Inside { what, source: explained(error) }
 }

@@ -29,7 +29,7 @@ use super::{
     tables::Tables,
     wire::NodeEnd,
 };
-use crate::{config::check_runs_in, mesh::CaptureRules};
+use crate::{config::check_runs_in, mesh::CaptureRules, privileges::remark};
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
@@ -86,12 +86,10 @@ pub enum KernelError {
         source: io::Error,
     },
     /// The kernel refused a map or a program's format.
-    #[error(
-        "load the kernel programs: {0}; they need Linux 5.15 or later, and the capabilities BPF, NET_ADMIN and SYS_ADMIN"
-    )]
+    #[error("load the kernel programs: {0}{remark}; they need Linux 5.15 or later", remark = remark(.0))]
     Load(#[from] EbpfError),
     /// The kernel refused a program, or to attach it.
-    #[error("attach kernel program {program}: {source}")]
+    #[error("attach kernel program {program}: {source}{remark}", remark = remark(source.as_ref()))]
     Program {
         /// Name of the program.
         program: &'static str,

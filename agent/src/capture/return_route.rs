@@ -5,7 +5,12 @@
 //! over (`tcp_fwmark_accept`), and one rule sends what has the mark to the local table: the answer stays here. So does the
 //! refusal where no application listens: no socket sends it, and it takes the mark from the packet (`fwmark_reflect`).
 
-use std::{collections::BTreeMap, fs, io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
@@ -43,12 +48,12 @@ pub(super) struct ReturnRoute {
 }
 
 impl ReturnRoute {
-    /// Puts them in place; what an earlier agent left is taken over.
-    pub(super) fn install(netns: Arc<NetworkNamespace>) -> io::Result<Self> {
+    /// Puts them in place, the settings by a proc file system that can be written; what an earlier agent left is taken over.
+    pub(super) fn install(netns: Arc<NetworkNamespace>, proc: &Path) -> io::Result<Self> {
         let mut installed = INSTALLED.lock();
         netns.run(|| {
-            for setting in settings() {
-                fs::write(setting, "1")?;
+            for setting in settings(proc) {
+                fs::write(&setting, "1").map_err(|error| not_set(&setting, &error))?;
             }
             for family in families() {
                 create(RouteNetlinkMessage::NewRoute(route(family)))?;
@@ -89,10 +94,20 @@ impl Drop for ReturnRoute {
     }
 }
 
-/// /proc/sys/net shows the namespace of the thread that opens it.
-fn settings() -> impl Iterator<Item = &'static str> {
-    let ipv4 = ["/proc/sys/net/ipv4/tcp_fwmark_accept", "/proc/sys/net/ipv4/fwmark_reflect"];
-    ipv4.into_iter().chain(has_ipv6().then_some("/proc/sys/net/ipv6/fwmark_reflect"))
+/// sys/net shows the namespace of the thread that opens it.
+fn settings(proc: &Path) -> impl Iterator<Item = PathBuf> {
+    let ipv4 = ["sys/net/ipv4/tcp_fwmark_accept", "sys/net/ipv4/fwmark_reflect"];
+    ipv4.into_iter().chain(has_ipv6().then_some("sys/net/ipv6/fwmark_reflect")).map(|setting| proc.join(setting))
+}
+
+/// Container runtimes make the container's own /proc/sys read-only.
+fn not_set(setting: &Path, error: &io::Error) -> io::Error {
+    let remedy = if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        "; mount the machine's /proc into the agent's container (hostPath, not readOnly), and name that place in capture.proc"
+    } else {
+        ""
+    };
+    io::Error::new(error.kind(), format!("write 1 to {}: {error}{remedy}", setting.display()))
 }
 
 fn families() -> impl Iterator<Item = AddressFamily> {

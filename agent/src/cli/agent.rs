@@ -9,9 +9,9 @@ use crate::{app, cli, config::Config, observe};
 
 /// Run this node's agent: enrol the pods of this node and carry their TCP traffic.
 ///
-/// Needs root, or the capabilities BPF, NET_ADMIN and SYS_ADMIN. SIGTERM and SIGINT drain: open connections go on until
-/// they end or limits.drainTimeout has passed; a second signal ends the agent at once. While no agent runs, connections
-/// of enrolled pods are refused; "heddle uninstall" sets them free.
+/// Runs as root, of whose capabilities it needs NET_ADMIN, SYS_ADMIN and, where pods are found by their uid, SYS_PTRACE.
+/// SIGTERM and SIGINT drain: open connections go on until they end or limits.drainTimeout has passed; a second signal ends
+/// the agent at once. While no agent runs, connections of enrolled pods are refused; "heddle uninstall" sets them free.
 ///
 /// Exit codes: 0 ended as told, 1 the configuration or the machine does not allow it to run, 2 wrong usage.
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::cgroup::Cgroup;
+use super::container::Container;
 use super::launch::{Launch, binary};
 use super::metrics::Metrics;
 use super::node::Node;
@@ -38,6 +39,7 @@ pub struct AgentBuilder {
     env: Vec<(String, OsString)>,
     log: Option<PathBuf>,
     descriptors: Option<u32>,
+    container: Option<Container>,
 }
 
 /// Appends what the program after it says to a file.
@@ -69,7 +71,16 @@ impl AgentBuilder {
             "log": {"level": std::env::var("HEDDLE_TEST_LOG").unwrap_or("info".to_owned()), "format": "json"},
         });
         let (node, ready_within) = (node.clone(), Duration::from_secs(20));
-        Self { node, config, ready_within, in_cluster: None, env: Vec::new(), log: None, descriptors: None }
+        Self {
+            node,
+            config,
+            ready_within,
+            in_cluster: None,
+            env: Vec::new(),
+            log: None,
+            descriptors: None,
+            container: None,
+        }
     }
 
     /// Refuses plaintext from outside the mesh into enrolled pods.
@@ -118,6 +129,13 @@ impl AgentBuilder {
         self
     }
 
+    /// Starts it as a container that is not privileged, with these capabilities as Kubernetes writes them; see `container.rs`.
+    pub fn with_capabilities(mut self, capabilities: &[&'static str]) -> Self {
+        self.container = Some(Container::new(capabilities));
+        let proc = Container::proc(&self.node);
+        self.set("capture.proc", proc.display().to_string())
+    }
+
     /// How long the agent may take to become ready.
     pub fn ready_within(mut self, limit: Duration) -> Self {
         self.ready_within = limit;
@@ -140,8 +158,8 @@ impl AgentBuilder {
         let resolv_conf = self.node.directory().join(RESOLV_CONF);
         std::fs::write(&resolv_conf, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
             .with_context(|| format!("writing {}", resolv_conf.display()))?;
-        let Self { node, in_cluster, env, log, descriptors, .. } = self;
-        let setting = Setting { node, config, in_cluster, env, log, descriptors };
+        let Self { node, in_cluster, env, log, descriptors, container, .. } = self;
+        let setting = Setting { node, config, in_cluster, env, log, descriptors, container };
         let process = setting.launch()?;
         Ok(Agent { setting, ready_within: self.ready_within, process })
     }
@@ -155,24 +173,26 @@ struct Setting {
     env: Vec<(String, OsString)>,
     log: Option<PathBuf>,
     descriptors: Option<u32>,
+    container: Option<Container>,
 }
 
 impl Setting {
     fn launch(&self) -> Result<Process> {
-        let Self { node, config, in_cluster, env, log, descriptors } = self;
+        let Self { node, config, in_cluster, env, log, descriptors, container } = self;
         let cgroup = Cgroup::make(node.cgroup().path().join("agent"))?;
         let title = format!("the agent of {}", node.name());
         let heddle = binary("heddle")?;
-        let launch = match (in_cluster, log, descriptors) {
-            (None, None, None) => Launch::new(title, heddle, node.netns(), &cgroup),
-            (None, None, Some(most)) => {
+        let launch = match (container, in_cluster, log, descriptors) {
+            (Some(container), ..) => container.launch(title, node, &cgroup, &heddle),
+            (None, None, None, None) => Launch::new(title, heddle, node.netns(), &cgroup),
+            (None, None, None, Some(most)) => {
                 Launch::new(title, "prlimit", node.netns(), &cgroup).arg(format!("--nofile={most}")).arg(heddle)
             }
-            (None, Some(log), _) => {
+            (None, None, Some(log), _) => {
                 let shell = Launch::new(title, "sh", node.netns(), &cgroup);
                 shell.arg("-c").arg(TO_FILE).arg("sh").arg(log).arg(heddle)
             }
-            (Some(server), ..) => Launch::new(title, "unshare", node.netns(), &cgroup)
+            (None, Some(server), ..) => Launch::new(title, "unshare", node.netns(), &cgroup)
                 .words("--mount --propagation private sh -c")
                 .arg(IN_CLUSTER)
                 .arg("sh")

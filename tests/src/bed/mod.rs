@@ -11,6 +11,7 @@
 mod agent;
 mod capture;
 mod cgroup;
+mod container;
 mod id;
 mod launch;
 mod lines;
@@ -67,6 +68,8 @@ struct State {
     name: String,
     directory: PathBuf,
     cgroup: Cgroup,
+    /// Where the machine has its cgroups.
+    cgroup_mount: PathBuf,
     /// Where programs of the bed itself run, outside all nodes.
     tools: Cgroup,
     wire: NetNs,
@@ -107,6 +110,7 @@ impl Bed {
             id,
             directory,
             cgroup,
+            cgroup_mount: machine.cgroup2,
             undo,
         };
         // From here on dropping the bed takes back what was made so far.

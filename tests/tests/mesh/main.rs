@@ -34,6 +34,7 @@ mod modes;
 mod native;
 mod peer;
 mod permissions;
+mod privileges;
 mod profile;
 mod prometheus;
 mod relay;

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::config::unescape;
+use crate::{config::unescape, privileges::explained};
 
 /// How deep below a root a pod's cgroup may be: kubelets inside a container add levels of their own
 /// (`kubelet.slice/kubelet-kubepods.slice/...`), and a cgroup root can be configured.
@@ -90,6 +90,11 @@ impl Sandboxes {
         Self { proc: proc.to_owned(), roots }
     }
 
+    /// The machine's proc file system.
+    pub(super) fn proc(&self) -> &Path {
+        &self.proc
+    }
+
     /// Opens the network namespace of a pod.
     pub(super) fn open(&self, uid: &str) -> Result<Sandbox, SandboxError> {
         let mut hidden = None;
@@ -127,7 +132,7 @@ impl Sandboxes {
         match File::open(&path) {
             Ok(handle) => Ok(self.is_still(process).then_some(handle)),
             Err(_) if !self.is_still(process) => Ok(None),
-            Err(source) => Err(SandboxError::Open { path, source }),
+            Err(source) => Err(SandboxError::Open { path, source: explained(source) }),
         }
     }
 
