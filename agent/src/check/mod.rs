@@ -21,22 +21,29 @@ pub use report::{Finding, Report, Severity};
 
 /// Checks a set. `unreadable` are the documents that are not in it, since they cannot be read.
 pub fn check(objects: &ObjectSet, unreadable: &[Problem], settings: &MeshSettings) -> Report {
+    let mut report = refusals(objects, unreadable, settings);
+    let lints::Found { findings, unchecked } = lints::run(objects, settings);
+    report.extend(findings);
+    report.unchecked = unchecked.into_iter().collect();
+    report
+}
+
+/// The errors alone: what an agent would refuse.
+pub fn refusals(objects: &ObjectSet, unreadable: &[Problem], settings: &MeshSettings) -> Report {
     let compiled = mesh::compile(objects, settings);
     let mut report = Report::new(objects);
-    report.extend(unreadable.iter().map(Finding::unreadable));
-    report.extend(compiled.problems.iter().map(Finding::of_object));
+    let mut findings: Vec<_> = unreadable.iter().map(Finding::unreadable).collect();
+    findings.extend(compiled.problems.iter().map(Finding::of_object));
     for status in compiled.documents {
         match &status.state {
             DocumentState::Accepted => report.accepted += 1,
             DocumentState::Rejected { problems, .. } => {
-                report.extend(problems.iter().map(|problem| Finding::rejected(&status, problem)));
+                findings.extend(problems.iter().map(|problem| Finding::rejected(&status, problem)));
             }
-            DocumentState::Conflict { .. } => report.extend([Finding::conflict(&status)]),
+            DocumentState::Conflict { .. } => findings.push(Finding::conflict(&status)),
         }
     }
-    let lints::Found { findings, unchecked } = lints::run(objects, settings);
     report.extend(findings);
-    report.unchecked = unchecked.into_iter().collect();
     report
 }
 

@@ -108,3 +108,21 @@ fn a_config_map_of_mesh_documents_without_the_label_is_a_warning() {
     );
     assert_eq!(said_about(&list).len(), 1);
 }
+
+#[test]
+fn of_very_many_problems_the_first_are_listed_and_no_endless_line_is_shown_with_each() {
+    let spec =
+        |separator: &str, count: usize| -> String { (0..count).map(|i| format!("k{i}: 1{separator}")).collect() };
+    let head = "apiVersion: gateway.networking.k8s.io/v1\nkind: ReferenceGrant\nmetadata: {name: g}\n";
+    let of_lines = checked(&format!("{head}spec:\n  {}from: []\n", spec("\n  ", 300))).findings;
+    assert_eq!(of_lines.len(), 101);
+    assert!(of_lines.iter().any(|one| one.message == "is not the last problem: 100 are listed; correct these first"));
+    // Each is shown with its own line, in whatever order they were found.
+    for finding in of_lines.iter().filter(|finding| finding.message.starts_with("unknown key")) {
+        let key = finding.snippet.as_deref().unwrap().trim_start().split_once(':').unwrap().0;
+        assert!(finding.message.contains(&format!("{key:?}")), "{finding}");
+    }
+    let of_one_line = checked(&format!("{head}spec: {{{}from: []}}\n", spec(", ", 300))).findings;
+    assert_eq!(of_one_line.len(), 101);
+    assert!(of_one_line.iter().all(|finding| finding.line == Some(4) && finding.snippet.is_none()));
+}

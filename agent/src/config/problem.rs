@@ -40,10 +40,19 @@ impl Problem {
 
     /// A problem at a place in `text`, the whole content of the file.
     pub fn at(file: &str, text: &str, position: Position, message: impl Into<String>) -> Self {
-        let snippet = text.lines().nth(position.line.saturating_sub(1)).map(str::to_owned);
+        Self::in_line(file, text.lines().nth(position.line.saturating_sub(1)), position, message)
+    }
+
+    /// The same with the line of the text that it is in.
+    pub(super) fn in_line(file: &str, line: Option<&str>, position: Position, message: impl Into<String>) -> Self {
+        // A text may be one line of a megabyte with a problem in every eighth byte.
+        let snippet = line.filter(|line| line.len() <= LONGEST_SNIPPET).map(str::to_owned);
         Self { file: file.into(), position: Some(position), message: message.into(), snippet }
     }
 }
+
+/// Bytes of a source line that is shown; a longer one says nothing to people.
+const LONGEST_SNIPPET: usize = 1024;
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

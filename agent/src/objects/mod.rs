@@ -25,7 +25,8 @@ pub use kinds::{
     TrafficDistribution,
 };
 pub use kubernetes::{EventError, EventWriter, Notice, SourceError, Written};
-pub(crate) use kubernetes::{client, explain_pods, watch_pods};
+pub(crate) use kubernetes::{client, explain_watch, watch_all};
+pub(crate) use read::CONFIGURATION_LABEL;
 pub use running::{Ending, Running};
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
 pub use state::StateError;

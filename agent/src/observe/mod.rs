@@ -46,7 +46,10 @@ pub use flag::{NO_FLAG, ResponseFlag};
 pub use flow::{BadFlows, CUT, Flow, FlowClient, FlowRequest, Flows, FlowsEnd, FlowsHead, VERSION};
 pub use flow_counts::{FlowCounts, TakenFlows};
 pub use live::{BadFilter, FlowWatch, TapEvent, TapFilter, TapWatch, TooManyWatchers};
-pub use metrics::{AUTHORITY_TABLE, AuthorityMetrics, DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
+pub use metrics::{
+    AUTHORITY_TABLE, AdmissionResult, AuthorityMetrics, DropReason, LookResult, NodePatchResult, ReviewResult,
+    SignedFor, SigningResult,
+};
 pub use metrics::{
     ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
     EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, LostEventReason,

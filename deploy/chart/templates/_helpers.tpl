@@ -53,6 +53,16 @@ server:
   dnsNames:
   - heddle-ca.{{ .Release.Namespace }}.svc
   - heddle-ca.{{ .Release.Namespace }}.svc.cluster.local
+{{- if .Values.webhook.enabled }}
+admission:
+  listen: 0.0.0.0:15017
+  webhook: heddle
+  rootNamespace: {{ .Release.Namespace }}
+{{- end }}
+taintNodes: {{ .Values.taintNodes }}
+agents:
+  namespace: {{ .Release.Namespace }}
+  selector: app.kubernetes.io/name=heddle
 log:
   format: json
 {{- end }}

@@ -1,12 +1,16 @@
-//! Connections of agents: TLS 1.3 and HTTP/2, within bounds that no client can move.
+//! Connections of agents, and of API servers: TLS 1.3 and HTTP, within bounds that no client can move.
 //!
 //! A slow or silent client costs one of a fixed number of places, for a fixed time, and one address has a part of them only. When the authority ends, clients are
 //! told to go elsewhere (GOAWAY), and requests in progress are answered.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper::{server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -15,19 +19,33 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tonic::body::Body;
 use tracing::{debug, warn};
 
-use super::{clients::Clients, service::Service};
+use super::clients::Clients;
 use crate::{
     config::authority::AuthorityLimits,
     observe::{AuthorityMetrics, DropReason},
 };
 
+/// What answers the requests of a listener.
+pub trait Answering: Send + Sync + 'static {
+    /// Whether HTTP/1.1 is spoken beside HTTP/2.
+    const HTTP1: bool;
+
+    /// Answers one request.
+    fn answer(
+        self: Arc<Self>,
+        client: SocketAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
 /// Serves until `stop` is true or its sender gone, then lets running requests end, within the drain timeout.
-pub async fn serve(
+pub async fn serve<A: Answering>(
     listener: TcpListener,
     tls: TlsAcceptor,
-    service: Arc<Service>,
+    service: Arc<A>,
     limits: AuthorityLimits,
     metrics: AuthorityMetrics,
     mut stop: watch::Receiver<bool>,
@@ -70,15 +88,15 @@ pub async fn serve(
     while connections.join_next().await.is_some() {}
 }
 
-struct Shared {
+struct Shared<A> {
     tls: TlsAcceptor,
-    service: Arc<Service>,
+    service: Arc<A>,
     limits: AuthorityLimits,
     metrics: AuthorityMetrics,
     stop: watch::Receiver<bool>,
 }
 
-impl Shared {
+impl<A: Answering> Shared<A> {
     /// One connection, from the handshake on; why this side ended it, if it did.
     async fn connection(&self, stream: TcpStream, client: SocketAddr) -> Option<DropReason> {
         // An answer is one small message: it must not wait for an acknowledgement.
@@ -108,7 +126,8 @@ impl Shared {
                 Ok::<_, Infallible>(response)
             }
         });
-        let connection = builder().serve_connection(TokioIo::new(stream), service);
+        let builder = builder(A::HTTP1);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         let mut stop = self.stop.clone();
         let reason = tokio::select! {
@@ -134,9 +153,11 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-fn builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn builder(http1: bool) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).max_buf_size(WINDOW as usize);
     builder
+        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADERS)
@@ -145,7 +166,7 @@ fn builder() -> http2::Builder<TokioExecutor> {
         .max_send_buf_size(WINDOW as usize)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_WITHIN);
-    builder
+    if http1 { builder } else { builder.http2_only() }
 }
 
 /// When a connection had a request last.

@@ -4,7 +4,11 @@
 //! calls: TokenReview), `placement` (may the caller have that identity: a pod with it runs on the caller's node), the
 //! signature, and `audit`. What it signs with is in `roots`: out of a Secret (`secret`, `state`, `rotation`) or of files
 //! (`files`, `trial`). It keeps nothing but the roots.
+//!
+//! Beside that, where it is asked to: `admission` reads mesh documents before the API server stores them, and `tainting`
+//! keeps new pods away from nodes without an agent.
 
+mod admission;
 mod audit;
 mod clients;
 mod cluster;
@@ -19,6 +23,7 @@ mod secret;
 mod service;
 mod serving;
 mod state;
+mod tainting;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -28,11 +33,13 @@ use std::time::{Duration, SystemTime};
 
 use x509_parser::prelude::X509Certificate;
 
-pub use connections::serve;
+pub use admission::{Admission, CONNECTIONS as ADMISSION_CONNECTIONS, CaBundle};
+pub use connections::{Answering, serve};
 pub use placement::Placement;
 pub use roots::{RootError, RootSource, Roots};
 pub use service::{Service, ServicePolicy};
 pub use serving::ServingCertificate;
+pub use tainting::Tainting;
 pub use tokens::Tokens;
 
 /// From when to when a certificate is valid.

@@ -24,6 +24,7 @@ use tower_service::Service as TowerService;
 
 use super::{
     audit::Audit,
+    connections::Answering,
     placement::Placement,
     refusal::Refusal,
     roots::Roots,
@@ -78,32 +79,6 @@ impl Service {
     ) -> Self {
         let slots = Semaphore::new(policy.requests);
         Self { policy, roots, tokens, placement, clock, metrics, slots }
-    }
-
-    /// Answers one HTTP/2 request.
-    pub(super) async fn answer(self: Arc<Self>, client: SocketAddr, request: Request<Incoming>) -> Response<Body> {
-        if request.uri().path() != CREATE_CERTIFICATE {
-            let message = format!("{} is not served here; {SERVICE} has CreateCertificate only", request.uri().path());
-            return Status::unimplemented(message).into_http();
-        }
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return self.refuse(client, &Refusal::Busy("requests"));
-        };
-        let judged = Arc::new(AtomicBool::new(false));
-        let call = Call { service: Arc::clone(&self), client, judged: Arc::clone(&judged) };
-        let mut grpc = Grpc::new(ProstCodec::<CertificateResponse, CertificateRequest>::default())
-            .max_decoding_message_size(LARGEST_MESSAGE);
-        let answering = grpc.unary(call, request);
-        match timeout(self.policy.request_timeout, answering).await {
-            Err(_) => self.refuse(client, &Refusal::TimedOut(self.policy.request_timeout)),
-            // What is no message of the protocol does not get as far as `create`.
-            Ok(response) if !judged.load(Relaxed) => {
-                let status = Status::from_header_map(response.headers());
-                let status = status.unwrap_or_else(|| Status::internal("no answer"));
-                self.refuse(client, &Refusal::BadMessage(status))
-            }
-            Ok(response) => response,
-        }
     }
 
     fn refuse(&self, client: SocketAddr, refusal: &Refusal) -> Response<Body> {
@@ -184,6 +159,35 @@ impl Service {
             return Ok(());
         }
         Err(Refusal::NotOnNode { account: wanted, node: node.to_string() })
+    }
+}
+
+impl Answering for Service {
+    const HTTP1: bool = false;
+
+    async fn answer(self: Arc<Self>, client: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+        if request.uri().path() != CREATE_CERTIFICATE {
+            let message = format!("{} is not served here; {SERVICE} has CreateCertificate only", request.uri().path());
+            return Status::unimplemented(message).into_http();
+        }
+        let Ok(_slot) = self.slots.try_acquire() else {
+            return self.refuse(client, &Refusal::Busy("requests"));
+        };
+        let judged = Arc::new(AtomicBool::new(false));
+        let call = Call { service: Arc::clone(&self), client, judged: Arc::clone(&judged) };
+        let mut grpc = Grpc::new(ProstCodec::<CertificateResponse, CertificateRequest>::default())
+            .max_decoding_message_size(LARGEST_MESSAGE);
+        let answering = grpc.unary(call, request);
+        match timeout(self.policy.request_timeout, answering).await {
+            Err(_) => self.refuse(client, &Refusal::TimedOut(self.policy.request_timeout)),
+            // What is no message of the protocol does not get as far as `create`.
+            Ok(response) if !judged.load(Relaxed) => {
+                let status = Status::from_header_map(response.headers());
+                let status = status.unwrap_or_else(|| Status::internal("no answer"));
+                self.refuse(client, &Refusal::BadMessage(status))
+            }
+            Ok(response) => response,
+        }
     }
 }
 

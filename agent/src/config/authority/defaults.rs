@@ -33,6 +33,29 @@ pub(super) const METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Ad
 /// All addresses: the kubelet probes the pod's. The same port as an agent's.
 pub(super) const HEALTH_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 15021);
 
+/// The name that the manifests give the ValidatingWebhookConfiguration.
+pub(super) const WEBHOOK: &str = "heddle";
+
+/// As `agent.yaml` has it.
+pub(super) const ROOT_NAMESPACE: &str = crate::config::defaults::ROOT_NAMESPACE;
+
+/// It needs the right to patch nodes, which nobody should have to give unasked.
+pub(super) const TAINT_NODES: bool = false;
+
+/// The agents' pods, as they are installed.
+pub(super) const AGENTS_NAMESPACE: &str = "heddle-system";
+pub(super) const AGENTS_SELECTOR: &str = "app.kubernetes.io/name=heddle";
+
+/// What the agents' DaemonSet selects: agents run on Linux only.
+pub(super) const NODES_SELECTOR: &str = "kubernetes.io/os=linux";
+
+/// A container that is restarted, or a pod that is replaced, is ready again by then; pods that are scheduled meanwhile are
+/// held up by the node's own plumbing about as long.
+pub(super) const AGENTS_GRACE: Duration = Duration::from_secs(10);
+
+/// Longer, and the taint comes after the pods that it is to keep away.
+pub(super) const AGENTS_GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
+
 /// Changes of state and failures; audit lines come at every level.
 pub(super) const LOG_LEVEL: &str = "info";
 

@@ -2,6 +2,8 @@
 //!
 //! It is read as `agent.yaml` is, and serializes to the shape and the keys of the file. There are no secrets in it.
 
+mod admission;
+mod agents;
 mod defaults;
 mod read;
 mod root;
@@ -11,6 +13,9 @@ mod tests;
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
+
+pub use admission::AdmissionConfig;
+pub use agents::AgentsConfig;
 
 use super::{KubernetesSource, LogFormat};
 use crate::mesh::TrustDomain;
@@ -39,6 +44,12 @@ pub struct AuthorityConfig {
     pub kubernetes: KubernetesSource,
     /// Its own certificate.
     pub server: ServerConfig,
+    /// The webhook that reads mesh documents before they are stored.
+    pub admission: AdmissionConfig,
+    /// Whether nodes without a ready agent are tainted.
+    pub taint_nodes: bool,
+    /// The agents, as that goes by them.
+    pub agents: AgentsConfig,
     /// The address of `/metrics`.
     #[serde(serialize_with = "as_address")]
     pub metrics: SocketAddr,

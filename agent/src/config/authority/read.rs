@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    AccountName, AuthorityConfig, AuthorityLimits, AuthorityLog, ObjectPlace, ServerConfig, TokensConfig, defaults,
-    root::root_config,
+    AccountName, AuthorityConfig, AuthorityLimits, AuthorityLog, ObjectPlace, ServerConfig, TokensConfig,
+    admission::admission, agents::agents, defaults, root::root_config,
 };
 use crate::config::{
-    KubernetesSource, Problem, Problems, level,
+    KubernetesSource, Position, Problem, Problems, level,
     resolve::{
         ABSOLUTE_PATH, ADDRESS, DURATION, absolute_path, duration, is_label, is_subdomain, listen_address, log_format,
         required, single_document, trust_domain,
@@ -64,7 +64,11 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>) -> Option<AuthorityConfig
     let tokens = tokens(&root);
     let kubernetes = kubernetes(&root);
     let server = server(&root);
-    let addresses = addresses(&root, report, listen);
+    let admission = admission(&root);
+    let taint_nodes = root.boolean("taintNodes").unwrap_or(defaults::TAINT_NODES);
+    let agents = agents(&root);
+    let of_admission = admission.as_ref().and_then(|(admission, position)| Some((*position, admission.listen?)));
+    let addresses = addresses(&root, report, listen, of_admission);
     let log = log(&root);
     let limits = limits(&root);
     root.finish();
@@ -78,6 +82,9 @@ fn resolve<'a>(root: &'a Node, report: &'a Report<'a>) -> Option<AuthorityConfig
         tokens: tokens?,
         kubernetes: kubernetes?,
         server: server?,
+        admission: admission?.0,
+        taint_nodes,
+        agents: agents?,
         metrics,
         health,
         log: log?,
@@ -164,7 +171,12 @@ fn server_name(text: &str) -> Option<String> {
     (is_subdomain(text) || text.parse::<IpAddr>().is_ok()).then(|| text.to_owned())
 }
 
-fn addresses(root: &MapReader<'_>, report: &Report<'_>, listen: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(
+    root: &MapReader<'_>,
+    report: &Report<'_>,
+    listen: SocketAddr,
+    admission: Option<(Position, SocketAddr)>,
+) -> Option<(SocketAddr, SocketAddr)> {
     let (metrics, health) = (root.map_or_empty("metrics")?, root.map_or_empty("health")?);
     let metrics_address = listen_address(&metrics, defaults::METRICS_ADDRESS);
     let health_address = listen_address(&health, defaults::HEALTH_ADDRESS);
@@ -172,6 +184,11 @@ fn addresses(root: &MapReader<'_>, report: &Report<'_>, listen: SocketAddr) -> O
         report,
         &[
             ("listen", root.position_of("listen"), Some(listen)),
+            (
+                "admission.listen",
+                admission.map_or(root.position(), |(position, _)| position),
+                admission.map(|(_, at)| at),
+            ),
             ("metrics.address", metrics.position_of("address"), Some(metrics_address)),
             ("health.address", health.position_of("address"), Some(health_address)),
         ],

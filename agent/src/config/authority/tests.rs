@@ -31,6 +31,12 @@ fn defaults_fill_a_minimal_file() {
         "tokens": {"audience": "heddle-ca", "trustedServiceAccounts": ["heddle-system/heddle-agent"]},
         "kubernetes": {},
         "server": {"dnsNames": ["heddle-ca.heddle-system.svc", "heddle-ca.heddle-system.svc.cluster.local"]},
+        "admission": {"listen": "", "webhook": "heddle", "rootNamespace": "heddle-system"},
+        "taintNodes": false,
+        "agents": {
+            "namespace": "heddle-system", "selector": "app.kubernetes.io/name=heddle",
+            "nodeSelector": "kubernetes.io/os=linux", "grace": "10s",
+        },
         "metrics": {"address": "0.0.0.0:15020"},
         "health": {"address": "0.0.0.0:15021"},
         "log": {"level": "info", "format": "text"},
@@ -68,6 +74,13 @@ fn the_example_with_every_key_is_read_and_is_the_defaults() {
         "kubeconfig",
         "context",
         "dnsNames",
+        "webhook",
+        "rootNamespace",
+        "taintNodes",
+        "namespace",
+        "selector",
+        "nodeSelector",
+        "grace",
         "address",
         "level",
         "format",
@@ -143,6 +156,8 @@ fn endpoints_may_not_share_a_port() {
     let text = format!("{MINIMAL}listen: 0.0.0.0:15020\n");
     let problems = problems_of(&text);
     assert!(problems[0].contains("metrics.address: 0.0.0.0:15020 collides with listen"), "{problems:?}");
+    let problems = problems_of(&format!("{MINIMAL}admission: {{listen: \"[::]:15012\"}}\n"));
+    assert!(problems[0].contains("admission.listen: [::]:15012 collides with listen"), "{problems:?}");
     // What capture uses on an agent's node is free here.
     assert!(parse(&format!("{MINIMAL}listen: 0.0.0.0:15008\n")).is_ok());
 }
@@ -155,4 +170,29 @@ fn nobody_may_be_trusted_but_names_there_must_be() {
     assert!(problems[0].contains("server.dnsNames: is empty"), "{problems:?}");
     let addresses = parse(&format!("{MINIMAL}server: {{dnsNames: [ca.example, 10.0.0.1, \"fd00::1\"]}}\n")).unwrap();
     assert_eq!(addresses.server.dns_names, ["ca.example", "10.0.0.1", "fd00::1"]);
+}
+
+#[test]
+fn the_webhook_and_its_configuration_may_be_left_out() {
+    let read = |text: &str| parse(&format!("{MINIMAL}admission: {text}\n")).unwrap().admission;
+    let on = read("{listen: \"0.0.0.0:15017\", rootNamespace: mesh}");
+    assert_eq!((on.listen, &*on.root_namespace), (Some("0.0.0.0:15017".parse().unwrap()), "mesh"));
+    assert_eq!(on.webhook.as_deref(), Some("heddle"));
+    assert_eq!(read("{webhook: \"\"}"), AdmissionConfig { webhook: None, ..parse(MINIMAL).unwrap().admission });
+    let text = "admission: {listen: here, webhook: No Name, rootNamespace: a.b}\ntaintNodes: maybe\n\
+                agents: {namespace: A, selector: \"\", grace: 1h, oops: 1}\n";
+    let problems = problems_of(&format!("{MINIMAL}{text}"));
+    for expected in [
+        "admission.listen: found \"here\", allowed: an address with a port",
+        "admission.webhook: found \"No Name\"",
+        "admission.rootNamespace: found \"a.b\"",
+        "taintNodes: found \"maybe\", allowed: true or false",
+        "agents.namespace: found \"A\"",
+        "agents.selector: found \"\"",
+        "agents.grace: found \"1h\", allowed: a duration from 0s to 10m",
+        "unknown key \"oops\" in agents",
+    ] {
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "no {expected:?} in {problems:#?}");
+    }
+    assert_eq!(problems.len(), 8, "{problems:#?}");
 }

@@ -3,7 +3,11 @@
 //! A getter returns `None` both for an absent key and for a bad value, which it has reported by then; so callers fill
 //! in a default and look at the report once, at the end. The keys that were asked for are the keys that are allowed.
 
-use std::{cell::RefCell, collections::HashSet, fmt};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    fmt,
+};
 
 use super::{Entry, Node, Value};
 use crate::config::{Position, Problem};
@@ -11,12 +15,18 @@ use crate::config::{Position, Problem};
 /// Similarity (Jaro-Winkler) from which a known key is worth suggesting: `connectTimout` yes, `foo` no.
 const SUGGEST_FROM: f64 = 0.8;
 
+/// Problems of one document that are listed. Nobody corrects more before looking again, and a text of a megabyte can have a
+/// hundred thousand.
+const MOST_PROBLEMS: usize = 100;
+
 /// Collects the problems of one file.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     file: &'a str,
     text: &'a str,
     problems: RefCell<Vec<Problem>>,
+    /// A line that was looked up, from 0, and where it begins in the text.
+    line: Cell<(usize, usize)>,
 }
 
 /// Reads one map of the tree.
@@ -31,12 +41,31 @@ pub(crate) struct MapReader<'a> {
 
 impl<'a> Report<'a> {
     pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, problems: RefCell::default() }
+        Self { file, text, problems: RefCell::default(), line: Cell::default() }
     }
 
     /// Adds a problem at a place.
     pub(crate) fn add(&self, position: Position, message: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem::at(self.file, self.text, position, message));
+        let mut problems = self.problems.borrow_mut();
+        let message = match problems.len() {
+            ..MOST_PROBLEMS => message.into(),
+            MOST_PROBLEMS => format!("is not the last problem: {MOST_PROBLEMS} are listed; correct these first"),
+            _ => return,
+        };
+        problems.push(Problem::in_line(self.file, self.line_at(position.line), position, message));
+    }
+
+    /// A line of the text. The search goes on from the last one, since problems come about in the order of the text.
+    fn line_at(&self, number: usize) -> Option<&'a str> {
+        let number = number.saturating_sub(1);
+        let (known, start) = self.line.get();
+        let (mut line, mut start) = if known <= number { (known, start) } else { (0, 0) };
+        while line < number {
+            start += self.text[start..].find('\n')? + 1;
+            line += 1;
+        }
+        self.line.set((line, start));
+        self.text[start..].lines().next()
     }
 
     pub(crate) fn into_problems(self) -> Vec<Problem> {

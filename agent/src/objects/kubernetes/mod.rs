@@ -24,7 +24,7 @@ use kube::Client;
 
 pub use events::{EventError, EventWriter, Notice, Written};
 pub(super) use once::{client_for, read_once};
-pub(crate) use watch::watch_pods;
+pub(crate) use watch::watch_all;
 
 use self::{
     collect::Collector,
@@ -80,9 +80,9 @@ pub(crate) async fn client(settings: &KubernetesSource) -> Result<Client, Source
     client::connect(settings, &status).await
 }
 
-/// What a failed list or watch of pods means, and what to do about it.
-pub(crate) fn explain_pods(error: &kube::runtime::watcher::Error) -> String {
-    explain::explain(Kind::Pod, error).1
+/// What a failed list or watch means, and what to do about it.
+pub(crate) fn explain_watch(kind: Kind, error: &kube::runtime::watcher::Error) -> String {
+    explain::explain(kind, error).1
 }
 
 /// Lists and watches all kinds in a task that ends with the stream. Returns when the objects of the state on disk, or else

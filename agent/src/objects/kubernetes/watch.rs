@@ -1,16 +1,16 @@
 //! Lists and watches one kind for ever, and waits longer and longer while that fails.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     runtime::watcher::{self, Config, Event, watcher},
 };
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::resource::{self, RawObject};
@@ -45,10 +45,14 @@ pub(super) fn watch(client: Client, kind: Kind) -> BoxStream<'static, WatchEvent
     paced(events, Backoff::default(), retry_after).map(move |event| (kind, event)).boxed()
 }
 
-/// The same of pods, as Kubernetes' own type.
-pub(crate) fn watch_pods(client: Client) -> BoxStream<'static, Result<Event<Pod>, watcher::Error>> {
-    let events = watcher(Api::<Pod>::all(client), Config::default().page_size(PAGE)).boxed();
-    paced(events, Backoff::default(), retry_after)
+/// The same of one of Kubernetes' own types, where its labels are those of the selector.
+pub(crate) fn watch_all<K>(api: Api<K>, selector: &str) -> BoxStream<'static, Result<Event<K>, watcher::Error>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = Config::default().page_size(PAGE);
+    let config = if selector.is_empty() { config } else { config.labels(selector) };
+    paced(watcher(api, config).boxed(), Backoff::default(), retry_after)
 }
 
 /// Waits after each error, before it asks the stream again.

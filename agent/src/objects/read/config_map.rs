@@ -9,12 +9,13 @@ use crate::{
 };
 
 /// The label that makes a ConfigMap one of mesh configuration.
-const LABEL: (&str, &str) = ("heddle.io/config", "true");
+pub(crate) const CONFIGURATION_LABEL: (&str, &str) = ("heddle.io/config", "true");
 
 /// Whether a ConfigMap is meant for the mesh; all others are none of its business.
 pub(in crate::objects) fn is_mesh_configuration(node: &Node) -> bool {
     let labels = node.get("metadata").and_then(|metadata| metadata.get("labels"));
-    labels.and_then(|labels| labels.get(LABEL.0)).and_then(Node::text) == Some(LABEL.1)
+    let (key, value) = CONFIGURATION_LABEL;
+    labels.and_then(|labels| labels.get(key)).and_then(Node::text) == Some(value)
 }
 
 /// A `v1` ConfigMap.

@@ -20,6 +20,7 @@ use crate::{
     rules,
 };
 
+pub(crate) use config_map::CONFIGURATION_LABEL;
 pub(super) use config_map::is_mesh_configuration;
 
 const PORT: &str = "a port number from 1 to 65535";

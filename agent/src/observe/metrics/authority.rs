@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use prometheus::{Counter, Encoder, Gauge, IntCounter, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use super::{
-    authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
+    authority_labels::{
+        AdmissionResult, DropReason, LookResult, NodePatchResult, ReviewResult, SignedFor, SigningResult,
+    },
     declare::declare_metrics,
     derived::seconds_until,
     gauge_value,
@@ -45,9 +47,19 @@ declare_metrics! {
     serving_expiry: Gauge = "heddle_ca_serving_certificate_expiry_seconds" ["seconds"] &[],
         "Time until this endpoint's own certificate ends; negative when it has, NaN while there is none.";
     connections: IntGauge = "heddle_ca_open_connections" ["connections"] &[],
-        "Connections of clients, those in their handshake included.";
+        "Connections of agents and of API servers, those in their handshake included.";
     dropped: ByLabel<DropReason, IntCounter> = "heddle_ca_connections_dropped_total" ["connections"] &["reason"],
         "Connections that were ended by this side, by reason.";
+    admission_reviews: ByLabel<AdmissionResult, IntCounter> = "heddle_ca_admission_reviews_total" ["requests"] &["result"],
+        "Reviews of ConfigMaps that the webhook was asked for, by its answer.";
+    webhook_problem: IntGauge = "heddle_ca_admission_webhook_problem" ["0 or 1"] &[],
+        "Whether the caBundle of the ValidatingWebhookConfiguration could not be looked at or kept; the log says why.";
+    nodes_tainted: IntGauge = "heddle_ca_nodes_tainted" ["nodes"] &[],
+        "Nodes that agents are to run on and that have the taint heddle.io/agent-not-ready, with taintNodes.";
+    node_patches: ByLabel<NodePatchResult, IntCounter> = "heddle_ca_node_patches_total" ["requests"] &["result"],
+        "Attempts to taint a node or to free it, by what became of them.";
+    node_watch_problems: IntCounter = "heddle_ca_node_watch_problems_total" ["requests"] &[],
+        "Lists and watches of nodes and of the agents' pods, for their taint, that failed and are tried again.";
     endpoint_connections: IntGauge = "heddle_ca_endpoint_connections" ["connections"] &[],
         "Clients of the listeners of metrics and of health together; beyond 64 of one they wait.";
     build_info: IntGaugeVec = "heddle_build_info" ["1"] &["version"],
@@ -167,6 +179,31 @@ impl AuthorityMetrics {
     /// A connection is open while the returned guard lives.
     pub fn connection(&self) -> GaugeGuard {
         GaugeGuard::raise(&self.0.table.connections)
+    }
+
+    /// The webhook answered.
+    pub fn admission(&self, result: AdmissionResult) {
+        self.0.table.admission_reviews.of(result).inc();
+    }
+
+    /// Whether the webhook's `caBundle` could not be kept.
+    pub fn set_webhook_problem(&self, problem: bool) {
+        self.0.table.webhook_problem.set(i64::from(problem));
+    }
+
+    /// How many nodes have the taint.
+    pub fn set_nodes_tainted(&self, count: usize) {
+        self.0.table.nodes_tainted.set(gauge_value(count));
+    }
+
+    /// A node was to be tainted, or freed.
+    pub fn node_patch(&self, result: NodePatchResult) {
+        self.0.table.node_patches.of(result).inc();
+    }
+
+    /// Listing or watching nodes or agents failed.
+    pub fn node_watch_problem(&self) {
+        self.0.table.node_watch_problems.inc();
     }
 
     /// A client of metrics or health is connected while the returned guard lives.

@@ -89,3 +89,41 @@ closed_label! {
         Own = "own",
     }
 }
+
+closed_label! {
+    /// What the webhook answered to an API server.
+    AdmissionResult {
+        /// The ConfigMap may be stored.
+        Allowed = "allowed",
+        /// It may be stored, and something in it is surely not meant.
+        Warned = "warned",
+        /// It may be stored and is not judged: it is no mesh configuration, or is being deleted.
+        NotJudged = "not_judged",
+        /// Agents would reject something in it.
+        Refused = "refused",
+        /// The request is not the review of a ConfigMap.
+        BadReview = "bad_review",
+        /// Its body is larger than any review of a ConfigMap.
+        TooLarge = "too_large",
+        /// It took too long.
+        TimedOut = "timed_out",
+        /// Judging failed: a defect of this build.
+        Failed = "failed",
+    }
+}
+
+closed_label! {
+    /// What became of an attempt to taint a node, or to free it.
+    NodePatchResult {
+        /// It is tainted now.
+        Tainted = "tainted",
+        /// It is free now.
+        Freed = "freed",
+        /// There was nothing to do any more.
+        Unchanged = "unchanged",
+        /// Somebody else wrote the node at the same time; it is tried again.
+        Conflict = "conflict",
+        /// The API server did not answer, or refused; it is tried again.
+        Failed = "failed",
+    }
+}

@@ -30,7 +30,9 @@ mod traffic;
 mod traffic_labels;
 
 pub use authority::{AUTHORITY_TABLE, AuthorityMetrics};
-pub use authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult};
+pub use authority_labels::{
+    AdmissionResult, DropReason, LookResult, NodePatchResult, ReviewResult, SignedFor, SigningResult,
+};
 pub use bounds::{OwnListener, Remembered, WatchLoss, Watching};
 
 pub use http_labels::{

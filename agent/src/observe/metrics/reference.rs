@@ -6,7 +6,9 @@ use heddle_common::KernelEvent;
 
 use super::{
     authority::AUTHORITY_TABLE,
-    authority_labels::{DropReason, LookResult, ReviewResult, SignedFor, SigningResult},
+    authority_labels::{
+        AdmissionResult, DropReason, LookResult, NodePatchResult, ReviewResult, SignedFor, SigningResult,
+    },
     bounds::{OwnListener, Remembered, WatchLoss, Watching},
     http_labels::{
         DetectedBy, DetectedProtocol, EjectionReason, FallbackOf, FallbackReason, FaultKind, HttpRefusal, LimitedAt,
@@ -70,6 +72,8 @@ fn authority(page: &mut String) {
     values::<ReviewResult>(page, "heddle_ca_token_reviews_total", "result");
     values::<LookResult>(page, "heddle_ca_pod_looks_total", "result");
     values::<DropReason>(page, "heddle_ca_connections_dropped_total", "reason");
+    values::<AdmissionResult>(page, "heddle_ca_admission_reviews_total", "result");
+    values::<NodePatchResult>(page, "heddle_ca_node_patches_total", "result");
 }
 
 fn tcp_labels(page: &mut String) {

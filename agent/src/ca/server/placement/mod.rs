@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::authority::AccountName,
-    objects::{explain_pods, watch_pods},
+    objects::{Kind, explain_watch, watch_all},
     observe::{AuthorityMetrics, LookResult},
 };
 
@@ -51,14 +51,14 @@ impl Placement {
 
     /// Watches pods for ever; `listed` is called when all have been listed, and each time again.
     pub async fn follow(self, listed: impl Fn()) {
-        let mut events = watch_pods(self.0.client.clone());
+        let mut events = watch_all(Api::<Pod>::all(self.0.client.clone()), "");
         let mut fresh = Index::default();
         let mut last = None;
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.take(event, &mut fresh, &listed, &mut last),
                 Err(error) => {
-                    let problem = explain_pods(&error);
+                    let problem = explain_watch(Kind::Pod, &error);
                     self.0.metrics.pod_watch_problem();
                     if last.as_ref() != Some(&problem) {
                         warn!("{problem}");
