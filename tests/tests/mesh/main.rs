@@ -11,6 +11,7 @@ mod bounds;
 mod capture;
 mod chaos;
 mod cluster_authority;
+mod coexistence;
 mod config;
 mod demo;
 mod documents;

@@ -59,7 +59,8 @@ fn is_part(part: &Value, whole: &Value) -> bool {
 
 #[test]
 fn every_field_of_the_manifests_is_one_of_its_kind() -> Result<()> {
-    for (name, object) in kustomize(&here("deploy/manifests"))? {
+    let all = ["deploy/manifests", "deploy/uninstall"].map(|directory| kustomize(&here(directory)));
+    for (name, object) in all.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
         assert_eq!(
             through_its_kind(&object).context(name.clone())?,
             object,

@@ -29,7 +29,7 @@ use crate::{project::Project, ui};
 /// the source of core), HEDDLE_BPF_LINKER (bpf-linker 0.13, with an LLVM at least as new as the compiler's).
 #[derive(Args)]
 pub(crate) struct Setup {
-    /// Also install what the tests and the demo call: ip, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
+    /// Also install what the tests and the demo call: ip, iptables, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
     /// python3 with venv, prometheus with promtool, chromium, libfaketime, kubectl, Go with sprig; and cargo-deny, compiled into the user's cache folder.
     #[arg(long)]
     with_test_tools: bool,
@@ -98,8 +98,9 @@ const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
 
-const TEST_TOOLS: [&str; 17] = [
+const TEST_TOOLS: [&str; 18] = [
     "iproute2",
+    "iptables",
     "util-linux",
     "tcpdump",
     "nginx",
