@@ -29,7 +29,7 @@ impl Setting {
     }
 
     fn node(&self, name: &str, kernel: &str) -> Result<()> {
-        self.put(json!({
+        self.put(&json!({
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
             "status": {"nodeInfo": {
                 "architecture": "amd64", "operatingSystem": "linux", "kernelVersion": kernel, "kubeletVersion": "v1.33.1",
@@ -38,13 +38,12 @@ impl Setting {
         }))
     }
 
-    fn namespace(&self, name: &str, labels: Value) -> Result<()> {
-        self.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
+    fn namespace(&self, name: &str, labels: &Value) -> Result<()> {
+        self.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "most are made in the call")]
-    fn put(&self, object: Value) -> Result<()> {
-        self.server.put(&object).map(drop)
+    fn put(&self, object: &Value) -> Result<()> {
+        self.server.put(object).map(drop)
     }
 
     /// As somebody who may do everything.
@@ -53,11 +52,11 @@ impl Setting {
     }
 
     /// As a service account that may do what these rules say.
-    fn check_as(&self, rules: Value) -> Result<Said> {
-        self.put(json!({
+    fn check_as(&self, rules: &Value) -> Result<Said> {
+        self.put(&json!({
             "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": {"name": "caller"}, "rules": rules,
         }))?;
-        self.put(json!({
+        self.put(&json!({
             "apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "caller"},
             "roleRef": {"kind": "ClusterRole", "name": "caller"},
             "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": "caller"}],
@@ -124,19 +123,19 @@ fn a_cluster_as_it_should_be_passes_with_a_line_for_each_check() -> Result<()> {
 fn what_is_in_the_way_has_its_line_and_its_remedy() -> Result<()> {
     let setting = Setting::new()?;
     setting.node("old", "5.10.0")?;
-    setting.namespace("heddle-system", json!({"pod-security.kubernetes.io/enforce": "restricted"}))?;
-    setting.namespace("shop", json!({"heddle.io/mesh": "enabled", "istio.io/dataplane-mode": "ambient"}))?;
-    setting.put(json!({
+    setting.namespace("heddle-system", &json!({"pod-security.kubernetes.io/enforce": "restricted"}))?;
+    setting.namespace("shop", &json!({"heddle.io/mesh": "enabled", "istio.io/dataplane-mode": "ambient"}))?;
+    setting.put(&json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config", "namespace": "kube-system"},
         "data": {"kube-proxy-replacement": "true"},
     }))?;
-    setting.put(json!({
+    setting.put(&json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "exporter", "namespace": "kube-system"},
         "spec": {"selector": {}, "template": {"spec": {
             "hostNetwork": true, "containers": [{"name": "c", "ports": [{"containerPort": 15020}]}],
         }}},
     }))?;
-    setting.put(json!({
+    setting.put(&json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny", "namespace": "shop"},
         "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
     }))?;
@@ -168,14 +167,14 @@ fn who_may_make_roles_and_has_not_their_rights_is_told_before_the_api_server_doe
         rule(&["", "apps", "policy", RBAC], &["*"], &["get", "create", "patch"]),
         rule(&["", "apps", "discovery.k8s.io", "networking.k8s.io"], &["*"], &["list"]),
     ];
-    let said = setting.check_as(json!(everything))?;
+    let said = setting.check_as(&json!(everything))?;
     assert!(said.standing("ok").contains(&"right to install"), "{:?}", said.checks);
     assert!(said.standing("error").contains(&"right to grant"), "{:?}", said.checks);
     assert!(said.words("right to grant").contains("watch pods"), "{}", said.words("right to grant"));
 
     let mut may_give_any = json!(everything);
     may_give_any.as_array_mut().unwrap().push(rule(&[RBAC], &["clusterroles", "roles"], &["escalate", "bind"]));
-    let said = setting.check_as(may_give_any)?;
+    let said = setting.check_as(&may_give_any)?;
     assert!(said.standing("ok").contains(&"right to grant"), "{:?}", said.checks);
     Ok(())
 }
@@ -183,7 +182,7 @@ fn who_may_make_roles_and_has_not_their_rights_is_told_before_the_api_server_doe
 #[test]
 fn what_may_not_be_asked_is_named_with_the_right_that_is_missing() -> Result<()> {
     let setting = Setting::new()?;
-    let said = setting.check_as(json!([]))?;
+    let said = setting.check_as(&json!([]))?;
     assert_eq!(said.code, Some(2), "the objects cannot be read");
     assert!(said.stderr.contains("grant the verbs list and watch"), "{}", said.stderr);
     assert_eq!(said.standing("error"), ["right to install", "right to grant"]);
@@ -201,7 +200,7 @@ fn an_account_that_lost_a_right_is_named_with_it() -> Result<()> {
     setting.server.install_rights()?;
     let mut role = setting.server.get("ClusterRole", "", "heddle-agent").unwrap();
     role["rules"][0]["verbs"] = json!(["list"]);
-    setting.put(role)?;
+    setting.put(&role)?;
     let said = setting.check()?;
     assert_eq!((said.code, said.standing("error")), (Some(1), vec!["rights of heddle-agent"]), "{:?}", said.checks);
     assert!(said.words("rights of heddle-agent").contains("watch pods"), "{:?}", said.checks);

@@ -165,7 +165,7 @@ async fn a_client_discovers_what_is_served() -> Result<()> {
     let (_, resources) = setting.get("/api/v1")?;
     let all = resources["resources"].as_array().unwrap();
     assert!(all.iter().any(|resource| resource["name"] == "pods/status"), "{resources}");
-    for path in ["/api/v2", "/apis/none.example", "/apis/apps/v1", "/openapi/v2", "/apis/apps/v1/deployments"] {
+    for path in ["/api/v2", "/apis/none.example", "/apis/batch/v1", "/openapi/v2", "/apis/apps/v1/deployments"] {
         assert_eq!(setting.get(path)?.0, 404, "{path}");
     }
     Ok(())

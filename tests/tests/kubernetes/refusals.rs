@@ -45,6 +45,60 @@ async fn tokens_come_and_go() -> Result<()> {
 }
 
 #[test]
+fn roles_and_bindings_decide_what_a_service_account_may_do() -> Result<()> {
+    let setting = Setting::new()?;
+    let role = |kind: &str, rules: serde_json::Value| {
+        let metadata =
+            json!({"name": "reader", "namespace": if kind == "Role" { json!("default") } else { json!(null) }});
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules})
+    };
+    let binding = |kind: &str| {
+        let mut binding = role(&format!("{kind}Binding"), json!(null));
+        binding["metadata"]["namespace"] = if kind == "Role" { json!("default") } else { json!(null) };
+        binding["roleRef"] = json!({"kind": kind, "name": "reader"});
+        binding["subjects"] = json!([{"kind": "ServiceAccount", "namespace": "default", "name": "reader"}]);
+        binding
+    };
+    let secret = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["one"], "verbs": ["get"]}]);
+    let nodes = json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]}]);
+    for object in [role("Role", secret), binding("Role"), role("ClusterRole", nodes), binding("ClusterRole")] {
+        setting.server.put(&object)?;
+    }
+    let mut raw =
+        Raw::connect(setting.address, setting.server.ca_pem(), &setting.server.token_of("default", "reader"))?;
+    for (path, expected, words) in [
+        ("/api/v1/nodes", 200, ""),
+        (
+            "/api/v1/nodes?watch=1",
+            403,
+            "cannot watch resource \\\"nodes\\\" in API group \\\"\\\" at the cluster scope",
+        ),
+        ("/api/v1/namespaces/default/secrets/one", 404, ""),
+        ("/api/v1/namespaces/default/secrets/two", 403, "secrets \\\"two\\\" is forbidden"),
+        ("/api/v1/namespaces/default/secrets", 403, "in the namespace \\\"default\\\""),
+        (
+            "/api/v1/namespaces/kube-system/secrets/one",
+            403,
+            "User \\\"system:serviceaccount:default:reader\\\" cannot get",
+        ),
+        ("/apis", 200, ""),
+    ] {
+        raw.send("GET", path, "", "")?;
+        let (status, _, body) = raw.answer()?;
+        assert_eq!((status, body.contains(words)), (expected, true), "{path}: {body}");
+    }
+    for (verb, allowed) in [("list", true), ("watch", false)] {
+        let review = json!({"spec": {"resourceAttributes": {"verb": verb, "resource": "nodes"}}}).to_string();
+        raw.send("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "application/json", &review)?;
+        let (status, _, body) = raw.answer()?;
+        assert_eq!((status, body.contains(&format!("\"allowed\":{allowed}"))), (201, true), "{body}");
+    }
+    raw.send("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", "application/json", "{}")?;
+    assert_eq!(raw.answer()?.0, 403, "to ask about others is a right");
+    Ok(())
+}
+
+#[test]
 fn a_client_that_does_not_trust_the_authority_does_not_connect() -> Result<()> {
     let setting = Setting::new()?;
     let other = ApiServer::start()?;
