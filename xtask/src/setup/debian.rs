@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Packages with a service of the same name that would start with the machine.
-const SERVICES: [&str; 3] = ["nginx", "haproxy", "prometheus"];
+const SERVICES: [&str; 4] = ["nginx", "haproxy", "prometheus", "containerd"];
 
 /// Installs those of the packages that are missing.
 pub(super) fn ensure(project: &Project, packages: &[&str]) -> Result<()> {
