@@ -26,7 +26,8 @@ fn main() -> ExitCode {
 }
 
 fn build() -> Result<(), String> {
-    let workspace = required_path("CARGO_MANIFEST_DIR")?.join("..");
+    let workspace =
+        required_path("CARGO_MANIFEST_DIR")?.join("..").canonicalize().map_err(|error| error.to_string())?;
     let out_dir = required_path("OUT_DIR")?;
     let target_dir = out_dir.join("ebpf-target");
     for source in ["ebpf/src", "ebpf/Cargo.toml", "common/src", "common/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
@@ -34,7 +35,7 @@ fn build() -> Result<(), String> {
     }
 
     let toolchain = Toolchain::find()?;
-    let mut cargo = nested_cargo(&toolchain, &bpf_target_arch()?);
+    let mut cargo = nested_cargo(&toolchain, &bpf_target_arch()?, &workspace);
     cargo.current_dir(&workspace).arg("--target-dir").arg(&target_dir);
     let output = cargo.output().map_err(|error| {
         format!("starting {} for the kernel programs: {error}; {REMEDY}", toolchain.cargo.display())
@@ -57,14 +58,23 @@ fn build() -> Result<(), String> {
 }
 
 /// The cargo call that compiles `ebpf/`, in an environment that knows nothing of the cargo that runs this script.
-fn nested_cargo(toolchain: &Toolchain, bpf_target_arch: &str) -> Command {
+fn nested_cargo(toolchain: &Toolchain, bpf_target_arch: &str, workspace: &Path) -> Command {
     let mut cargo = Command::new(&toolchain.cargo);
     for (name, _) in env::vars_os().filter(|(name, _)| belongs_to_outer_cargo(name)) {
         cargo.env_remove(name);
     }
     // BTF map definitions are read out of the debug information, by the linker, when it is told `--btf`.
-    let flags =
-        [&format!("--cfg=bpf_target_arch=\"{bpf_target_arch}\""), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\x1f");
+    let mut flags = vec![
+        format!("--cfg=bpf_target_arch=\"{bpf_target_arch}\""),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+    ];
+    // The object is the same wherever it is built.
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    for (place, name) in [(Some(workspace), "/heddle"), (cargo_home.as_deref(), "/cargo")] {
+        flags.extend(place.map(|place| format!("--remap-path-prefix={}={name}", place.display())));
+    }
     cargo
         .env("RUSTC", &toolchain.rustc)
         // Empty means none, also where the user's cargo configuration names one.
@@ -72,7 +82,7 @@ fn nested_cargo(toolchain: &Toolchain, bpf_target_arch: &str) -> Command {
         .env("RUSTC_WORKSPACE_WRAPPER", "")
         // `-Z build-std` on a compiler that is not a nightly.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &toolchain.linker)
         .args(["build", "--quiet", "--locked", "--release", "-Zbuild-std=core", "--target", TARGET])
         .args(["--package", "heddle-ebpf", "--bin", "heddle-ebpf"]);

@@ -9,6 +9,7 @@ mod chaos;
 mod ci;
 mod demo;
 mod fuzz;
+mod image;
 mod project;
 mod setup;
 mod test;
@@ -33,6 +34,7 @@ struct Arguments {
 enum Verb {
     Setup(setup::Setup),
     Build(build::Build),
+    Image(image::Image),
     Bench(bench::Bench),
     Test(test::Test),
     Demo(demo::Demo),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = Project::find().and_then(|project| match verb {
         Verb::Setup(setup) => setup.run(&project),
         Verb::Build(build) => build.run(&project),
+        Verb::Image(image) => image.run(&project),
         Verb::Bench(bench) => bench.run(&project),
         Verb::Test(test) => test.run(&project),
         Verb::Demo(demo) => demo.run(&project),
@@ -69,6 +72,7 @@ First steps:
   cargo xtask setup        once per machine: the compiler and linker for the kernel programs
   cargo xtask demo         two nodes, four pods, two agents: what the mesh does, shown with real traffic (root)
   cargo xtask build        the agent, with its kernel programs inside
+  cargo xtask image        an OCI image of it, without Docker
   cargo xtask test         everything that must pass before a change lands (root, for network namespaces)
 
 While working:

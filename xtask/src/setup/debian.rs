@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Packages with a service of the same name that would start with the machine.
-const SERVICES: [&str; 3] = ["nginx", "haproxy", "prometheus"];
+const SERVICES: [&str; 4] = ["nginx", "haproxy", "prometheus", "containerd"];
 
 /// Packages that are for one program, which others bring, too.
 const PROGRAMS: [(&str, &str); 1] = [("kubernetes-client", "kubectl")];

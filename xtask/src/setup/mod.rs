@@ -30,7 +30,8 @@ use crate::{project::Project, ui};
 #[derive(Args)]
 pub(crate) struct Setup {
     /// Also install what the tests and the demo call: ip, iptables, tcpdump, nginx, haproxy, curl, wrk, iperf3, h2load, ps,
-    /// python3 with venv, prometheus with promtool, chromium, libfaketime, kubectl, Go with sprig; and cargo-deny, compiled into the user's cache folder.
+    /// python3 with venv, prometheus with promtool, chromium, libfaketime, kubectl, Go with sprig, containerd with runc, skopeo; and
+    /// cargo-deny, compiled into the user's cache folder.
     #[arg(long)]
     with_test_tools: bool,
 }
@@ -98,7 +99,7 @@ const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
 
 const DEMO_TOOLS: [&str; 3] = ["iproute2", "tcpdump", "curl"];
 
-const TEST_TOOLS: [&str; 18] = [
+const TEST_TOOLS: [&str; 22] = [
     "iproute2",
     "iptables",
     "util-linux",
@@ -123,4 +124,9 @@ const TEST_TOOLS: [&str; 18] = [
     // What Helm is made of, to render the chart.
     "golang-go",
     "golang-github-masterminds-sprig-dev",
+    // Take the image: import it, copy it, run it; and binutils' strip makes it small for that.
+    "containerd",
+    "runc",
+    "skopeo",
+    "binutils",
 ];
