@@ -22,14 +22,17 @@ use aya::{
 };
 
 use super::{
-    AgentSockets, ConnectionEvents, KernelCounters, NativeEvents, NativePaths, NetworkNamespace, PodsByCookie,
-    Switches, TableSizes,
+    AgentSockets, ConnectionEvents, KernelCounters, Kubelet, KubeletFound, NativeEvents, NativePaths, NetworkNamespace,
+    PodsByCookie, Switches, TableSizes,
     pins::{Pins, remove_link},
     sys,
     tables::Tables,
     wire::NodeEnd,
 };
-use crate::{config::check_runs_in, mesh::CaptureRules};
+use crate::{
+    config::{CaptureConfig, check_runs_in},
+    mesh::CaptureRules,
+};
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
@@ -54,6 +57,10 @@ const MAPS: &[&str] = &[
     "NATIVE_CONNECTIONS",
     "NATIVE_EVENTS",
     "NATIVE_LOST",
+    "KUBELET",
+    "PROBED_PORTS",
+    "PROBING",
+    "PROBES",
     "EVENTS",
 ];
 
@@ -214,6 +221,11 @@ impl Kernel {
     /// Hands out the reader of what the programs tell about native connections. There is one.
     pub fn native_events(&self) -> Result<NativeEvents, KernelError> {
         NativeEvents::open(&self.pins)
+    }
+
+    /// Hands out what tells the programs which cgroup is the kubelet's. There is one.
+    pub fn kubelet(&self, config: &CaptureConfig, found: KubeletFound) -> Result<Kubelet, KernelError> {
+        Kubelet::open(&self.pins, config, found)
     }
 
     /// Hands out what is turned on and off while the programs run.

@@ -1,6 +1,6 @@
 //! Where the kernel's objects are pinned, so that they outlive the agent.
 //!
-//! `PINS/maps/v4/NAME`, `PINS/links/NAME-CGROUP`, `PINS/pods/COOKIE` and `PINS/wires/COOKIE-DEVICE`. The folder of the maps carries
+//! `PINS/maps/v5/NAME`, `PINS/links/NAME-CGROUP`, `PINS/pods/COOKIE` and `PINS/wires/COOKIE-DEVICE`. The folder of the maps carries
 //! the version of their layouts: an agent never adopts maps that it would misread. Links it does adopt, whatever the
 //! layout: each is given the new program, and its maps with that, in one step.
 

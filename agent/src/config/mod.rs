@@ -9,6 +9,7 @@ mod ca;
 mod conflicts;
 mod defaults;
 mod http;
+mod kubelet;
 mod level;
 mod machine;
 mod otlp;
@@ -20,6 +21,7 @@ mod source;
 pub(crate) mod yaml;
 
 pub use http::HttpLimits;
+pub use kubelet::KubeletCgroup;
 pub use machine::Machine;
 pub(crate) use machine::{cgroup2_mount, check_runs_in, unescape};
 pub use otlp::{OtlpConfig, OtlpEndpoint, OtlpHeaders, OtlpProtocol, TracingConfig};

@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig,
-    LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level, otlp,
-    secrets, source,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, KubeletCgroup,
+    Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults,
+    http, level, otlp, secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
 };
 use crate::{mesh::TrustDomain, shares::ShareBounds};
@@ -168,11 +168,13 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
         capture
             .missing("cgroup", "the cgroup v2 mount, since none was found in /proc/self/mounts; mount one or name it");
     }
+    let kubelet = KubeletCgroup::read(&capture, cgroup.as_deref());
     capture.finish();
     Some(CaptureConfig {
         cgroup: cgroup?,
         pins: pins.unwrap_or_else(|| defaults::PINS.into()),
         proc: proc.unwrap_or_else(|| defaults::PROC.into()),
+        kubelet,
         fast_path: fast_path.unwrap_or(defaults::FAST_PATH),
     })
 }

@@ -32,6 +32,7 @@ mod logs;
 mod modes;
 mod native;
 mod peer;
+mod probes;
 mod profile;
 mod prometheus;
 mod relay;
