@@ -187,11 +187,6 @@ impl Kernel {
         self.pins.remove_other_versions().map_err(|error| self.pins_failed(error))
     }
 
-    /// Takes Heddle's programs and maps out of the kernel. True if there were any.
-    pub fn unload(pins: &Path) -> Result<bool, KernelError> {
-        Pins::remove_all(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })
-    }
-
     /// Hands out what the data path needs of the kernel.
     pub fn sockets(&self) -> Result<AgentSockets, KernelError> {
         AgentSockets::open(&self.pins.map("AGENT_SOCKETS"), &self.pins.map("ACCEPTED"))

@@ -32,6 +32,7 @@ mod survivors;
 mod switches;
 mod sys;
 mod tables;
+mod uninstall;
 mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
@@ -53,3 +54,4 @@ pub use sandbox::{SandboxError, Sandboxes};
 pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_facts, watch_liveness};
 pub use switches::{KernelLogLevel, Switches};
 pub use tables::{KernelCounters, TableSizes};
+pub use uninstall::{Uninstalled, uninstall};

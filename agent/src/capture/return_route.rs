@@ -80,12 +80,31 @@ impl Drop for ReturnRoute {
             return;
         }
         // Best effort: in a namespace that is going away there is nothing left to remove.
-        let _ = self.netns.run(|| {
-            for family in families() {
-                let _ = ask(RouteNetlinkMessage::DelRule(rule(family)), 0);
-                let _ = ask(RouteNetlinkMessage::DelRoute(route(family)), 0);
-            }
-        });
+        let _ = self.netns.run(clear);
+    }
+}
+
+/// Takes them out of the namespace that this thread is in, whoever has installed them. Whether there were any. The settings are
+/// then what the kernel gives a new namespace.
+pub(super) fn clear() -> io::Result<bool> {
+    let mut were_there = false;
+    for family in families() {
+        were_there |= remove(RouteNetlinkMessage::DelRule(rule(family)))?;
+        were_there |= remove(RouteNetlinkMessage::DelRoute(route(family)))?;
+    }
+    if were_there {
+        for setting in settings() {
+            fs::write(setting, "0")?;
+        }
+    }
+    Ok(were_there)
+}
+
+/// Whether it was there: the kernel knows no such rule, or no such process, which it says of a route.
+fn remove(message: RouteNetlinkMessage) -> io::Result<bool> {
+    match ask(message, 0) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(false),
+        result => result.map(|_| true),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod authority;
 mod ca;
 mod conflicts;
 mod defaults;
+mod footprint;
 mod http;
 mod kubelet;
 mod level;
@@ -20,6 +21,7 @@ mod secrets;
 mod source;
 pub(crate) mod yaml;
 
+pub use footprint::Footprint;
 pub use http::HttpLimits;
 pub use kubelet::KubeletCgroup;
 pub use machine::Machine;

@@ -452,11 +452,11 @@ fn single_bad_values() {
         ("capture: {fastPath: on}\n", "3:21: capture.fastPath: found \"on\", allowed: all, outsideMesh or off"),
         (
             "capture: {cgroup: /cg, kubelet: /other}\n",
-            "3:32: capture.kubelet: found \"/other\", which is not below capture.cgroup",
+            "3:33: capture.kubelet: found \"/other\", which is not below capture.cgroup",
         ),
         (
             "capture: {cgroup: /cg, kubelet: none}\n",
-            "3:32: capture.kubelet: found \"none\", allowed: auto, an absolute path, or \"\" for none",
+            "3:33: capture.kubelet: found \"none\", allowed: auto, an absolute path, or \"\" for none",
         ),
         ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
         ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),

@@ -28,7 +28,7 @@ pub use kubernetes::{EventError, EventWriter, Notice, SourceError, Written};
 pub(crate) use kubernetes::{client, explain_pods, watch_pods};
 pub use running::{Ending, Running};
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
-pub use state::StateError;
+pub use state::{StateError, remove as remove_state};
 pub use status::{KindReport, SourceReport, SourceStatus};
 pub use stream::{Change, Changes, ObjectFeed, ObjectStream, stream};
 

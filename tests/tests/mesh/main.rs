@@ -45,6 +45,7 @@ mod telemetry;
 mod threats;
 mod traces;
 mod tunnel;
+mod uninstall;
 mod upgrade;
 mod wire;
 
