@@ -132,6 +132,8 @@ named! {
         Reset = 9 "reset",
         /// The kernel carries it by itself, by a verdict of the agent.
         Native = 10 "native",
+        /// The kubelet probes a port that the pod declares for that.
+        KubeletProbe = 11 "kubelet_probe",
     }
 }
 

@@ -68,6 +68,12 @@ kernel_events! {
     NativeStale = "native_stale",
     /// A native connection was cut off: it had reached somebody else, had another address, or could not be entered.
     NativeCutOff = "native_cut_off",
+    /// connect() of the kubelet to a port that an enrolled pod of this node declares for its probes.
+    KubeletProbe = "kubelet_probe",
+    /// A probe of the kubelet was let in at its pod.
+    InboundKubeletProbe = "inbound_kubelet_probe",
+    /// A probe of the kubelet could not be entered: it is taken for anybody's connection.
+    KubeletProbeLost = "kubelet_probe_lost",
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub trait InboundTables {
     fn netns_of(&self, address: &Address) -> Option<u64>;
     /// Whether the agent itself is opening exactly this connection.
     fn is_application_dial(&self, tuple: &ConnectionTuple) -> bool;
+    /// Whether the kubelet is opening exactly this connection, to probe the pod.
+    fn is_probe(&self, tuple: &ConnectionTuple) -> bool;
     /// The native connection that was entered with exactly these ends from this namespace.
     fn native(&self, source: u64, tuple: &ConnectionTuple) -> Option<NativeConnection>;
     /// The generation in force.
@@ -82,6 +84,9 @@ pub fn decide_inbound(connection: &InboundConnection, tables: &impl InboundTable
     if connection.server_port == HBONE_PORT {
         return Inbound::Steer { netns, kind: ListenerKind::Hbone };
     }
+    if tables.is_probe(&tuple) {
+        return Inbound::Pass(KernelEvent::InboundKubeletProbe);
+    }
     // By the address only the place of the entry is found. That a pod has sent this, and which, its wire has seen to.
     if let Some(source) = tables.netns_of(&connection.client)
         && let Some(native) = tables.native(source, &tuple)
@@ -117,6 +122,7 @@ mod tests {
         pod: Option<Address>,
         client: Option<Address>,
         dials: Vec<ConnectionTuple>,
+        probes: Vec<ConnectionTuple>,
         native: Option<(ConnectionTuple, NativeConnection)>,
         excluded: Vec<u16>,
     }
@@ -137,6 +143,10 @@ mod tests {
 
         fn is_application_dial(&self, tuple: &ConnectionTuple) -> bool {
             self.dials.contains(tuple)
+        }
+
+        fn is_probe(&self, tuple: &ConnectionTuple) -> bool {
+            self.probes.contains(tuple)
         }
 
         fn port_excluded(&self, key: &PortKey) -> bool {
@@ -164,7 +174,7 @@ mod tests {
         }
 
         #[test]
-        fn only_the_exact_dial_of_the_agent_passes(change in 0_usize..4) {
+        fn only_the_exact_dial_of_the_agent_and_probe_of_the_kubelet_pass(change in 0_usize..4) {
             let (client, server) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
             let mut tuple = ConnectionTuple {
                 client: client.into(), server: server.into(), client_port: 40000, server_port: 80,
@@ -173,13 +183,15 @@ mod tests {
             let pod = Some(connection.server);
             let exact = Model { pod, dials: [tuple].into(), ..Model::default() };
             prop_assert_eq!(decide_inbound(&connection, &exact), Inbound::Pass(KernelEvent::InboundAgent));
+            let exact = Model { pod, probes: [tuple].into(), ..Model::default() };
+            prop_assert_eq!(decide_inbound(&connection, &exact), Inbound::Pass(KernelEvent::InboundKubeletProbe));
             match change {
                 0 => tuple.client = IpAddr::from([10, 0, 0, 9]).into(),
                 1 => tuple.server = IpAddr::from([10, 0, 0, 9]).into(),
                 2 => tuple.client_port += 1,
                 _ => tuple.server_port += 1,
             }
-            let other = Model { pod, dials: [tuple].into(), ..Model::default() };
+            let other = Model { pod, dials: [tuple].into(), probes: [tuple].into(), ..Model::default() };
             let steered = Inbound::Steer { netns: NETNS, kind: ListenerKind::Plaintext };
             prop_assert_eq!(decide_inbound(&connection, &other), steered);
         }

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::Address;
 
 /// Version of the maps' layouts, in the name of the folder that they are pinned in.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Addresses of one pod that the kernel programs know: Kubernetes gives one per family, the rest is room.
 pub const MAX_POD_ADDRESSES: usize = 4;
@@ -70,9 +70,10 @@ layout! {
 }
 
 layout! {
-    /// Key of `APPLICATION_DIALS`: a connection that the agent opens to an application with the client's address.
+    /// Key of `APPLICATION_DIALS`, a connection that the agent opens to an application with the client's address, and of
+    /// `PROBES`, one that the kubelet opens.
     pub struct ConnectionTuple {
-        /// The client's address, which the agent borrowed.
+        /// The client's address, which the agent borrows.
         pub client: Address,
         /// The application's address.
         pub server: Address,
@@ -97,7 +98,7 @@ layout! {
 }
 
 layout! {
-    /// Key of `EXCLUDED_PORTS`: a TCP port that stays out of the mesh.
+    /// Key of `EXCLUDED_PORTS`, a TCP port that stays out of the mesh, and of `PROBED_PORTS`, one that the kubelet probes.
     pub struct PortKey {
         /// Cookie of the pod's network namespace.
         pub netns: u64,

@@ -17,6 +17,7 @@ mod layout;
 mod native;
 mod outbound;
 mod packet;
+mod probe;
 mod wire;
 
 pub use address::Address;
@@ -35,6 +36,7 @@ pub use native::{
 };
 pub use outbound::{Connect, Outbound, OutboundTables, decide_outbound};
 pub use packet::{Packet, Read, read_ipv4, read_ipv6};
+pub use probe::{DEEPEST_CGROUP, KubeletState, ProbeTables, is_probe};
 pub use wire::{Wire, WireTables, decide_wire};
 
 /// Port of the agent's listener for captured outbound connections, on the pod's loopback.

@@ -13,7 +13,7 @@ use crate::{
     context::{read_field, read_ipv6, write_field},
     events,
     log::log_warn,
-    maps, native,
+    maps, native, probe,
     socket::{self, SO_BINDTODEVICE, SOL_SOCKET},
 };
 
@@ -55,12 +55,15 @@ fn connect(context: &SockAddrContext, address: Address, redirect: impl Fn(&SockA
     let netns = socket::netns_cookie(context);
     #[expect(unsafe_code, reason = "map look-ups are unsafe in aya-ebpf")]
     // SAFETY: entries of PODS are replaced whole, and a stale one is as good as a connect() a moment earlier.
-    let Some(pod) = (unsafe { maps::PODS.get(netns) }) else { return PROCEED };
-
+    let pod = unsafe { maps::PODS.get(netns) };
     let own = socket_of(context);
-    let by_agent = socket::stored(&maps::AGENT_SOCKETS, own).is_some();
     let port = u16::from_be(read_field!(context.sock_addr, user_port) as u16);
     let to = OriginalDst::new(address, port);
+    let Some(pod) = pod else {
+        probe::dialled(own, netns, to);
+        return PROCEED;
+    };
+    let by_agent = socket::stored(&maps::AGENT_SOCKETS, own).is_some();
     match decide_outbound(pod, &Connect { netns, by_agent, address, port }, &Tables { context, own }) {
         Outbound::Pass(event) => {
             socket::forget(&maps::NATIVE_SOCKETS, own);

@@ -76,6 +76,7 @@ pub(crate) fn bypass_reason(event: KernelEvent) -> Option<EventReason> {
         KernelEvent::OutboundExcludedPort | KernelEvent::InboundExcludedPort => Some(EventReason::ExcludedPort),
         KernelEvent::OutboundExcludedNetwork => Some(EventReason::ExcludedNetwork),
         KernelEvent::OutboundNative => Some(EventReason::Native),
+        KernelEvent::InboundKubeletProbe => Some(EventReason::KubeletProbe),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! `sock_ops`: hands the original destination from the application's socket to the socket that the agent accepts,
-//! and opens the way for exactly those connections that the agent makes: to applications, and out of the pods; and for those
-//! that go natively (`native`).
+//! and opens the way for exactly those connections that the agent makes: to applications, and out of the pods; for those
+//! that go natively (`native`), and for the kubelet's probes (`probe`).
 //!
 //! Both go by the connection's own addresses and ports, written when the kernel has chosen them and before the
 //! first packet leaves: nothing can come between.
@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use heddle_common::{Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT, SocketOwner};
 
-use crate::{context::read_ipv6, endings, events, maps, native, socket};
+use crate::{context::read_ipv6, endings, events, maps, native, probe, socket};
 
 /// `AF_INET6`.
 const IPV6: u32 = 10;
@@ -32,11 +32,13 @@ fn flows(context: SockOpsContext) -> u32 {
         }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             dial_ended(&context);
+            probe::ended(&context);
             native::established(&context);
         }
         BPF_SOCK_OPS_STATE_CB => {
             if context.arg(1) == BPF_TCP_CLOSE {
                 dial_ended(&context);
+                probe::ended(&context);
             }
             native::state_changed(&context);
             if events::wanted() {
@@ -83,6 +85,7 @@ fn connecting(context: &SockOpsContext) {
         if let Some(native) = socket::stored(&maps::NATIVE_SOCKETS, own) {
             native::connecting(context, native);
         }
+        probe::connecting(context);
         if events::wanted() {
             endings::bypasses(context);
         }
@@ -143,7 +146,7 @@ pub(crate) fn dial_key(context: &SockOpsContext) -> DialKey {
 }
 
 #[inline(always)]
-fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
+pub(crate) fn dial_tuple(context: &SockOpsContext) -> ConnectionTuple {
     ConnectionTuple {
         client: local_address(context),
         server: remote_address(context),

@@ -113,6 +113,11 @@ impl InboundTables for Tables {
     }
 
     #[inline(always)]
+    fn is_probe(&self, tuple: &ConnectionTuple) -> bool {
+        maps::PROBES.get_ptr(tuple).is_some()
+    }
+
+    #[inline(always)]
     fn native(&self, source: u64, tuple: &ConnectionTuple) -> Option<NativeConnection> {
         maps::native(source, tuple)
     }

@@ -3,7 +3,8 @@
 //!
 //! `connect` brings the pods' outgoing connections to the agent, `flows` tells the agent where they were going,
 //! `peername` tells the application what it asked for, `inbound` brings incoming connections to the agent, `wire` stops
-//! what left a pod by another way. `native` follows the connections that the agent has decided to leave to the kernel.
+//! what left a pod by another way. `native` follows the connections that the agent has decided to leave to the kernel, `probe` those by which the
+//! kubelet probes a pod.
 //! `events` and `endings` tell the agent about single connections while somebody listens. `maps` has the tables, `socket`
 //! the few helpers that aya-ebpf has no safe form of. None of them ever lets a connection of an enrolled pod pass because
 //! something went wrong.
@@ -22,6 +23,7 @@ mod log;
 mod maps;
 mod native;
 mod peername;
+mod probe;
 mod socket;
 mod wire;
 

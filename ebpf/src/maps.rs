@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use heddle_common::{
-    Address, ConnectionEvent, ConnectionTuple, DialKey, FlowKey, KernelEvent, ListenerKey, MOST_NATIVE,
+    Address, ConnectionEvent, ConnectionTuple, DialKey, FlowKey, KernelEvent, KubeletState, ListenerKey, MOST_NATIVE,
     NativeConnection, NativeEvent, NativeSocket, NativeState, NetworkKey, OriginalDst, Pod, PortKey, Switch, Verdict,
     VerdictKey, WatchedSocket,
 };
@@ -89,6 +89,22 @@ pub(crate) static NATIVE_EVENTS: RingBuf<NativeEvent, 1048576> = RingBuf::new();
 /// How many of these the ring had no room for.
 #[btf_map]
 pub(crate) static NATIVE_LOST: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+/// What is known of the node's kubelet, each at its place in `KubeletState`.
+#[btf_map]
+pub(crate) static KUBELET: Array<u64, { KubeletState::COUNT }> = Array::new();
+
+/// Ports that enrolled pods declare for their probes.
+#[btf_map]
+pub(crate) static PROBED_PORTS: HashMap<PortKey, u32, 16384> = HashMap::new();
+
+/// On a socket of the kubelet that probes a pod: where.
+#[btf_map]
+pub(crate) static PROBING: SkStorage<OriginalDst> = SkStorage::new();
+
+/// Probes that the kubelet is opening, between connect() and the end of the handshake. It has a few under way at a time.
+#[btf_map]
+pub(crate) static PROBES: HashMap<ConnectionTuple, u32, 4096> = HashMap::new();
 
 /// One counter for each `KernelEvent`.
 #[btf_map]

@@ -28,6 +28,8 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Mesh documents.
     pub documents: Vec<Document>,
+    /// The kubelet's cgroup; absent where none is known, and its probes are taken for any plaintext.
+    pub kubelet: Option<String>,
     /// The pods of this node that are in the mesh.
     pub pods: Vec<Pod>,
     /// The certificates that this node holds.
@@ -76,6 +78,8 @@ pub struct Pod {
     pub name: String,
     /// Its SPIFFE identity.
     pub identity: String,
+    /// Ports that the kubelet probes past the agent.
+    pub probed_ports: Vec<u16>,
     /// Why it is not enrolled; absent where it is.
     pub missing: Option<String>,
 }
@@ -152,6 +156,12 @@ impl Status {
         let ended = self.roots.iter().filter(|root| root.expires_in_seconds < 0);
         let ended = ended.map(|root| format!("root {} ({}) has expired; replace it", root.name, root.subject));
         let revocation = self.revocation.iter().flat_map(Revocation::concerns);
+        let probed = self.pods.iter().filter(|pod| !pod.probed_ports.is_empty()).count();
+        let kubelet = (self.kubelet.is_none() && probed > 0).then(|| {
+            format!(
+                "kubelet: its cgroup is not known, and STRICT refuses the probes of {probed} pods; set capture.kubelet"
+            )
+        });
         missing
             .chain(errors)
             .chain(problems)
@@ -159,6 +169,7 @@ impl Status {
             .chain(certificates)
             .chain(ended)
             .chain(revocation)
+            .chain(kubelet)
             .collect()
     }
 }

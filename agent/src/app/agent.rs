@@ -33,7 +33,7 @@ use crate::{
     authorize::{self, AccessSettings, Admissions, limits::RateLimiter},
     balance::{Balancer, breaker::Breakers, session::SessionKey},
     ca::{LocalCa, LocalCaSettings, RemoteCa},
-    capture::{Enrolment, Kernel, NativePaths, Sandboxes},
+    capture::{Enrolment, Kernel, KubeletFound, NativePaths, Sandboxes},
     config::{CaConfig, Config, LogConfig, LogFormat},
     handover::{Inheritance, Sockets, Successor},
     identify::{Certificates, Clock, CrlFile, Issuer, Renewal, Revocations, TlsSettings, TrustDomains},
@@ -89,6 +89,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (certificates, renewal) = certificates(&config, domains.clone(), revocations.0.clone())?;
     let (source, published) = (SourceStatus::default(), Arc::new(OnceLock::new()));
     let predecessor = succession::find_predecessor(&config)?;
+    let kubelet_found = KubeletFound::default();
     let status = StatusSources {
         node: Arc::clone(&config.node),
         readiness: readiness.clone(),
@@ -96,6 +97,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         mesh: Arc::clone(&published),
         certificates: certificates.clone(),
         revocations: revocations.0,
+        kubelet: kubelet_found.clone(),
     };
     if let Some(file) = revocations.1 {
         tokio::spawn(file.follow(certificates.clone(), observer.clone()));
@@ -195,9 +197,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(pressure::watch(config.limits.memory, Arc::clone(&node.overload)));
     let threads = Arc::new(DataThreads::start(&node).context("start the data threads")?);
     metrics::register_threads(&observer, &node, &threads);
+    let kubelet = kernel.kubelet(&config.capture, kubelet_found)?;
     let sandboxes = Sandboxes::new(&config.capture.cgroup, &config.capture.proc);
     let enrolment = Enrolment::new(kernel, sandboxes, Arc::clone(&threads) as _, inherited.pods);
-    let mut pods = Pods::new(enrolment, certificates, snapshot, observer.clone(), readiness.clone(), predecessor);
+    let mut pods =
+        Pods::new((enrolment, kubelet), certificates, snapshot, observer.clone(), readiness.clone(), predecessor);
     info!(node = %config.node, data_threads = config.limits.data_threads, "started");
 
     let mut renewal = tokio::spawn(renewal.run());

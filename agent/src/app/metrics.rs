@@ -98,6 +98,7 @@ fn kernel(metrics: &Metrics, counters: &KernelCounters) {
     let sum = |wanted: &[KernelEvent]| counts.iter().filter(|(e, _)| wanted.contains(e)).map(|(_, count)| count).sum();
     let ports = sum(&[KernelEvent::OutboundExcludedPort, KernelEvent::InboundExcludedPort]);
     metrics.set_bypassed(BypassReason::ExcludedPort, ports);
+    metrics.set_bypassed(BypassReason::KubeletProbe, sum(&[KernelEvent::InboundKubeletProbe]));
     metrics.set_bypassed(BypassReason::ExcludedNetwork, sum(&[KernelEvent::OutboundExcludedNetwork]));
 }
 

@@ -6,14 +6,14 @@ use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until},
 };
 use tracing::{debug, error, info, warn};
 
 use super::held::Held;
 use crate::{
     admin::Readiness,
-    capture::{EnrolledPod, Enrolment, EnrolmentError, Listeners, Released},
+    capture::{EnrolledPod, Enrolment, EnrolmentError, Kubelet, Listeners, Released},
     handover::{Claims, Inheritance, Successor},
     identify::Certificates,
     mesh::{MeshState, SnapshotHandle, Workload, WorkloadUid},
@@ -33,9 +33,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// another for the same pod.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// Between looks for the kubelet's cgroup: one that was started anew probes pods some seconds later.
+const LOOK_FOR_KUBELET: Duration = Duration::from_secs(1);
+
 /// The task's state.
 pub(super) struct Pods {
     enrolment: Enrolment,
+    kubelet: Kubelet,
     certificates: Certificates,
     snapshot: SnapshotHandle,
     observer: Observer,
@@ -57,7 +61,7 @@ struct Failing {
 
 impl Pods {
     pub(super) fn new(
-        enrolment: Enrolment,
+        (enrolment, kubelet): (Enrolment, Kubelet),
         certificates: Certificates,
         snapshot: SnapshotHandle,
         observer: Observer,
@@ -66,6 +70,7 @@ impl Pods {
     ) -> Self {
         Self {
             enrolment,
+            kubelet,
             held: Held::new(certificates.clone()),
             certificates,
             snapshot,
@@ -102,6 +107,8 @@ impl Pods {
     ) -> Option<Successor> {
         let mut look = interval_at(Instant::now() + LOOK_AGAIN, LOOK_AGAIN);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_for_kubelet = interval(LOOK_FOR_KUBELET);
+        look_for_kubelet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut issued = self.certificates.changes();
         loop {
             self.reconcile().await;
@@ -114,10 +121,18 @@ impl Pods {
                 successor = claims.next() => return Some(successor),
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
                 Ok(()) = issued.changed(), if !self.waiting.is_empty() => {}
+                _ = look_for_kubelet.tick() => self.look_for_kubelet(),
                 _ = look.tick() => if self.enrolment.find_moved() {
                     info!("a pod's network namespace was made anew; enrolling it again");
                 },
             }
+        }
+    }
+
+    fn look_for_kubelet(&mut self) {
+        match self.kubelet.look() {
+            Ok(is_found) => self.observer.metrics().set_kubelet_found(is_found),
+            Err(error) => error!(%error, "tell the kernel where the kubelet is; trying again"),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::pods::pod_name;
 use crate::{
     admin::{Readiness, ReadinessReport, status},
+    capture::KubeletFound,
     identify::{CertificateStatus, Certificates, Revocations, Root},
     mesh::{DocumentState, DocumentStatus, MeshState, Workload},
     objects::SourceStatus,
@@ -25,6 +26,7 @@ pub(super) struct StatusSources {
     pub(super) mesh: Arc<OnceLock<watch::Receiver<MeshState>>>,
     pub(super) certificates: Certificates,
     pub(super) revocations: Revocations,
+    pub(super) kubelet: KubeletFound,
 }
 
 impl StatusSources {
@@ -42,6 +44,7 @@ impl StatusSources {
             objects: mesh.objects.iter().map(|(kind, count)| (kind.as_str().to_owned(), *count)).collect(),
             problems: mesh.problems(),
             documents: mesh.documents.iter().map(document).collect(),
+            kubelet: self.kubelet.cgroup().map(|cgroup| cgroup.display().to_string()),
             pods: pods(mesh.snapshot.local_pods(), &report),
             certificates,
             source: source(&self.source),
@@ -99,6 +102,7 @@ fn pods(local: &[Arc<Workload>], report: &ReadinessReport) -> Vec<status::Pod> {
     let pod = |workload: &Arc<Workload>| status::Pod {
         name: format!("{}/{}", workload.namespace, workload.name),
         identity: workload.identity.to_string(),
+        probed_ports: workload.local.as_ref().map(|local| local.rules.probed_ports.to_vec()).unwrap_or_default(),
         missing: missing.get(pod_name(workload).as_str()).map(|reason| (*reason).to_owned()),
     };
     local.iter().map(pod).collect()

@@ -145,7 +145,11 @@ impl Enrolment {
         let (netns, process) = match &local.netns {
             Netns::Path(path) => {
                 let opened = NetworkNamespace::open(path);
-                (opened.map_err(|error| EnrolmentError::namespace(path, error))?, None)
+                let netns = opened.map_err(|error| EnrolmentError::namespace(path, error))?;
+                if netns.is_home().map_err(inside("compare it with the node's own network namespace"))? {
+                    return Err(EnrolmentError::NodeNamespace { path: path.clone() });
+                }
+                (netns, None)
             }
             Netns::OfUid => {
                 let sandbox = self.sandboxes.open(&workload.uid.0)?;
@@ -153,13 +157,6 @@ impl Enrolment {
                 (opened.map_err(inside("enter the network namespace of the pod's process"))?, Some(sandbox.process))
             }
         };
-        if netns.is_home().map_err(inside("compare it with the node's own network namespace"))? {
-            let found_by = match &local.netns {
-                Netns::Path(path) => path.display().to_string(),
-                Netns::OfUid => "that of the pod's processes".to_owned(),
-            };
-            return Err(EnrolmentError::NodeNamespace { found_by });
-        }
         Ok((netns, process))
     }
 

@@ -27,11 +27,12 @@ pub enum EnrolmentError {
     Sandbox(#[from] SandboxError),
     /// To capture the node's own traffic would cut the node off.
     #[error(
-        "{found_by} is the node's own network namespace: a host-network pod cannot be enrolled, remove its label or correct heddle.io/netns"
+        "{path} is the node's own network namespace: a host-network pod cannot be enrolled, remove its label or correct heddle.io/netns",
+        path = path.display()
     )]
     NodeNamespace {
-        /// How it was found.
-        found_by: String,
+        /// What the pod's annotation says.
+        path: PathBuf,
     },
     /// Something inside the namespace could not be set up.
     #[error("{what}: {source}")]

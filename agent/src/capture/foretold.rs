@@ -118,6 +118,11 @@ impl InboundTables for Excluded<'_> {
         false
     }
 
+    fn is_probe(&self, _: &ConnectionTuple) -> bool {
+        // By its ends nobody is the kubelet.
+        false
+    }
+
     fn native(&self, _: u64, _: &ConnectionTuple) -> Option<NativeConnection> {
         None
     }
@@ -146,6 +151,7 @@ mod tests {
             exclude_inbound_ports: vec![9100],
             exclude_outbound_ports: vec![5432],
             exclude_outbound_cidrs: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            probed_ports: [8080].into(),
         }
     }
 

@@ -22,14 +22,18 @@ use aya::{
 };
 
 use super::{
-    AgentSockets, ConnectionEvents, KernelCounters, NativeEvents, NativePaths, NetworkNamespace, PodsByCookie,
-    Switches, TableSizes,
+    AgentSockets, ConnectionEvents, KernelCounters, Kubelet, KubeletFound, NativeEvents, NativePaths, NetworkNamespace,
+    PodsByCookie, Switches, TableSizes,
     pins::{Pins, remove_link},
     sys,
     tables::Tables,
     wire::NodeEnd,
 };
-use crate::{config::check_runs_in, mesh::CaptureRules, privileges::remark};
+use crate::{
+    config::{CaptureConfig, check_runs_in},
+    mesh::CaptureRules,
+    privileges::remark,
+};
 
 /// The programs, compiled from the `ebpf` crate by build.rs.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/heddle.bpf.o"));
@@ -54,6 +58,10 @@ const MAPS: &[&str] = &[
     "NATIVE_CONNECTIONS",
     "NATIVE_EVENTS",
     "NATIVE_LOST",
+    "KUBELET",
+    "PROBED_PORTS",
+    "PROBING",
+    "PROBES",
     "EVENTS",
 ];
 
@@ -178,11 +186,6 @@ impl Kernel {
         self.pins.remove_other_versions().map_err(|error| self.pins_failed(error))
     }
 
-    /// Takes Heddle's programs and maps out of the kernel. True if there were any.
-    pub fn unload(pins: &Path) -> Result<bool, KernelError> {
-        Pins::remove_all(pins).map_err(|source| KernelError::Pins { path: pins.to_owned(), source })
-    }
-
     /// Hands out what the data path needs of the kernel.
     pub fn sockets(&self) -> Result<AgentSockets, KernelError> {
         AgentSockets::open(&self.pins.map("AGENT_SOCKETS"), &self.pins.map("ACCEPTED"))
@@ -212,6 +215,11 @@ impl Kernel {
     /// Hands out the reader of what the programs tell about native connections. There is one.
     pub fn native_events(&self) -> Result<NativeEvents, KernelError> {
         NativeEvents::open(&self.pins)
+    }
+
+    /// Hands out what tells the programs which cgroup is the kubelet's. There is one.
+    pub fn kubelet(&self, config: &CaptureConfig, found: KubeletFound) -> Result<Kubelet, KernelError> {
+        Kubelet::open(&self.pins, config, found)
     }
 
     /// Hands out what is turned on and off while the programs run.

@@ -15,6 +15,7 @@ mod enrolment_error;
 mod foretold;
 pub(crate) mod fuzz;
 mod kernel;
+mod kubelet;
 mod listeners;
 mod native;
 mod native_events;
@@ -32,6 +33,7 @@ mod switches;
 mod sys;
 mod tables;
 mod trial;
+mod uninstall;
 mod wire;
 
 pub use accept::{Accepted, Arrival, DataPath};
@@ -42,6 +44,7 @@ pub use enrolment::{Enrolment, Released};
 pub use enrolment_error::EnrolmentError;
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
+pub use kubelet::{Kubelet, KubeletFound};
 pub use listeners::{ListenerName, Listeners};
 pub use native::{EnteredConnection, NativePaths};
 pub use native_events::NativeEvents;
@@ -53,3 +56,4 @@ pub use sockets::{AgentSockets, dialled, is_agent_port, is_own_dial, socket_fact
 pub use switches::{KernelLogLevel, Switches};
 pub use tables::{KernelCounters, TableSizes};
 pub use trial::{TrialError, Tried, try_kernel};
+pub use uninstall::{Uninstalled, uninstall};

@@ -1,6 +1,6 @@
 //! Where the kernel's objects are pinned, so that they outlive the agent.
 //!
-//! `PINS/maps/v4/NAME`, `PINS/links/NAME-CGROUP`, `PINS/pods/COOKIE` and `PINS/wires/COOKIE-DEVICE`. The folder of the maps carries
+//! `PINS/maps/v5/NAME`, `PINS/links/NAME-CGROUP`, `PINS/pods/COOKIE` and `PINS/wires/COOKIE-DEVICE`. The folder of the maps carries
 //! the version of their layouts: an agent never adopts maps that it would misread. Links it does adopt, whatever the
 //! layout: each is given the new program, and its maps with that, in one step.
 
@@ -106,22 +106,25 @@ impl Pins {
         remove_all_but(&self.0.join(MAPS), &[self.maps()])
     }
 
-    /// Removes everything: from then on no connection of any pod is captured. True if there was something.
-    pub(super) fn remove_all(base: &Path) -> io::Result<bool> {
+    /// Removes everything: from then on no connection of any pod is captured. How many links there were; `None` if there was
+    /// nothing at all.
+    pub(super) fn remove_all(base: &Path) -> io::Result<Option<usize>> {
         if !fs::exists(base)? {
-            return Ok(false);
+            return Ok(None);
         }
+        let mut links = 0;
         // Links first: a program must never run on without its maps being kept up.
         for folder in LINKS {
             let folder = base.join(folder);
             if fs::exists(&folder)? {
                 for entry in fs::read_dir(&folder)? {
                     remove_link(&entry?.path())?;
+                    links += 1;
                 }
             }
         }
         remove_tree(base)?;
-        Ok(true)
+        Ok(Some(links))
     }
 }
 

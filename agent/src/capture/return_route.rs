@@ -45,6 +45,7 @@ struct Installed {
 #[derive(Debug)]
 pub(super) struct ReturnRoute {
     netns: Arc<NetworkNamespace>,
+    proc: PathBuf,
 }
 
 impl ReturnRoute {
@@ -63,7 +64,7 @@ impl ReturnRoute {
         })??;
         *installed.count.entry(netns.cookie()).or_default() += 1;
         drop(installed);
-        Ok(Self { netns })
+        Ok(Self { netns, proc: proc.to_owned() })
     }
 
     /// Whether all of this process are left where they are when their time is over, for the agent that has taken over.
@@ -85,12 +86,31 @@ impl Drop for ReturnRoute {
             return;
         }
         // Best effort: in a namespace that is going away there is nothing left to remove.
-        let _ = self.netns.run(|| {
-            for family in families() {
-                let _ = ask(RouteNetlinkMessage::DelRule(rule(family)), 0);
-                let _ = ask(RouteNetlinkMessage::DelRoute(route(family)), 0);
-            }
-        });
+        let _ = self.netns.run(|| clear(&self.proc));
+    }
+}
+
+/// Takes them out of the namespace that this thread is in, whoever has installed them. Whether there were any. The settings are
+/// then what the kernel gives a new namespace.
+pub(super) fn clear(proc: &Path) -> io::Result<bool> {
+    let mut were_there = false;
+    for family in families() {
+        were_there |= remove(RouteNetlinkMessage::DelRule(rule(family)))?;
+        were_there |= remove(RouteNetlinkMessage::DelRoute(route(family)))?;
+    }
+    if were_there {
+        for setting in settings(proc) {
+            fs::write(&setting, "0").map_err(|error| not_set(&setting, &error))?;
+        }
+    }
+    Ok(were_there)
+}
+
+/// Whether it was there: the kernel knows no such rule, or no such process, which it says of a route.
+fn remove(message: RouteNetlinkMessage) -> io::Result<bool> {
+    match ask(message, 0) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(false),
+        result => result.map(|_| true),
     }
 }
 
@@ -107,7 +127,7 @@ fn not_set(setting: &Path, error: &io::Error) -> io::Error {
     } else {
         ""
     };
-    io::Error::new(error.kind(), format!("write 1 to {}: {error}{remedy}", setting.display()))
+    io::Error::new(error.kind(), format!("write to {}: {error}{remedy}", setting.display()))
 }
 
 fn families() -> impl Iterator<Item = AddressFamily> {

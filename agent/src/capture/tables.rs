@@ -22,6 +22,7 @@ pub(super) struct Tables {
     pods: HashMap<MapData, u64, Pod>,
     addresses: HashMap<MapData, Address, u64>,
     ports: HashMap<MapData, PortKey, u32>,
+    probed: HashMap<MapData, PortKey, u32>,
     networks: LpmTrie<MapData, NetworkKey, u32>,
     listeners: SockHash<MapData, ListenerKey>,
     wires: HashMap<MapData, u32, u64>,
@@ -33,6 +34,7 @@ impl Tables {
             pods: open(pins, "PODS", Map::HashMap)?,
             addresses: open(pins, "POD_ADDRESSES", Map::HashMap)?,
             ports: open(pins, "EXCLUDED_PORTS", Map::HashMap)?,
+            probed: open(pins, "PROBED_PORTS", Map::HashMap)?,
             networks: open(pins, "EXCLUDED_NETWORKS", Map::LpmTrie)?,
             listeners: open(pins, "LISTENERS", Map::SockHash)?,
             wires: open(pins, "WIRES", Map::HashMap)?,
@@ -62,7 +64,8 @@ impl Tables {
         rules: &CaptureRules,
     ) -> Result<(), KernelError> {
         self.replace_ports(netns, PortDirection::Inbound, &rules.exclude_inbound_ports)?;
-        let stale = self.keys_where(&self.addresses, "POD_ADDRESSES", |_, owner| owner == netns)?;
+        replace_ports((&mut self.probed, "PROBED_PORTS"), netns, PortDirection::Inbound, &rules.probed_ports)?;
+        let stale = keys_where(&self.addresses, "POD_ADDRESSES", |_, owner| owner == netns)?;
         for address in addresses {
             self.addresses.insert(address, netns, 0).map_err(at("POD_ADDRESSES"))?;
         }
@@ -94,7 +97,7 @@ impl Tables {
 
     /// From now on what comes in by these devices of the node, and by no others, comes from the pod.
     pub(super) fn set_wires(&mut self, netns: u64, devices: &[u32]) -> Result<(), KernelError> {
-        let stale = self.keys_where(&self.wires, "WIRES", |_, owner| owner == netns)?;
+        let stale = keys_where(&self.wires, "WIRES", |_, owner| owner == netns)?;
         for device in devices {
             self.wires.insert(device, netns, 0).map_err(at("WIRES"))?;
         }
@@ -114,15 +117,7 @@ impl Tables {
     }
 
     fn replace_ports(&mut self, netns: u64, direction: PortDirection, ports: &[u16]) -> Result<(), KernelError> {
-        let same = |key: &PortKey| key.netns == netns && key.direction == direction as u16;
-        let stale = self.keys_where(&self.ports, "EXCLUDED_PORTS", |key, _| same(&key))?;
-        for port in ports {
-            self.ports.insert(PortKey::new(netns, direction, *port), 1, 0).map_err(at("EXCLUDED_PORTS"))?;
-        }
-        for key in stale.iter().filter(|key| !ports.contains(&key.port)) {
-            removed(self.ports.remove(key), "EXCLUDED_PORTS")?;
-        }
-        Ok(())
+        replace_ports((&mut self.ports, "EXCLUDED_PORTS"), netns, direction, ports)
     }
 
     fn replace_networks(&mut self, netns: u64, networks: &[IpNet]) -> Result<(), KernelError> {
@@ -143,22 +138,37 @@ impl Tables {
         }
         Ok(())
     }
+}
 
-    fn keys_where<K: AyaPod, V: AyaPod>(
-        &self,
-        table: &HashMap<MapData, K, V>,
-        name: &'static str,
-        wanted: impl Fn(K, V) -> bool,
-    ) -> Result<Vec<K>, KernelError> {
-        let mut found = Vec::new();
-        for entry in table.iter() {
-            let (key, value) = entry.map_err(at(name))?;
-            if wanted(key, value) {
-                found.push(key);
-            }
-        }
-        Ok(found)
+fn replace_ports(
+    (table, name): (&mut HashMap<MapData, PortKey, u32>, &'static str),
+    netns: u64,
+    direction: PortDirection,
+    ports: &[u16],
+) -> Result<(), KernelError> {
+    let stale = keys_where(table, name, |key, _| key.netns == netns && key.direction == direction as u16)?;
+    for port in ports {
+        table.insert(PortKey::new(netns, direction, *port), 1, 0).map_err(at(name))?;
     }
+    for key in stale.iter().filter(|key| !ports.contains(&key.port)) {
+        removed(table.remove(key), name)?;
+    }
+    Ok(())
+}
+
+fn keys_where<K: AyaPod, V: AyaPod>(
+    table: &HashMap<MapData, K, V>,
+    name: &'static str,
+    wanted: impl Fn(K, V) -> bool,
+) -> Result<Vec<K>, KernelError> {
+    let mut found = Vec::new();
+    for entry in table.iter() {
+        let (key, value) = entry.map_err(at(name))?;
+        if wanted(key, value) {
+            found.push(key);
+        }
+    }
+    Ok(found)
 }
 
 fn network_key(netns: u64, network: &IpNet) -> Key<NetworkKey> {
@@ -251,6 +261,7 @@ impl TableSizes {
             table("PODS", in_batches::<u64, Pod>)?,
             table("POD_ADDRESSES", in_batches::<Address, u64>)?,
             table("EXCLUDED_PORTS", in_batches::<PortKey, u32>)?,
+            table("PROBED_PORTS", in_batches::<PortKey, u32>)?,
             table("WIRES", in_batches::<u32, u64>)?,
             // Of these kinds there are no batches, and they have few entries for each pod.
             table("EXCLUDED_NETWORKS", |map| {

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Args;
 use tokio::runtime::Builder;
 
+use super::uninstall::Uninstall;
 use crate::{app, cli, config::Config, observe};
 
 /// Run this node's agent: enrol the pods of this node and carry their TCP traffic.
@@ -22,6 +23,12 @@ pub(super) struct Agent {
     /// Check the configuration, print it with all defaults as JSON, and end.
     #[arg(long)]
     check: bool,
+    /// Take Heddle out of this node, as "heddle uninstall" does, and end.
+    #[arg(long, conflicts_with = "check")]
+    cleanup: bool,
+    /// With --cleanup, remove the state on disk and the sockets, too.
+    #[arg(long, requires = "cleanup")]
+    purge: bool,
 }
 
 /// For what blocks: a look at each pod that was just enrolled, of which a node has hundreds at its start, and a few other things.
@@ -32,6 +39,9 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 
 impl Agent {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.cleanup {
+            return Uninstall { config: self.config, purge: self.purge }.run();
+        }
         let config = Config::load(&self.config)?;
         if self.check {
             cli::print(&serde_json::to_string_pretty(&config)?)?;

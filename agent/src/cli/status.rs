@@ -85,6 +85,7 @@ fn text(status: &Status) -> String {
         (false, None) => "waiting for the first objects".to_owned(),
     };
     facts.row(["source", &source]);
+    facts.row(["kubelet", status.kubelet.as_deref().unwrap_or("not found")]);
     facts.row(["generation", &status.generation.to_string()]);
     facts.row(["objects", &objects.join(", ")]);
     section(&mut text, "", &facts);

@@ -10,8 +10,9 @@ use std::{
 };
 
 use super::{
-    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, Limits, LogConfig,
-    LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults, http, level,
+    AdminConfig, CaptureConfig, Config, DnsConfig, EventLog, FastPath, HandoverConfig, JwksConfig, KubeletCgroup,
+    Limits, LogConfig, LogFormat, Machine, MtlsMode, Position, Problem, Problems, TlsConfig, ca, conflicts, defaults,
+    http, level,
     machine::NODE_NAME,
     otlp, secrets, source,
     yaml::{Document, MapReader, Node, Report, Value, split},
@@ -181,11 +182,13 @@ fn capture(root: &MapReader<'_>, machine: &Machine) -> Option<CaptureConfig> {
         capture
             .missing("cgroup", "the cgroup v2 mount, since none was found in /proc/self/mounts; mount one or name it");
     }
+    let kubelet = KubeletCgroup::read(&capture, cgroup.as_deref());
     capture.finish();
     Some(CaptureConfig {
         cgroup: cgroup?,
         pins: pins.unwrap_or_else(|| defaults::PINS.into()),
         proc: proc.unwrap_or_else(|| defaults::PROC.into()),
+        kubelet,
         fast_path: fast_path.unwrap_or(defaults::FAST_PATH),
     })
 }

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Dura
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{HttpLimits, TracingConfig};
+use super::{HttpLimits, KubeletCgroup, TracingConfig};
 use crate::{mesh::TrustDomain, shares::Share};
 
 /// How this process runs. Read once at start.
@@ -165,6 +165,8 @@ pub struct CaptureConfig {
     pub pins: PathBuf,
     /// The machine's proc file system, where pods' processes and their network namespaces are found.
     pub proc: PathBuf,
+    /// Whose probes reach enrolled pods.
+    pub kubelet: KubeletCgroup,
     /// Which connections may be left to the kernel.
     pub fast_path: FastPath,
 }

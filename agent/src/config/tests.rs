@@ -62,6 +62,7 @@ fn defaults_fill_a_minimal_file() {
     assert_eq!(config.capture.pins, PathBuf::from("/sys/fs/bpf/heddle"));
     assert_eq!(config.capture.proc, PathBuf::from("/proc"));
     assert_eq!(config.capture.fast_path, FastPath::All);
+    assert_eq!(config.capture.kubelet, KubeletCgroup::Auto);
     assert_eq!(config.state, None, "files are on disk already");
     assert_eq!(config.dns.resolv_conf, PathBuf::from("/etc/resolv.conf"));
     assert_eq!(config.jwks.roots, None, "those of the machine");
@@ -116,6 +117,7 @@ capture:
   cgroup: /cg
   pins: /bpf/heddle
   proc: /host/proc
+  kubelet: /cg/system.slice/node.service
   fastPath: outsideMesh
 dns: {resolvConf: /run/resolv.conf}
 jwks: {roots: /etc/issuers.pem}
@@ -166,7 +168,8 @@ fn every_key_is_read_and_serialized_under_its_own_name() {
         "mtls": {"mode": "STRICT"},
         "tls": {"crl": "/etc/heddle/crl/ca.crl"},
         "state": {"path": ""},
-        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc", "fastPath": "outsideMesh"},
+        "capture": {"cgroup": "/cg", "pins": "/bpf/heddle", "proc": "/host/proc",
+                    "kubelet": "/cg/system.slice/node.service", "fastPath": "outsideMesh"},
         "dns": {"resolvConf": "/run/resolv.conf"},
         "jwks": {"roots": "/etc/issuers.pem"},
         "admin": {"address": "", "socket": ""},
@@ -448,6 +451,14 @@ fn single_bad_values() {
         ),
         ("tls: {crls: /ca.crl}\n", "3:7: unknown key \"crls\" in tls; did you mean \"crl\"?"),
         ("capture: {fastPath: on}\n", "3:21: capture.fastPath: found \"on\", allowed: all, outsideMesh or off"),
+        (
+            "capture: {cgroup: /cg, kubelet: /other}\n",
+            "3:33: capture.kubelet: found \"/other\", which is not below capture.cgroup",
+        ),
+        (
+            "capture: {cgroup: /cg, kubelet: none}\n",
+            "3:33: capture.kubelet: found \"none\", allowed: auto, an absolute path, or \"\" for none",
+        ),
         ("capture: {pins: bpf}\n", "3:17: capture.pins: found \"bpf\", allowed: an absolute path"),
         ("capture: [1]\n", "3:10: capture: found a list, allowed: a map of keys and values"),
         (

@@ -132,10 +132,14 @@ impl Server<'_> {
                 workload.node
             ));
         }
-        match foretell_inbound(&workload.addresses, &rules.unwrap_or_default(), client, to) {
+        let rules = rules.unwrap_or_default();
+        match foretell_inbound(&workload.addresses, &rules, client, to) {
             Arrives::AtPlaintext => {
-                telling
+                let step = telling
                     .step(StepName::Arrival, format!("at the agent of {}, in plaintext, for pod {pod}", workload.node));
+                if rules.probed_ports.contains(&to.port()) {
+                    step.because("the pod declares probes of the port: those of its kubelet go to the application, past the agent");
+                }
                 true
             }
             Arrives::AtTunnels => {

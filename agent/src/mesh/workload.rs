@@ -85,7 +85,7 @@ pub enum Netns {
     OfUid,
 }
 
-/// Exclusions of one pod, from its annotations.
+/// What of one pod goes past the agent: exclusions, and probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaptureRules {
     /// Local TCP ports that peers reach without the agent.
@@ -94,4 +94,6 @@ pub struct CaptureRules {
     pub exclude_outbound_ports: Vec<u16>,
     /// Remote networks that the pod reaches without the agent.
     pub exclude_outbound_cidrs: Vec<IpNet>,
+    /// Local TCP ports that the kubelet probes: it reaches them without the agent, and nobody else does.
+    pub probed_ports: Arc<[u16]>,
 }

@@ -16,11 +16,17 @@ use super::{Map, OwnerReference, Place};
 static TEXTS: LazyLock<Table<str>> = LazyLock::new(Table::default);
 static MAPS: LazyLock<Table<Map>> = LazyLock::new(Table::default);
 static OWNERS: LazyLock<Table<OwnerReference>> = LazyLock::new(Table::default);
+static PORTS: LazyLock<Table<[u16]>> = LazyLock::new(Table::default);
 static PLACES: LazyLock<Table<Place>> = LazyLock::new(Table::default);
 
 /// The shared copy of a text. Not for texts that are different in each object, such as a pod's name.
 pub fn text(value: &str) -> Arc<str> {
     TEXTS.known(value).unwrap_or_else(|| TEXTS.keep(value.into()))
+}
+
+/// The shared copy of a list of ports.
+pub fn ports(value: &[u16]) -> Arc<[u16]> {
+    PORTS.known(value).unwrap_or_else(|| PORTS.keep(value.into()))
 }
 
 /// The shared copy of labels or annotations.

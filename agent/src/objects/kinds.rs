@@ -61,6 +61,8 @@ pub struct Pod {
     pub host_network: bool,
     /// `status.phase`.
     pub phase: PodPhase,
+    /// Ports that the kubelet connects to, for probes and lifecycle hooks, sorted.
+    pub probed_ports: Arc<[u16]>,
     /// `status.podIPs`, else `status.podIP`.
     pub addresses: Arc<[IpAddr]>,
     /// Condition `Ready` is `True`.

@@ -29,7 +29,7 @@ pub(crate) use kubernetes::{client, explain_watch, watch_all};
 pub(crate) use read::CONFIGURATION_LABEL;
 pub use running::{Ending, Running};
 pub use set::{Kind, Object, ObjectKey, ObjectSet};
-pub use state::StateError;
+pub use state::{StateError, remove as remove_state};
 pub use status::{KindReport, SourceReport, SourceStatus};
 pub use stream::{Change, Changes, ObjectFeed, ObjectStream, stream};
 

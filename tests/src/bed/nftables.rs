@@ -1,9 +1,11 @@
-//! Rules of nftables that drop what arrives at a device, put into the kernel of the calling thread's network namespace by
+//! Rules of nftables that drop what arrives at a device, or pass a port on to a pod, put into the kernel of the calling thread's network namespace by
 //! netlink: no program of that name is needed.
 //!
-//! In: a device and a share. Out: how many packets were dropped. There is one table with one chain and one rule; it is
+//! In: a device and a share. Out: how many packets were dropped. There is one table for each with one chain and one rule; it is
 //! replaced as a whole, and goes with its namespace. What `nft` would write as
 //! `numgen random mod 1000 < SHARE counter drop` is the rule.
+
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail, ensure};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -33,8 +35,14 @@ const NEW_CHAIN: u16 = NF_TABLES << 8 | 3;
 const NEW_RULE: u16 = NF_TABLES << 8 | 6;
 const GET_RULE: u16 = NF_TABLES << 8 | 7;
 const FAMILY_NETDEV: u8 = 5;
+const FAMILY_IPV4: u8 = 2;
 const REGISTER: u32 = 1;
 const VERDICT_REGISTER: u32 = 0;
+const SECOND_REGISTER: u32 = 2;
+/// `NF_IP_PRI_NAT_DST`.
+const BEFORE_ROUTING: i32 = -100;
+const PROTOCOL: u32 = 16;
+const TRANSPORT_HEADER: u32 = 2;
 
 /// Drops so many of 1,000 packets that arrive at the device, each by chance of its own; 1,000 are all.
 pub(super) fn drop_arriving(device: &str, per_mille: u32) -> Result<()> {
@@ -52,6 +60,36 @@ pub(super) fn drop_arriving(device: &str, per_mille: u32) -> Result<()> {
         (NEW_RULE, CREATE | APPEND, rule),
     ])
     .with_context(|| format!("dropping {per_mille} of 1000 packets that arrive at {device}"))
+}
+
+/// Sends what comes to a TCP port of this namespace to a pod. What `nft` would write as `tcp dport PORT dnat to POD:PORT`.
+pub(super) fn pass_on(port: u16, pod: Ipv4Addr, pod_port: u16) -> Result<()> {
+    let word = |kind: u16, value: u32| attribute(kind, &value.to_be_bytes());
+    let value = |bytes: &[u8]| nested(2, &attribute(1, bytes));
+    let equals =
+        |bytes: &[u8]| expression(b"cmp\0", &[word(1, REGISTER), word(2, 0), nested(3, &attribute(1, bytes))].concat());
+    let load = |register: u32, bytes: &[u8]| expression(b"immediate\0", &[word(1, register), value(bytes)].concat());
+    let destination = [word(1, REGISTER), word(2, TRANSPORT_HEADER), word(3, 2), word(4, 2)].concat();
+    let expressions = [
+        expression(b"meta\0", &[word(2, PROTOCOL), word(1, REGISTER)].concat()),
+        equals(&[6]),
+        expression(b"payload\0", &destination),
+        equals(&port.to_be_bytes()),
+        load(REGISTER, &pod.octets()),
+        load(SECOND_REGISTER, &pod_port.to_be_bytes()),
+        expression(
+            b"nat\0",
+            &[word(1, 1), word(2, FAMILY_IPV4.into()), word(3, REGISTER), word(5, SECOND_REGISTER)].concat(),
+        ),
+    ];
+    let hook = [attribute(1, &0u32.to_be_bytes()), attribute(2, &BEFORE_ROUTING.to_be_bytes())].concat();
+    let chain = [attribute(1, TABLE), attribute(3, CHAIN), nested(4, &hook), attribute(7, b"nat\0")].concat();
+    let rule = [attribute(1, TABLE), attribute(2, CHAIN), nested(4, &expressions.concat())].concat();
+    order_in(
+        FAMILY_IPV4,
+        &[(NEW_TABLE, CREATE, attribute(1, TABLE)), (NEW_CHAIN, CREATE, chain), (NEW_RULE, CREATE | APPEND, rule)],
+    )
+    .with_context(|| format!("passing port {port} on to {pod}:{pod_port}"))
 }
 
 /// Drops nothing any more.
@@ -113,9 +151,13 @@ fn counter_of(rule: &[u8]) -> Option<u64> {
 
 /// All of these or none of them, in one transaction.
 fn order(orders: &[(u16, u16, Vec<u8>)]) -> Result<()> {
+    order_in(FAMILY_NETDEV, orders)
+}
+
+fn order_in(family: u8, orders: &[(u16, u16, Vec<u8>)]) -> Result<()> {
     let mut batch = message(BATCH_BEGIN, REQUEST, 0, 0, NF_TABLES, &[]);
     for (number, (kind, flags, payload)) in (1..).zip(orders) {
-        batch.extend(message(*kind, REQUEST | ACK | flags, number, FAMILY_NETDEV, 0, payload));
+        batch.extend(message(*kind, REQUEST | ACK | flags, number, family, 0, payload));
     }
     batch.extend(message(BATCH_END, REQUEST, 0, 0, NF_TABLES, &[]));
     let socket = connected()?;

@@ -182,6 +182,11 @@ impl Node {
         })
     }
 
+    /// Passes what comes to a port of its IPv4 addresses on to a pod, as a `hostPort` does.
+    pub fn host_port(&self, port: u16, pod: Ipv4Addr, pod_port: u16) -> Result<()> {
+        self.netns().run(|| nftables::pass_on(port, pod, pod_port))
+    }
+
     /// How many packets were lost since the last call of [`Node::lose_arriving`], which must have lost some share.
     pub fn lost(&self) -> Result<u64> {
         self.netns().run(nftables::dropped)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cgroup::Cgroup;
 use super::launch::{Launch, binary};
@@ -34,6 +34,7 @@ pub struct PodBuilder {
     labels: BTreeMap<String, String>,
     annotations: BTreeMap<String, String>,
     cgroup_driver: CgroupDriver,
+    spec: BTreeMap<String, Value>,
     listed: bool,
 }
 
@@ -47,6 +48,7 @@ impl PodBuilder {
             labels: BTreeMap::from([("app".to_owned(), name.to_owned())]),
             annotations: BTreeMap::new(),
             cgroup_driver: CgroupDriver::default(),
+            spec: BTreeMap::new(),
             listed: true,
         }
     }
@@ -78,6 +80,12 @@ impl PodBuilder {
     /// How its cgroups are named, in a bed with an API server; beds of files have their own names.
     pub fn cgroup_driver(mut self, driver: CgroupDriver) -> Self {
         self.cgroup_driver = driver;
+        self
+    }
+
+    /// A key of its `spec`, such as `containers`, which is one without ports unless set here.
+    pub fn spec(mut self, key: &str, value: Value) -> Self {
+        self.spec.insert(key.to_owned(), value);
         self
     }
 
@@ -119,11 +127,13 @@ struct Inner {
     port: String,
     labels: Mutex<BTreeMap<String, String>>,
     annotations: Mutex<BTreeMap<String, String>>,
+    spec: Mutex<BTreeMap<String, Value>>,
+    phase: Mutex<String>,
 }
 
 impl Pod {
     fn build(builder: PodBuilder) -> Result<Self> {
-        let PodBuilder { node, name, namespace, service_account, labels, mut annotations, cgroup_driver, listed } =
+        let PodBuilder { node, name, namespace, service_account, labels, mut annotations, cgroup_driver, spec, listed } =
             builder;
         let (host, v4, v6) = node.next_address()?;
         let netns = NetNs::named(format!("{}-{namespace}-{name}", node.bed().id));
@@ -140,6 +150,8 @@ impl Pod {
             port: format!("veth{host}"),
             labels: Mutex::new(labels),
             annotations: Mutex::new(annotations),
+            spec: Mutex::new(spec),
+            phase: Mutex::new("Running".to_owned()),
             node,
             name,
             namespace,
@@ -304,11 +316,30 @@ impl Pod {
         self.publish()
     }
 
+    /// Sets a key of its `spec`, at once.
+    pub fn set_spec(&self, key: &str, value: Value) -> Result<()> {
+        self.inner.spec.lock().insert(key.to_owned(), value);
+        self.publish()
+    }
+
+    /// Sets `status.phase`, at once.
+    pub fn set_phase(&self, phase: &str) -> Result<()> {
+        phase.clone_into(&mut self.inner.phase.lock());
+        self.publish()
+    }
+
     /// Writes its object, and its namespace's if that is not there yet.
     pub fn publish(&self) -> Result<()> {
         let pod = &self.inner;
         pod.node.bed().objects.ensure_namespace(&pod.namespace)?;
         pod.node.bed().objects.ensure_service_account(&pod.namespace, &pod.service_account)?;
+        let mut spec = json!({
+            "nodeName": pod.node.name(), "serviceAccountName": pod.service_account,
+            "containers": [{"name": "app", "image": "heddle-peer"}],
+        });
+        for (key, value) in &*pod.spec.lock() {
+            spec[key] = value.clone();
+        }
         pod.node.bed().objects.put(&json!({
             "apiVersion": "v1",
             "kind": "Pod",
@@ -316,12 +347,9 @@ impl Pod {
                 "name": pod.name, "namespace": pod.namespace, "uid": pod.uid,
                 "labels": *pod.labels.lock(), "annotations": *pod.annotations.lock(),
             },
-            "spec": {
-                "nodeName": pod.node.name(), "serviceAccountName": pod.service_account,
-                "containers": [{"name": "app", "image": "heddle-peer"}],
-            },
+            "spec": spec,
             "status": {
-                "phase": "Running", "podIP": pod.v4, "podIPs": [{"ip": pod.v4}, {"ip": pod.v6}],
+                "phase": *pod.phase.lock(), "podIP": pod.v4, "podIPs": [{"ip": pod.v4}, {"ip": pod.v6}],
                 "conditions": [{"type": "Ready", "status": "True"}],
             },
         }))

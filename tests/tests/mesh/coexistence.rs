@@ -28,7 +28,8 @@ impl Rules<'_> {
     /// Connections to the address are turned to a pod, as for a Service with one endpoint.
     fn translate(&self, address: &str, port: u16, to: &Pod) -> Result<()> {
         let to = to.at(8080);
-        self.run(&format!("-t nat -A PREROUTING -d {address} -p tcp --dport {port} -j DNAT --to-destination {to}")).map(drop)
+        self.run(&format!("-t nat -A PREROUTING -d {address} -p tcp --dport {port} -j DNAT --to-destination {to}"))
+            .map(drop)
     }
 
     /// How many connections were.
@@ -89,7 +90,8 @@ fn a_port_of_the_node_leads_to_its_pod_in_plaintext_and_strict_refuses_it() -> R
         // As kube-proxy does where any node may take it.
         rules.run(&format!("-t nat -A POSTROUTING -d {} -p tcp --dport 8080 -j MASQUERADE", world.far.v4()))?;
         let ask = || -> Result<heddle_tests::peer::report::ProbeReport> {
-            let output = caller.peer(&format!("probe --to {address}:30080 --send plain --watch-ms 3000"))?.output(SOON)?;
+            let output =
+                caller.peer(&format!("probe --to {address}:30080 --send plain --watch-ms 3000"))?.output(SOON)?;
             Ok(serde_json::from_str(&output)?)
         };
         let report = ask()?;

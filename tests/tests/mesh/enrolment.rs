@@ -7,7 +7,7 @@ use heddle_tests::bed::{Agent, Bed, Metrics, Pod};
 use serde_json::json;
 
 use crate::load::Load;
-use crate::world::{SOON, World, connect, echoed, enrolled, hold, lines_to, probe, settle};
+use crate::world::{SOON, World, connect, echoed, enrolled, hold, lines_to, pair, probe, settle};
 
 #[test]
 fn connections_open_before_enrolment_are_not_cut_and_are_counted() -> Result<()> {
@@ -46,6 +46,23 @@ fn connections_to_a_server_open_before_its_enrolment_are_not_cut_and_are_counted
     outside.still_exchanges()?;
     meshed.still_exchanges()?;
     Ok(())
+}
+
+#[test]
+fn connections_of_pods_that_were_there_before_the_agent_are_not_cut_and_are_counted() -> Result<()> {
+    let (bed, client, server) = pair("before-agent")?;
+    server.set_mesh(Some(false))?;
+    let _server = server.serve("--listen 8080")?;
+    let mut v4 = hold(&client, server.at(8080), 4)?;
+    let mut v6 = hold(&client, server.at6(8080), 2)?;
+    let agent = client.node().agent().start()?;
+    enrolled(&agent, 1)?;
+    counted_before_enrolment(&agent, 6.0)?;
+    v4.still_exchanges()?;
+    v6.still_exchanges()?;
+    assert!(connect(&client, &format!("--to {} --count 3", server.at(8080)))?.all_good(3));
+    assert_eq!((v4.end()?.healthy, v6.end()?.healthy), (4, 2));
+    bed.close()
 }
 
 #[test]

@@ -230,37 +230,18 @@ fn pods_that_left_while_the_agent_was_down_are_released_when_it_is_back() -> Res
     gone.delete()?;
     world.a.restart()?;
     enrolled(&world.a, 1)?;
+    let tables = [("PODS", 1.0), ("POD_ADDRESSES", 2.0), ("LISTENERS", 3.0), ("WIRES", 1.0)];
+    world.a.wait_metrics("the kernel knows the pod that is left, and no other", SOON, |metrics| {
+        tables.iter().all(|(map, entries)| metrics.get("heddle_map_entries", &[("map", map)]) == Some(*entries))
+    })?;
+    let links =
+        |folder: &str| std::fs::read_dir(world.client.node().bpffs().join("heddle").join(folder)).unwrap().count();
+    assert_eq!((links("pods"), links("wires")), (1, 1));
     let line = format!("--to {} --count 2 --ident --check-local", stranger.at(8080));
     eventually("the released pod connects", SOON, || Ok(connect(&world.client, &line)?.all_good(2)))?;
     let back = connect(&stranger, &format!("--to {} --ident --check-local", world.client.at(8080)))?;
     assert!(back.all_good(1), "{back:?}");
     let log = world.a.access_log();
     assert!(lines_to(&log, stranger.at(8080), "outbound").is_empty(), "{log:?}");
-    Ok(())
-}
-
-#[test]
-fn uninstall_leaves_nothing_pinned_and_the_pods_connect_as_if_there_had_been_no_mesh() -> Result<()> {
-    let mut world = World::new("uninstall")?;
-    let stranger = world.stranger()?;
-    let _servers = [&world.client, &stranger].map(|pod| pod.serve("--listen 8080 --ident").unwrap());
-    world.a.kill()?;
-    let node = world.client.node();
-    // Not the whole file system: some kernels put entries of their own into each.
-    let pins = node.bpffs().join("heddle");
-    assert!(pins.exists(), "the search finds what is there");
-    let config = world.a.config_file().display().to_string();
-    let heddle = heddle_tests::bed::binary("heddle")?;
-    let command = || node.command(&heddle.display().to_string());
-    let output = command()?.words(&format!("uninstall --config {config}")).output(SOON)?;
-    assert!(output.contains("removed"), "{output}");
-    assert!(!pins.exists());
-    for to in [stranger.at(8080), stranger.at6(8080)] {
-        let report = connect(&world.client, &format!("--to {to} --ident --check-local"))?;
-        assert!(report.all_good(1), "{to}: {report:?}");
-    }
-    assert!(connect(&stranger, &format!("--to {} --ident", world.client.at(8080)))?.all_good(1));
-    let again = command()?.words(&format!("uninstall --config {config}")).output(SOON)?;
-    assert!(again.contains("nothing to remove"), "{again}");
     Ok(())
 }

@@ -42,6 +42,25 @@ fn sees(client: &Pod, to: SocketAddr) -> Result<()> {
 }
 
 #[test]
+fn what_comes_by_a_port_of_the_node_is_plaintext_from_outside() -> Result<()> {
+    for (name, mode) in [("host-port", "PERMISSIVE"), ("host-port-strict", "STRICT")] {
+        let world = World::with(name, |agent| agent.set("mtls.mode", mode))?;
+        let stranger = world.stranger()?;
+        let _server = world.near.serve("--listen 8080 --ident")?;
+        let node = world.near.node();
+        node.host_port(30080, world.near.v4(), 8080)?;
+        let to = SocketAddr::from((node.wire_v4(), 30080));
+        let line = format!("--to {to} --count 3 --ident --expect-source {}", stranger.v4());
+        let report = connect(&stranger, &line)?;
+        assert!(if mode == "STRICT" { report.succeeded == 0 } else { report.all_good(3) }, "{mode}: {report:?}");
+        let flag = ("reason", "permissive_plaintext");
+        let passed = world.a.metrics()?.sum("heddle_bypassed_connections_total", &[flag]);
+        assert_eq!(passed, if mode == "STRICT" { 0.0 } else { 3.0 }, "{mode}");
+    }
+    Ok(())
+}
+
+#[test]
 fn an_application_is_served_on_whatever_address_it_listens() -> Result<()> {
     let world = World::new("listens")?;
     let far = &world.far;

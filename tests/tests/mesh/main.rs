@@ -36,6 +36,7 @@ mod native;
 mod peer;
 mod permissions;
 mod privileges;
+mod probes;
 mod profile;
 mod prometheus;
 mod relay;
@@ -48,6 +49,7 @@ mod telemetry;
 mod threats;
 mod traces;
 mod tunnel;
+mod uninstall;
 mod upgrade;
 mod wire;
 

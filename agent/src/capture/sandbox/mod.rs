@@ -2,7 +2,8 @@
 //!
 //! In: a UID. Out: the open namespace of the pod's oldest process. That is the sandbox's own, or the first container's where
 //! the runtime keeps no process in the sandbox; later ones are the application's, which may be in a namespace that it made
-//! itself. Only reading.
+//! itself. Those in the node's own namespace are none of the pod's: a runtime's monitor of the container (`conmon`), and what is on
+//! its way from there. Only reading.
 
 use std::{
     fs::{self, File},
@@ -59,6 +60,8 @@ pub struct Sandboxes {
     proc: PathBuf,
     /// The cgroup v2 directory first, then v1 hierarchies.
     roots: Vec<PathBuf>,
+    /// The node's own network namespace.
+    node: Option<NamespaceId>,
 }
 
 /// A namespace that was found.
@@ -83,11 +86,12 @@ impl Sandboxes {
     pub fn new(cgroup: &Path, proc: &Path) -> Self {
         // Our own: the machine's proc may be mounted elsewhere, and its mounts are not ours.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        Self::of_roots(proc, std::iter::once(cgroup.to_owned()).chain(v1_mounts(&mounts)).collect())
+        let node = fs::metadata("/proc/self/ns/net").ok().map(|metadata| id_of(&metadata));
+        Self::of_roots(proc, std::iter::once(cgroup.to_owned()).chain(v1_mounts(&mounts)).collect(), node)
     }
 
-    fn of_roots(proc: &Path, roots: Vec<PathBuf>) -> Self {
-        Self { proc: proc.to_owned(), roots }
+    fn of_roots(proc: &Path, roots: Vec<PathBuf>, node: Option<NamespaceId>) -> Self {
+        Self { proc: proc.to_owned(), roots, node }
     }
 
     /// The machine's proc file system.
@@ -103,7 +107,7 @@ impl Sandboxes {
             hidden = hidden.or((found.hidden && found.processes.is_empty()).then(|| cgroup.clone()));
             // The oldest may end while it is looked at: then the next.
             for process in found.processes {
-                if let Some(handle) = self.open_of(&process)? {
+                if let Some(handle) = self.open_of(&process)?.filter(|handle| !self.is_nodes(handle)) {
                     return Ok(Sandbox { handle, process });
                 }
             }
@@ -134,6 +138,10 @@ impl Sandboxes {
             Err(_) if !self.is_still(process) => Ok(None),
             Err(source) => Err(SandboxError::Open { path, source: explained(source) }),
         }
+    }
+
+    fn is_nodes(&self, handle: &File) -> bool {
+        handle.metadata().is_ok_and(|metadata| Some(id_of(&metadata)) == self.node)
     }
 
     fn namespace_of(&self, pid: u32) -> PathBuf {

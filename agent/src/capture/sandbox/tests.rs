@@ -27,7 +27,8 @@ impl Machine {
     }
 
     fn sandboxes(&self) -> Sandboxes {
-        Sandboxes::of_roots(&self.path("proc"), vec![self.path("v2"), self.path("v1/pids")])
+        let node = fs::metadata(self.path("node-net")).ok().map(|metadata| id_of(&metadata));
+        Sandboxes::of_roots(&self.path("proc"), vec![self.path("v2"), self.path("v1/pids")], node)
     }
 
     fn processes(&self, cgroup: &str, pids: &[u32]) {
@@ -106,6 +107,18 @@ fn the_oldest_process_is_taken_wherever_it_is() {
     machine.process(5, 300, "made-by-the-application");
     machine.process(6, 200, "made-by-the-application");
     machine.process(90, 100, "pod-net");
+    assert_eq!(machine.found(), Ok(machine.id("pod-net")));
+}
+
+#[test]
+fn what_is_in_the_nodes_own_namespace_is_no_process_of_the_pod() {
+    let machine = Machine::new();
+    let pod = format!("v2/kubepods/pod{UID}");
+    machine.processes(&format!("{pod}/crio-conmon-1"), &[4]);
+    machine.process(4, 100, "node-net");
+    assert!(machine.found().unwrap_err().contains("has no process on this node yet"));
+    machine.processes(&format!("{pod}/crio-1"), &[5]);
+    machine.process(5, 200, "pod-net");
     assert_eq!(machine.found(), Ok(machine.id("pod-net")));
 }
 

@@ -1,8 +1,8 @@
-//! A pod's annotations: its network namespace and what stays out of the mesh.
+//! What a pod's own object says of its capture: its network namespace, what stays out of the mesh, and what is probed.
 //!
 //! A value that cannot be read is reported and leaves nothing out: the traffic goes through the mesh (fail closed).
 
-use std::{path::PathBuf, str::FromStr};
+use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use crate::{
     mesh::{CaptureRules, LocalPod, Netns},
@@ -39,6 +39,7 @@ pub(super) fn local_pod(pod: &Pod, problems: &mut Vec<String>) -> Option<LocalPo
         exclude_inbound_ports: ports(pod, EXCLUDE_INBOUND_PORTS, problems),
         exclude_outbound_ports: ports(pod, EXCLUDE_OUTBOUND_PORTS, problems),
         exclude_outbound_cidrs: list(pod, EXCLUDE_OUTBOUND_CIDRS, CIDRS, problems),
+        probed_ports: Arc::clone(&pod.probed_ports),
     };
     Some(LocalPod { netns, rules, share: SaidShare::default() })
 }

@@ -6,6 +6,7 @@
 mod config_map;
 mod node;
 mod pod;
+mod probes;
 mod service;
 mod slice;
 

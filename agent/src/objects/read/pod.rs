@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{ReadObject, ip, map_of, namespaced, time};
+use super::{ReadObject, ip, map_of, namespaced, probes::probed_ports, time};
 use crate::{
     config::yaml::MapReader,
     objects::{Kind, Map, Object, ObjectKey, ObjectName, OwnerReference, Pod, PodPhase, intern},
@@ -20,6 +20,7 @@ pub(super) fn read(root: &MapReader<'_>) -> ReadObject {
 fn pod_of(root: &MapReader<'_>, metadata: &MapReader<'_>, name: ObjectName) -> Option<Pod> {
     let spec = root.map_or_empty("spec")?;
     let status = root.map_or_empty("status")?;
+    let addresses = pod_addresses(&status);
     Some(Pod {
         name,
         uid: metadata.text("uid").map(Into::into),
@@ -32,7 +33,8 @@ fn pod_of(root: &MapReader<'_>, metadata: &MapReader<'_>, name: ObjectName) -> O
         service_account: spec.text("serviceAccountName").filter(|name| !name.is_empty()).map(intern::text),
         host_network: spec.boolean("hostNetwork").unwrap_or(false),
         phase: status.parsed("phase", "a pod phase", phase).unwrap_or_default(),
-        addresses: pod_addresses(&status).into(),
+        probed_ports: intern::ports(&probed_ports(&spec, &addresses)),
+        addresses: addresses.into(),
         ready: has_condition(&status, "Ready"),
     })
 }

@@ -49,7 +49,7 @@ spec:
   nodeName: node-a
   serviceAccountName: web
   hostNetwork: true
-  containers: [{name: c, image: i}]
+  containers: [{name: c, image: i, livenessProbe: {tcpSocket: {port: 80}}}]
 status:
   phase: Running
   podIP: 10.0.0.1
@@ -69,6 +69,7 @@ status:
         service_account: Some("web".into()),
         host_network: true,
         phase: PodPhase::Running,
+        probed_ports: [80].into(),
         addresses: ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()].into(),
         ready: true,
     };
@@ -84,6 +85,39 @@ fn bare_pod_gets_the_defaults_of_kubernetes() {
     assert_eq!(pod.name, ObjectName::new("default", "a"));
     assert_eq!(*pod.addresses, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
     assert_eq!((pod.phase, pod.ready, pod.host_network, pod.uid.is_none()), (PodPhase::Running, false, false, true));
+}
+
+#[test]
+fn the_ports_are_read_that_the_kubelet_connects_to() {
+    let probed = |spec: &str| {
+        let status = "status: {podIPs: [{ip: 10.0.0.9}, {ip: 'fd00::9'}]}";
+        let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: a}}, spec: {spec}, {status}}}");
+        let Object::Pod(pod) = only_object(&text) else { panic!("not a pod") };
+        pod.probed_ports.to_vec()
+    };
+    let ports = "ports: [{name: web, containerPort: 8080}, {name: '81', containerPort: 8181}, {containerPort: 9}]";
+    for (what, container, expected) in [
+        ("HTTP, by name", "livenessProbe: {httpGet: {port: web, path: /}}", &[8080_u16][..]),
+        ("TCP, by number", "readinessProbe: {tcpSocket: {port: 5432}}", &[5432]),
+        ("gRPC", "startupProbe: {grpc: {port: 50051, service: s}}", &[50051]),
+        ("a name of digits is a name first", "livenessProbe: {tcpSocket: {port: '81'}}", &[8181]),
+        ("digits that are no name", "livenessProbe: {tcpSocket: {port: '82'}}", &[82]),
+        ("a name that no port has", "livenessProbe: {tcpSocket: {port: nobody}}", &[]),
+        ("a command", "livenessProbe: {exec: {command: ['true']}}", &[]),
+        ("hooks", "lifecycle: {postStart: {httpGet: {port: 2}}, preStop: {tcpSocket: {port: 1}}}", &[1, 2]),
+        ("the pod's own address", "livenessProbe: {httpGet: {port: web, host: 'fd00::9'}}", &[8080]),
+        ("an empty host", "livenessProbe: {httpGet: {port: web, host: ''}}", &[8080]),
+        ("another host", "livenessProbe: {httpGet: {port: web, host: 10.0.0.8}}", &[]),
+        ("once each", "livenessProbe: {grpc: {port: 3}}, readinessProbe: {tcpSocket: {port: 3}}", &[3]),
+    ] {
+        assert_eq!(probed(&format!("{{containers: [{{name: c, {ports}, {container}}}]}}")), expected, "{what}");
+        let sidecar = format!("{{initContainers: [{{name: c, restartPolicy: Always, {ports}, {container}}}]}}");
+        assert_eq!(probed(&sidecar), expected, "a sidecar: {what}");
+        assert_eq!(probed(&format!("{{initContainers: [{{name: c, {ports}, {container}}}]}}")), [0; 0], "{what}");
+    }
+    let two = "{containers: [{name: a, ports: [{name: p, containerPort: 1}]},
+                {name: b, ports: [{name: p, containerPort: 2}], livenessProbe: {tcpSocket: {port: p}}}]}";
+    assert_eq!(probed(two), [2], "names are of the container");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::objects::{Object, ObjectSet};
 
 /// Grows when `objects::kinds` changes its shape: an agent of another version lists everything anew instead of guessing.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const MAGIC: &str = "heddle-state";
 

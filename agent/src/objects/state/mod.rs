@@ -107,6 +107,21 @@ impl StateDirectory {
     }
 }
 
+/// Removes what agents have written to this directory, and the directory if nothing else is in it. Whether there was something.
+pub fn remove(directory: &Path) -> io::Result<bool> {
+    let mut was_there = false;
+    for file in [FILE, ASIDE] {
+        match fs::remove_file(directory.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            removed => was_there |= removed.is_ok(),
+        }
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Err(error),
+        removed => Ok(was_there | removed.is_ok()),
+    }
+}
+
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

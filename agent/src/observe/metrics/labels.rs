@@ -84,6 +84,8 @@ closed_label! {
         ExcludedPort = "excluded_port",
         /// `heddle.io/exclude-outbound-cidrs`.
         ExcludedNetwork = "excluded_network",
+        /// The kubelet probed a port that the pod declares for that.
+        KubeletProbe = "kubelet_probe",
         /// It was open before the pod was enrolled.
         BeforeEnrolment = "before_enrolment",
         /// The destination is not in the mesh.

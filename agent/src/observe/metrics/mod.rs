@@ -174,6 +174,11 @@ impl Metrics {
         self.enrolled_pods.set(gauge_value(count));
     }
 
+    /// Whether the kubelet's cgroup is known.
+    pub fn set_kubelet_found(&self, is_found: bool) {
+        self.kubelet_found.set(i64::from(is_found));
+    }
+
     /// A connection was refused before anything was dialled for it.
     pub fn refused(&self, reason: RefusedReason) {
         self.refused.of(reason).inc();

@@ -112,6 +112,8 @@ declare_metrics! {
         "Requests after which client and server went on with something else than HTTP.";
     pub enrolled_pods: IntGauge = "heddle_enrolled_pods" ["pods"] &[],
         "Pods of this node whose traffic is captured.";
+    pub(super) kubelet_found: IntGauge = "heddle_kubelet_found" ["1"] &[],
+        "1 while the kubelet's cgroup is known, whose probes go past the agent; 0 while they are taken for any plaintext.";
     pub enrolment_failures: IntCounter = "heddle_enrolment_failures_total" ["attempts"] &[],
         "Attempts to enrol a pod that failed; the pod's connections are refused meanwhile.";
     pub(super) accept_failures: IntCounter = "heddle_accept_failures_total" ["attempts"] &[],

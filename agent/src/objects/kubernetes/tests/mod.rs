@@ -328,7 +328,7 @@ async fn a_state_that_was_never_live_is_not_written_over_the_old_one() {
 async fn a_damaged_state_is_reported_and_replaced() {
     let server = filled().await;
     let directory = TempDir::new().unwrap();
-    fs::write(directory.path().join("objects"), "heddle-state 1 5 x\n{}").unwrap();
+    fs::write(directory.path().join("objects"), "heddle-state 2 5 x\n{}").unwrap();
     let mut reader = opening(&server).state(directory.path()).open().await;
     assert_eq!(reader.set.objects().count(), 7, "everything comes from the API server");
     assert!(
