@@ -21,3 +21,4 @@ mod succession;
 
 pub use agent::run;
 pub use authority::run as run_authority;
+pub use signals::told_to_end;

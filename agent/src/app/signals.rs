@@ -2,6 +2,12 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Waits for one of them.
+pub async fn told_to_end() -> anyhow::Result<()> {
+    Signals::new()?.next().await;
+    Ok(())
+}
+
 /// Both of them.
 pub(super) struct Signals {
     terminate: Signal,

@@ -29,6 +29,9 @@ pub(super) struct Agent {
     /// With --cleanup, remove the state on disk and the sockets, too.
     #[arg(long, requires = "cleanup")]
     purge: bool,
+    /// With --cleanup, wait to be told to end afterwards: a DaemonSet would start what ends by itself again and again.
+    #[arg(long, requires = "cleanup")]
+    stay: bool,
 }
 
 /// For what blocks: a look at each pod that was just enrolled, of which a node has hundreds at its start, and a few other things.
@@ -40,7 +43,11 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 impl Agent {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.cleanup {
-            return Uninstall { config: self.config, purge: self.purge }.run();
+            let outcome = Uninstall { config: self.config, purge: self.purge }.run()?;
+            if self.stay {
+                Builder::new_current_thread().enable_all().build()?.block_on(app::told_to_end())?;
+            }
+            return Ok(outcome);
         }
         let config = Config::load(&self.config)?;
         if self.check {
