@@ -36,7 +36,8 @@ pub fn get(mut stream: impl Read + Write, host: &str, path: &str) -> Result<Resp
     parse(&answer).with_context(|| format!("understanding the answer of {host} to GET {path}"))
 }
 
-fn parse(answer: &[u8]) -> Result<Response> {
+/// Reads a whole answer.
+pub fn parse(answer: &[u8]) -> Result<Response> {
     let end =
         answer.windows(4).position(|w| w == b"\r\n\r\n").context("the connection ended before the headers did")?;
     let head = std::str::from_utf8(&answer[..end]).context("the headers are not UTF-8")?;

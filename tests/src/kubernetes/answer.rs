@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
+use super::admission::{self, Write};
 use super::ask::{Asked, Verb};
 use super::connection::Connection;
 use super::discovery;
@@ -96,8 +97,52 @@ async fn respond(
     let headers = request.headers().clone();
     let body = to_bytes(Body::new(request.into_body()), LARGEST_BODY).await;
     let body = body.map_err(|error| Failure::bad_request(format!("reading the body: {error}")))?;
+    let warnings = match to_write(shared, &resource, asked, &headers, &body)? {
+        Some(write) => admission::admit(shared, &resource, &write).await?,
+        None => Vec::new(),
+    };
     let answer = on_resource(shared, &resource, &user, asked, &headers, &body)?;
-    Ok(json_response(answer.status, &answer.body))
+    let mut response = json_response(answer.status, &answer.body);
+    for warning in warnings {
+        let quoted = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
+        let value = HeaderValue::from_str(&quoted).map_err(|_| Failure::bad_request("a warning is no header"))?;
+        response.headers_mut().append(header::WARNING, value);
+    }
+    Ok(response)
+}
+
+/// What webhooks are asked about, as far as it can be told before the write itself checks it.
+fn to_write(
+    shared: &Shared,
+    resource: &Resource,
+    asked: &Asked,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Option<Write>, Failure> {
+    if !resource.stored || !asked.subresource.is_empty() {
+        return Ok(None);
+    }
+    let target = Target { resource, namespace: &asked.namespace, name: &asked.name, status: false };
+    let before = target.find(&shared.store.lock()).ok().cloned();
+    let (operation, mut object) = match asked.verb {
+        Verb::Create => ("CREATE", read_body(headers, body)?),
+        Verb::Update => ("UPDATE", read_body(headers, body)?),
+        Verb::Patch => {
+            let patch = match media_type(headers) {
+                MERGE_PATCH => parse_json(body)?,
+                APPLY_PATCH => parse_yaml(body)?,
+                _ => return Ok(None),
+            };
+            let mut object = before.as_deref().cloned().unwrap_or_default();
+            write::merge(&mut object, &patch);
+            (if before.is_some() { "UPDATE" } else { "CREATE" }, object)
+        }
+        _ => return Ok(None),
+    };
+    if resource.namespaced && object["metadata"].is_object() {
+        object["metadata"]["namespace"] = asked.namespace.clone().into();
+    }
+    Ok(Some(Write { operation, object, before }))
 }
 
 fn outside_resources(shared: &Shared, asked: &Asked) -> Result<Response<Body>, Failure> {

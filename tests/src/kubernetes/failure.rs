@@ -102,6 +102,20 @@ impl Failure {
         failure
     }
 
+    /// A webhook has refused the write, with a status of its own.
+    pub(super) fn denied(webhook: &str, status: &Value) -> Self {
+        let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
+        let reason = if code == Some(422) { "Invalid" } else { "BadRequest" };
+        let message = status["message"].as_str().unwrap_or_default();
+        let message = format!("admission webhook \"{webhook}\" denied the request: {message}");
+        Self::new(code.unwrap_or(400), reason, message)
+    }
+
+    /// A webhook that must be asked cannot be.
+    pub(super) fn webhook_failed(webhook: &str, problem: &str) -> Self {
+        Self::new(500, "InternalError", format!("failed calling webhook \"{webhook}\": {problem}"))
+    }
+
     pub(super) fn method_not_allowed(method: &str) -> Self {
         Self::new(405, "MethodNotAllowed", format!("{method} is not allowed here"))
     }

@@ -7,9 +7,10 @@
 //! `spec`. Who may do what is decided by the roles and bindings among its objects (`rbac`). Events of the two API groups are two kinds here. [`Cluster`]
 //! lets a test that needs no faults run against a real cluster as well.
 //!
-//! One request, in the order of the files: `listen`, `connection`, `answer`, `ask`, then `list`, `watch` or `write` on
-//! the `store`. [`ApiServer`] is the test's own hand.
+//! One request, in the order of the files: `listen`, `connection`, `answer`, `ask`, then `list`, `watch` or `write` (with
+//! `admission` before it) on the `store`. [`ApiServer`] is the test's own hand.
 
+mod admission;
 mod answer;
 mod api_server;
 mod ask;

@@ -137,6 +137,12 @@ fn built_in() -> Vec<Resource> {
         Resource::new("v1", "events", "Event").short("ev"),
         Resource::new("discovery.k8s.io/v1", "endpointslices", "EndpointSlice"),
         Resource::new("events.k8s.io/v1", "events", "Event").short("ev"),
+        Resource::new(
+            "admissionregistration.k8s.io/v1",
+            "validatingwebhookconfigurations",
+            "ValidatingWebhookConfiguration",
+        )
+        .cluster_wide(),
         Resource::new("authentication.k8s.io/v1", "tokenreviews", "TokenReview").cluster_wide().answered_only(),
         access_review("selfsubjectaccessreviews", "SelfSubjectAccessReview"),
         access_review("subjectaccessreviews", "SubjectAccessReview"),

@@ -170,7 +170,7 @@ pub(super) fn put(store: &mut Store, resource: &Resource, object: &Value) -> Res
 }
 
 /// Merges a patch into a value (RFC 7386): null removes, objects merge, all else replaces.
-fn merge(value: &mut Value, patch: &Value) {
+pub(super) fn merge(value: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         *value = patch.clone();
         return;

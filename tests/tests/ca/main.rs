@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod admission;
 mod bounds;
 mod client;
 mod files;
 mod requests;
 mod rotation;
 mod setting;
+mod tainting;
+mod webhook;

@@ -27,6 +27,8 @@ pub(super) struct Setting {
 pub(super) struct Authority {
     pub(super) process: Process,
     pub(super) address: SocketAddr,
+    /// Where the webhook is served, if it is.
+    pub(super) webhook: Option<SocketAddr>,
     metrics: SocketAddr,
     health: SocketAddr,
 }
@@ -100,7 +102,8 @@ impl Setting {
             Ok(line[key].as_str().with_context(|| format!("no {key} in {line}"))?.parse()?)
         };
         let (address, metrics, health) = (address("address")?, address("metrics")?, address("health")?);
-        Ok(Authority { process, address, metrics, health })
+        let webhook = line["webhook"].as_str().and_then(|address| address.parse().ok());
+        Ok(Authority { process, address, webhook, metrics, health })
     }
 
     /// Starts an authority, whatever becomes of it.
@@ -108,6 +111,14 @@ impl Setting {
         let path = self.file()?;
         std::fs::write(&path, self.config(changes).to_string())?;
         Process::start("heddle ca", &binary("heddle")?, &["ca".as_ref(), "--config".as_ref(), path.as_os_str()])
+    }
+
+    /// A client of the API server, as kubectl is one.
+    pub(super) async fn kubernetes(&self) -> Result<kube::Client> {
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(&self.kubeconfig)?;
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        Ok(kube::Client::try_from(config)?)
     }
 
     fn file(&self) -> Result<PathBuf> {

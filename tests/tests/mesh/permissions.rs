@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use crate::cluster_authority;
 use crate::world::{SOON, World, connect, enrolled};
 
+const WEBHOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/manifests/ca/webhook.yaml");
+
 /// Nobody waits for the next root longer: it is due after six seconds, and the Secret is looked at often enough.
 const ROTATED: Duration = Duration::from_secs(60);
 
@@ -22,14 +24,23 @@ fn the_manifests_grant_what_is_used_and_nothing_else() -> Result<()> {
     let root = json!({
         "namespace": "heddle-system", "name": "heddle-ca", "lifetime": "1m", "rotateBelowPercent": 90, "overlap": "10s",
     });
-    let (world, _authority) =
-        cluster_authority::world("permissions", &json!({"leafLifetime": "10s", "root": {"secret": root}}))?;
+    let (world, _authority) = cluster_authority::world(
+        "permissions",
+        &json!({
+            "leafLifetime": "10s", "root": {"secret": root},
+            "admission": {"listen": "127.0.0.1:0", "webhook": "heddle"},
+            "taintNodes": true, "agents": {"grace": "0s"},
+        }),
+    )?;
     let api = world.bed.api_server()?;
+    api.put(&serde_saphyr::from_str(&std::fs::read_to_string(WEBHOOK)?)?)?;
     let _server = world.far.serve("--listen 8080")?;
     assert!(connect(&world.client, &format!("--to {} --count 5", world.far.at(8080)))?.all_good(5));
     tell_of_a_rejected_document(api)?;
     list_again(&world, api)?;
     replace_the_root(api)?;
+    seen(api, "a node was tainted or freed", SOON, Verb::Patch, "nodes", 1)?;
+    seen(api, "the webhook has its caBundle", SOON, Verb::Patch, "validatingwebhookconfigurations", 1)?;
 
     let journal = api.journal();
     for account in ["heddle-agent", "heddle-ca"] {
