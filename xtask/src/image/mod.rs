@@ -169,7 +169,10 @@ fn write(archive: &Archive, file: &Path) -> Result<()> {
         fs::rename(&aside, file)?;
         anyhow::Ok(())
     };
-    write().with_context(|| format!("writing {} failed", file.display()))
+    write().with_context(|| format!("writing {} failed", file.display())).inspect_err(|_| {
+        // The error that stopped it is the one to report.
+        let _ = fs::remove_file(&aside);
+    })
 }
 
 /// The commit; one that the files have moved on from is named so.

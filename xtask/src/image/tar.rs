@@ -91,9 +91,9 @@ fn split(path: &str) -> Result<(&str, &str)> {
     if path.len() <= 100 {
         return Ok(("", path));
     }
-    let slashes = path.match_indices('/').map(|(at, _)| at);
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
     let fits = |at: &usize| *at <= 155 && path.len() - at - 1 <= 100 && path.len() - at > 1;
-    let at = slashes.filter(fits).last().context("its name is too long")?;
+    let at = slashes.rfind(fits).context("its name is too long")?;
     Ok((&path[..at], &path[at + 1..]))
 }
 
