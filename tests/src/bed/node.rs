@@ -284,7 +284,7 @@ impl Node {
         let (v4, v6) = (format!("{}/24", self.pod_v4(0)), format!("{}/64", self.pod_v6(0)));
         self.inner.bed.objects.put(&json!({
             "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": self.name(), "labels": {"kubernetes.io/hostname": self.name()}},
+            "metadata": {"name": self.name(), "labels": {"kubernetes.io/hostname": self.name(), "kubernetes.io/os": "linux"}},
             "spec": {"podCIDR": v4, "podCIDRs": [v4, v6]},
             "status": {
                 "addresses": [

@@ -34,6 +34,12 @@ fn the_manifests_grant_what_is_used_and_nothing_else() -> Result<()> {
     )?;
     let api = world.bed.api_server()?;
     api.put(&serde_saphyr::from_str(&std::fs::read_to_string(WEBHOOK)?)?)?;
+    // An agent that is not ready yet: its node is tainted.
+    api.put(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "starting", "namespace": "heddle-system", "labels": {"app.kubernetes.io/name": "heddle"}},
+        "spec": {"nodeName": world.client.node().name()},
+    }))?;
     let _server = world.far.serve("--listen 8080")?;
     assert!(connect(&world.client, &format!("--to {} --count 5", world.far.at(8080)))?.all_good(5));
     tell_of_a_rejected_document(api)?;
