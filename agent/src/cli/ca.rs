@@ -15,8 +15,12 @@ use crate::{app, cli, config::authority::AuthorityConfig};
 /// where it is made on first start and replaced before it ends, or in files, which may hold a key below a root. Several
 /// replicas may run.
 ///
-/// Needs to create TokenReviews, to list and watch Pods, and with root.secret to get, create and update that Secret; see
-/// deploy/README.md. SIGTERM drains: requests in progress are answered; a second signal ends it at once.
+/// Beside signing, with admission.listen it serves the webhook that refuses mesh ConfigMaps which agents would reject, and
+/// with taintNodes it keeps new pods away from nodes without a ready agent.
+///
+/// Needs to create TokenReviews, to list and watch Pods, and with root.secret to get, create and update that Secret; with
+/// admission.webhook to get and patch that ValidatingWebhookConfiguration, and with taintNodes to get, list, watch and
+/// patch Nodes; see deploy/README.md. SIGTERM drains: requests in progress are answered; a second signal ends it at once.
 ///
 /// Exit codes: 0 ended as told, 1 the configuration or the machine does not allow it to run, 2 wrong usage.
 #[derive(Debug, Args)]

@@ -47,14 +47,11 @@ pub use flow::{BadFlows, CUT, Flow, FlowClient, FlowRequest, Flows, FlowsEnd, Fl
 pub use flow_counts::{FlowCounts, TakenFlows};
 pub use live::{BadFilter, FlowWatch, TapEvent, TapFilter, TapWatch, TooManyWatchers};
 pub use metrics::{
-    AUTHORITY_TABLE, AdmissionResult, AuthorityMetrics, DropReason, LookResult, NodePatchResult, ReviewResult,
-    SignedFor, SigningResult,
-};
-pub use metrics::{
-    ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad, DenialReason, DialResult, DocumentLabel,
-    EventResult, GaugeGuard, HandshakeResult, KeyFetchResult, Kind, LeftOutReason, LookupResult, LostEventReason,
-    MetricSpec, Metrics, OwnListener, PodBound, PodDirection, PodUse, PolicyEffect, RefusedReason, Remembered,
-    Resource, RestartReason, Side, SpanDropReason, SpanExportResult, TABLE, TEXT_FORMAT, TunnelEndReason, WatchLoss,
+    AUTHORITY_TABLE, AdmissionResult, AuthorityMetrics, ByLabel, BypassReason, CertificateState, ClosedLabel, CrlLoad,
+    DenialReason, DialResult, DocumentLabel, DropReason, EventResult, GaugeGuard, HandshakeResult, KeyFetchResult,
+    Kind, LeftOutReason, LookResult, LookupResult, LostEventReason, MetricSpec, Metrics, NodePatchResult, OwnListener,
+    PodBound, PodDirection, PodUse, PolicyEffect, RefusedReason, Remembered, Resource, RestartReason, ReviewResult,
+    Side, SignedFor, SigningResult, SpanDropReason, SpanExportResult, TABLE, TEXT_FORMAT, TunnelEndReason, WatchLoss,
     Watching, metrics_reference,
 };
 pub use metrics::{
