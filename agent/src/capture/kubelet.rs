@@ -80,10 +80,10 @@ impl Kubelet {
     fn tell(&self, path: Option<&Path>) {
         match (path, &self.setting) {
             (Some(path), _) => {
-                info!(cgroup = %path.display(), "the kubelet's probes reach enrolled pods by their declared ports")
+                info!(cgroup = %path.display(), "the kubelet's probes reach enrolled pods by their declared ports");
             }
             (None, KubeletCgroup::Nobody) => {
-                info!("probes reach enrolled pods as any plaintext does: capture.kubelet is empty")
+                info!("probes reach enrolled pods as any plaintext does: capture.kubelet is empty");
             }
             (None, setting) => warn!(
                 searched = ?setting.candidates(&self.cgroup),
