@@ -173,3 +173,47 @@ fn unreviewed(plural: &str, error: &kube::Error) -> Unanswered {
 fn is_allowed(status: Option<SubjectAccessReviewStatus>) -> bool {
     status.is_some_and(|status| status.allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::{fs, path::Path};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Group and plural of each object in the YAML files below a folder.
+    fn kinds_below(folder: &Path) -> Vec<(String, String)> {
+        let mut kinds = Vec::new();
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                kinds.extend(kinds_below(&path));
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let objects: Vec<Value> = serde_saphyr::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
+                kinds.extend(objects.iter().filter_map(kind_of));
+            }
+        }
+        kinds
+    }
+
+    /// `None` for what is kustomize's own.
+    fn kind_of(object: &Value) -> Option<(String, String)> {
+        let version = object["apiVersion"].as_str()?;
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let kind = object["kind"].as_str()?.to_lowercase();
+        let plural = kind.strip_suffix('y').map_or_else(|| format!("{kind}s"), |stem| format!("{stem}ies"));
+        (group != "kustomize.config.k8s.io").then(|| (group.to_owned(), plural))
+    }
+
+    #[test]
+    fn every_kind_of_the_manifests_is_asked_about() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/manifests");
+        let kinds = kinds_below(&folder);
+        assert!(kinds.contains(&(RBAC.to_owned(), "clusterroles".to_owned())), "{kinds:?}");
+        for (group, plural) in kinds {
+            assert!(INSTALLED.iter().any(|kind| (kind.0, kind.1) == (&*group, &*plural)), "{plural} of {group:?}");
+        }
+    }
+}

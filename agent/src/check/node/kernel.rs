@@ -43,7 +43,7 @@ fn compiler(setting: &io::Result<String>) -> Outcome {
             "sysctl -w net.core.bpf_jit_enable=1",
         ),
         Ok(_) => Outcome::ok(check, "on"),
-        // Kernels that always compile may have no such setting.
+        // Neither kernels that always compile have the setting, nor network namespaces other than the machine's.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Outcome::ok(check, "it cannot be turned off here"),
         Err(error) => Outcome::not_checked(check, format!("read {JIT}: {error}"), "check as root"),
     }
