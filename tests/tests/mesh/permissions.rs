@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cluster_authority;
 use crate::world::{SOON, World, connect, enrolled};
 
-/// Nobody waits for the next root longer: it is due after six seconds, and the Secret is looked at often enough.
+/// With a root of a minute that is replaced below 90 percent, the next one is due within seconds.
 const ROTATED: Duration = Duration::from_secs(60);
 
 #[test]
