@@ -16,7 +16,7 @@ use crate::world::{SOON, World, connect, enrolled};
 
 const WEBHOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/manifests/ca/webhook.yaml");
 
-/// Nobody waits for the next root longer: it is due after six seconds, and the Secret is looked at often enough.
+/// With a root of a minute that is replaced below 90 percent, the next one is due within seconds.
 const ROTATED: Duration = Duration::from_secs(60);
 
 #[test]

@@ -22,13 +22,16 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What the manifests create: group, plural, and whether it is in a namespace.
-const INSTALLED: [(&str, &str, bool); 11] = [
+const INSTALLED: [(&str, &str, bool); 14] = [
     ("", "namespaces", false),
     ("", "serviceaccounts", true),
     ("", "configmaps", true),
     ("", "services", true),
+    ("", "resourcequotas", true),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", false),
     ("apps", "daemonsets", true),
     ("apps", "deployments", true),
+    ("networking.k8s.io", "networkpolicies", true),
     ("policy", "poddisruptionbudgets", true),
     (RBAC, "clusterroles", false),
     (RBAC, "clusterrolebindings", false),

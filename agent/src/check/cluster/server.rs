@@ -6,7 +6,7 @@ use crate::check::Outcome;
 use crate::check::version::Version;
 
 /// EndpointSlices and PodDisruptionBudgets of version v1 came with it.
-const MINIMUM: Version = Version { major: 1, minor: 21 };
+const MINIMUM: Version = Version { major: 1, minor: 30 };
 
 /// Judges the version.
 pub(super) fn judge(info: &Info) -> Outcome {
@@ -33,11 +33,11 @@ mod tests {
     use crate::check::Standing;
 
     #[test]
-    fn versions_before_the_first_with_all_kinds_are_refused() {
+    fn versions_before_the_first_that_takes_all_of_the_manifests_are_refused() {
         for (text, standing) in [
             ("v1.34.0", Standing::Ok),
-            ("v1.21.0-eks-1", Standing::Ok),
-            ("v1.20.15", Standing::Error),
+            ("v1.30.0-eks-1", Standing::Ok),
+            ("v1.29.15", Standing::Error),
             ("main", Standing::Warning),
         ] {
             let info = Info { git_version: text.to_owned(), ..Info::default() };
