@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::version::Info;
 use crate::check::Outcome;
 use crate::check::version::Version;
 
-/// EndpointSlices and PodDisruptionBudgets of version v1 came with it.
+/// The first that knows `appArmorProfile` of a container, which the agents have.
 const MINIMUM: Version = Version { major: 1, minor: 30 };
 
 /// Judges the version.
@@ -16,7 +16,7 @@ pub(super) fn judge(info: &Info) -> Outcome {
         Some(version) if version < MINIMUM => Outcome::error(
             check,
             format!("Kubernetes {text} answers"),
-            format!("upgrade the control plane to {MINIMUM} or later, of which all that the mesh reads is part"),
+            format!("upgrade the control plane to {MINIMUM} or later, which knows every field of the manifests"),
         ),
         Some(_) => Outcome::ok(check, format!("Kubernetes {text} answers; {MINIMUM} and later will do")),
         None => Outcome::warning(
