@@ -5,7 +5,7 @@
 //! kubelet's: they would be the kubelet.
 
 use std::{
-    fs, io,
+    fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +16,7 @@ use heddle_common::KubeletState;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use super::{KernelError, NetworkNamespace, pins::Pins, tables::open};
+use super::{KernelError, netns::cookie_here, pins::Pins, tables::open};
 use crate::config::{CaptureConfig, KubeletCgroup};
 
 const MAP: &str = "KUBELET";
@@ -48,7 +48,7 @@ pub struct Kubelet {
 impl Kubelet {
     pub(super) fn open(pins: &Pins, config: &CaptureConfig, found: KubeletFound) -> Result<Self, KernelError> {
         let mut table: Array<MapData, u64> = open(pins, MAP, Map::Array)?;
-        let node = node_cookie().map_err(|error| at(MapError::IoError(error)))?;
+        let node = cookie_here().map_err(|error| at(MapError::IoError(error)))?;
         table.set(KubeletState::Netns as u32, node, 0).map_err(at)?;
         Ok(Self { cgroup: config.cgroup.clone(), setting: config.kubelet.clone(), table, found, known: None })
     }
@@ -106,10 +106,6 @@ fn has_pods(root: &Path, cgroup: &Path) -> bool {
     let own = cgroup.strip_prefix(root).unwrap_or(cgroup);
     let below = || fs::read_dir(cgroup).into_iter().flatten().flatten().any(|entry| names_pods(&entry.file_name()));
     own.iter().any(names_pods) || below()
-}
-
-fn node_cookie() -> io::Result<u64> {
-    Ok(NetworkNamespace::open(Path::new("/proc/thread-self/ns/net"))?.cookie())
 }
 
 fn at(source: MapError) -> KernelError {

@@ -49,10 +49,7 @@ impl NetworkNamespace {
 
     /// Takes over a namespace that is open already.
     pub(super) fn of(handle: File) -> io::Result<Self> {
-        let cookie = inside(handle.as_fd(), || {
-            let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
-            sys::netns_cookie(&socket)
-        })??;
+        let cookie = inside(handle.as_fd(), cookie_here)??;
         Ok(Self { handle, cookie })
     }
 
@@ -82,6 +79,11 @@ impl AsFd for NetworkNamespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
     }
+}
+
+/// The cookie of the namespace that this thread is in: the agent's own, outside of [`NetworkNamespace::run`].
+pub(super) fn cookie_here() -> io::Result<u64> {
+    sys::netns_cookie(&Socket::new(Domain::IPV4, Type::DGRAM, None)?)
 }
 
 fn inside<T>(namespace: BorrowedFd<'_>, code: impl FnOnce() -> T) -> io::Result<T> {

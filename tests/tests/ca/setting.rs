@@ -113,9 +113,10 @@ impl Setting {
         Process::start("heddle ca", &binary("heddle")?, &["ca".as_ref(), "--config".as_ref(), path.as_os_str()])
     }
 
-    /// A client of the API server, as kubectl is one.
+    /// A client of the API server, as kubectl is one, that may do everything.
     pub(super) async fn kubernetes(&self) -> Result<kube::Client> {
-        let kubeconfig = kube::config::Kubeconfig::from_yaml(&self.kubeconfig)?;
+        let everything = self.server.kubeconfig(self.server.listen()?)?;
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(&everything)?;
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         Ok(kube::Client::try_from(config)?)

@@ -164,7 +164,11 @@ fn what_is_in_the_way_has_its_line_and_its_remedy() -> Result<()> {
 fn who_may_make_roles_and_has_not_their_rights_is_told_before_the_api_server_does() -> Result<()> {
     let setting = Setting::new()?;
     let everything = [
-        rule(&["", "apps", "policy", RBAC], &["*"], &["get", "create", "patch"]),
+        rule(
+            &["", "admissionregistration.k8s.io", "apps", "networking.k8s.io", "policy", RBAC],
+            &["*"],
+            &["get", "create", "patch"],
+        ),
         rule(&["", "apps", "discovery.k8s.io", "networking.k8s.io"], &["*"], &["list"]),
     ];
     let said = setting.check_as(&json!(everything))?;

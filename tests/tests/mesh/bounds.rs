@@ -162,7 +162,7 @@ fn what_is_in_the_kernels_tables_is_told_and_goes_with_its_pod() -> Result<()> {
     assert_eq!(entries(&metrics, "PODS"), Some(2.0));
     let listeners = entries(&metrics, "LISTENERS").context("no such series")?;
     let maps: BTreeSet<_> = metrics.matching("heddle_map_entries", &[]).map(|it| it.labels["map"].clone()).collect();
-    let all = ["EXCLUDED_NETWORKS", "EXCLUDED_PORTS", "LISTENERS", "PODS", "POD_ADDRESSES", "WIRES"];
+    let all = ["EXCLUDED_NETWORKS", "EXCLUDED_PORTS", "LISTENERS", "PODS", "POD_ADDRESSES", "PROBED_PORTS", "WIRES"];
     assert_eq!(maps, all.map(str::to_owned).into());
     let recent = |metrics: &Metrics, map| metrics.get("heddle_map_recent_entries", &[("map", map)]);
     let before = ["FLOWS", "AGENT_DIALS", "VERDICTS"].map(|map| recent(&metrics, map));

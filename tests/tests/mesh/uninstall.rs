@@ -41,6 +41,7 @@ impl Site {
         // All processes of this machine are in /proc, also those of other tests: this node's are in a directory of its own.
         let proc = node.directory().join("proc");
         fs::create_dir_all(proc.join("1/root/run/netns"))?;
+        symlink("/proc/sys", proc.join("sys"))?;
         let agent = node.agent().set("capture.proc", proc.display().to_string()).start()?;
         enrolled(&agent, 2)?;
         settle(&bed, &[&agent])?;
