@@ -96,9 +96,10 @@ impl Told {
     }
 }
 
+/// Looked at first: where the file system is read-only, the kernel says so also of what is not there.
 fn remove_socket(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
+    match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        removed => removed.map(|()| true),
+        found => found.and_then(|_| fs::remove_file(path)).map(|()| true),
     }
 }

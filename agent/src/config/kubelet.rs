@@ -10,10 +10,11 @@ const ALLOWED: &str = "auto, an absolute path, or \"\" for none";
 
 /// Below the cgroup v2 mount, where distributions run the kubelet: with systemd as a unit of its own (in kind, on EKS and
 /// elsewhere), as a part of k3s, RKE2, MicroK8s or k0s, or in the cgroup that `--kubelet-cgroups` names.
-const USUAL: [&str; 11] = [
+const USUAL: [&str; 12] = [
     "kubelet.slice/kubelet.service",
     "system.slice/kubelet.service",
     "runtime.slice/kubelet.service",
+    "podruntime/kubelet",
     "system.slice/k3s.service",
     "system.slice/k3s-agent.service",
     "system.slice/rke2-server.service",

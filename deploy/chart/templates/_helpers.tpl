@@ -12,12 +12,25 @@ app.kubernetes.io/name: heddle-ca
 app.kubernetes.io/part-of: heddle
 {{- end }}
 
+{{- define "heddle.nodes" -}}
+{{- $labels := list }}
+{{- range $key, $value := .Values.agent.nodeSelector }}
+{{- $labels = append $labels (printf "%s=%s" $key $value) }}
+{{- end }}
+{{- join "," $labels }}
+{{- end }}
+
 {{- define "heddle.agent.config" -}}
+{{- if and (not .Values.ca.enabled) (not (hasKey .Values.agent.config "ca")) }}
+{{- fail "ca.enabled is false: say under agent.config.ca who signs, or each agent would have a root of its own" }}
+{{- end }}
 cluster: {{ .Values.cluster }}
 trustDomain: {{ .Values.trustDomain }}
 rootNamespace: {{ .Release.Namespace }}
+{{- if not (hasKey .Values.agent.config "source") }}
 source:
   kubernetes: {}
+{{- end }}
 {{- if .Values.ca.enabled }}
 ca:
   remote:
@@ -41,8 +54,10 @@ log:
 
 {{- define "heddle.ca.config" -}}
 trustDomain: {{ .Values.trustDomain }}
+{{- if not (dig "root" "files" nil .Values.ca.config) }}
 root:
   secret: {namespace: {{ .Release.Namespace }}, name: heddle-ca}
+{{- end }}
 publish:
   configMap: {namespace: {{ .Release.Namespace }}, name: heddle-roots}
 tokens:
@@ -63,6 +78,7 @@ taintNodes: {{ .Values.taintNodes }}
 agents:
   namespace: {{ .Release.Namespace }}
   selector: app.kubernetes.io/name=heddle
+  nodeSelector: {{ include "heddle.nodes" . }}
 log:
   format: json
 {{- end }}

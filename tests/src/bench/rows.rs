@@ -214,12 +214,14 @@ fn of_starts(starts: &Starts) -> Vec<Row> {
         ..Row::default()
     };
     let worst = |times: &[f64]| times.iter().copied().fold(0.0, f64::max);
-    let Starts { from_start_ms, from_kill_ms } = starts;
+    let Starts { from_start_ms, from_kill_ms, enrolment_ms } = starts;
     let within = |most| Some(Target::Value(most));
     vec![
         row("ms from an agent's start to the first connection", median(from_start_ms.iter().copied()), within(150.0)),
         row("ms from its start, at worst", worst(from_start_ms), None),
         row("ms from the SIGKILL of the one before, at worst", worst(from_kill_ms), within(1000.0)),
+        row("ms from a pod's label to its first connection", median(enrolment_ms.iter().copied()), within(20.0)),
+        row("ms from its label, at worst", worst(enrolment_ms), None),
     ]
 }
 

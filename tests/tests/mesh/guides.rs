@@ -8,6 +8,7 @@ use heddle_tests::{
     bed::{Bed, Service},
     peer::http::report::Ask,
 };
+use serde_json::{Value, json};
 
 use crate::{
     http::tools::{Client, Server, in_force},
@@ -85,6 +86,16 @@ fn block_of(page: &str, number: usize) -> Result<String> {
     block.map(|block| format!("{block}\n")).with_context(|| format!("{page} has no block {number}"))
 }
 
+/// The ConfigMap of the whole mesh, as the patch in a kustomization makes it.
+fn of_the_mesh(kustomization: &str) -> Result<String> {
+    let kustomization: Value = serde_saphyr::from_str(kustomization)?;
+    let patch = kustomization["patches"][0]["patch"].as_str().context("no patch")?;
+    let mut map: Value = serde_saphyr::from_str(patch)?;
+    map["metadata"]["namespace"] = "heddle-system".into();
+    map["metadata"]["labels"] = json!({"heddle.io/config": "true"});
+    Ok(serde_saphyr::to_string(&map)?)
+}
+
 #[test]
 fn a_canary_gets_its_share_and_then_the_testers_alone() -> Result<()> {
     let shop = Shop::new("guide-canary")?;
@@ -120,7 +131,7 @@ fn strict_keeps_plaintext_out_but_for_the_port_that_is_named_and_then_everywhere
         metrics.sum("heddle_denied_connections_total", &[("reason", "strict_mode")]) >= 1.0
     })?;
 
-    shop.apply("strict-mtls.md", 1)?;
+    in_force(&shop.world, &of_the_mesh(&block_of("strict-mtls.md", 2)?)?)?;
     let refused_now = Client::of(&stranger)?.ask(Ask::to(far.at(8080)).host("web").target("/"))?;
     ensure!(refused_now.error.is_some(), "{refused_now:?}");
     assert_eq!(status(&shop.world.client)?, 200);

@@ -68,6 +68,45 @@ fn an_authority_of_ones_own_leaves_nothing_of_heddle_ca_behind() -> Result<()> {
 }
 
 #[test]
+fn who_signs_has_to_be_said_where_heddle_ca_does_not() {
+    let error = chart("heddle-system", &json!({"ca": {"enabled": false}})).unwrap_err();
+    assert!(error.to_string().contains("say under agent.config.ca who signs"), "{error}");
+}
+
+#[test]
+fn what_is_turned_off_has_no_rights_and_no_objects() -> Result<()> {
+    let objects = chart("heddle-system", &json!({"taintNodes": false, "webhook": {"enabled": false}}))?;
+    assert!(!objects.contains_key("ValidatingWebhookConfiguration/heddle"));
+    let rules = objects["ClusterRole/heddle-ca"]["rules"].to_string();
+    assert!(!rules.contains("nodes") && !rules.contains("webhook") && rules.contains("tokenreviews"), "{rules}");
+    let text = objects["ConfigMap/heddle-ca"]["data"]["ca.yaml"].as_str().context("no ca.yaml")?;
+    let config = configuration("ca", text)?;
+    assert_eq!((&config["taintNodes"], &config["admission"]["listen"]), (&json!(false), &json!("")), "{config}");
+    Ok(())
+}
+
+#[test]
+fn an_authority_of_files_has_them_and_no_secret() -> Result<()> {
+    let values = json!({
+        "agent": {"nodeSelector": {"kubernetes.io/os": "linux", "pool": "mesh"}},
+        "ca": {
+            "config": {"root": {"files": {"path": "/etc/heddle-ca"}}},
+            "extraVolumes": [{"name": "key", "secret": {"secretName": "cacerts"}}],
+            "extraVolumeMounts": [{"name": "key", "mountPath": "/etc/heddle-ca", "readOnly": true}],
+        },
+    });
+    let objects = chart("heddle-system", &values)?;
+    let text = objects["ConfigMap/heddle-ca"]["data"]["ca.yaml"].as_str().context("no ca.yaml")?;
+    let config = configuration("ca", text)?;
+    assert_eq!(config["root"]["files"]["path"], "/etc/heddle-ca", "{config}");
+    assert_eq!(config["agents"]["nodeSelector"], "kubernetes.io/os=linux,pool=mesh", "{config}");
+    let pod = &objects["Deployment/heddle-ca"]["spec"]["template"]["spec"];
+    assert_eq!(pod["volumes"][1]["secret"]["secretName"], "cacerts");
+    assert_eq!(pod["containers"][0]["volumeMounts"][1]["mountPath"], "/etc/heddle-ca");
+    Ok(())
+}
+
+#[test]
 fn values_reach_the_configurations_and_the_pods() -> Result<()> {
     let values = json!({
         "image": {"repository": "registry.example/heddle", "tag": "1.2.3", "pullSecrets": [{"name": "registry"}]},

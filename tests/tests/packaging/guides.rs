@@ -3,11 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     kinds::is_known,
-    objects::{documents, key},
+    objects::{Objects, documents, key},
     programs::{chart, check, configuration, here, kustomize, merged, smallest},
 };
 
@@ -115,16 +115,29 @@ fn is_shown(part: &Value, whole: &Value) -> bool {
     }
 }
 
-/// A kustomization over this repository's manifests, as one beside them.
+/// A kustomization over this repository's, as one beside them: it changes something, and what comes out are objects.
 fn patched(kustomization: &Value) -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let copy = scratch.path().join("deploy");
-    copied(&here("deploy/manifests"), &copy.join("manifests"))?;
-    fs::write(scratch.path().join("kustomization.yaml"), serde_saphyr::to_string(kustomization)?)?;
-    let objects = kustomize(scratch.path())?;
-    let container = &objects["DaemonSet/heddle-agent"]["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["image"], json!("registry.example/heddle:0.1.0"));
-    assert_eq!(container["resources"]["limits"]["memory"], json!("2Gi"));
+    for directory in ["manifests", "uninstall"] {
+        copied(&here("deploy").join(directory), &scratch.path().join("deploy").join(directory))?;
+    }
+    let built = |kustomization: &Value| -> Result<Objects> {
+        fs::write(scratch.path().join("kustomization.yaml"), serde_saphyr::to_string(kustomization)?)?;
+        kustomize(scratch.path())
+    };
+    let objects = built(kustomization)?;
+    for object in objects.values() {
+        ensure!(is_known(object)?, "{}: it has a field that its kind does not have", key(object));
+    }
+    for image in kustomization["images"].as_array().into_iter().flatten() {
+        let name = format!("{}:{}", image["newName"].as_str().unwrap(), image["newTag"].as_str().unwrap());
+        ensure!(objects.values().any(|object| object.to_string().contains(&name)), "no image {name}");
+    }
+    for number in 0..kustomization["patches"].as_array().map_or(0, Vec::len) {
+        let mut without = kustomization.clone();
+        without["patches"].as_array_mut().context("no patches")?.remove(number);
+        ensure!(built(&without)? != objects, "patch {number} changes nothing");
+    }
     Ok(())
 }
 
