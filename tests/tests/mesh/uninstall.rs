@@ -18,8 +18,9 @@ const NETWORK: &str = "ip rule; ip -6 rule; ip route show table all; ip -6 route
     awk '$4 == \"0A\" {print $2}' /proc/net/tcp /proc/net/tcp6 | sort";
 
 /// A machine on which nothing but this node has a network namespace, and a command on it: its proc file system, the names of
-/// namespaces and the bpf file system are the node's alone.
-const ALONE: &str = "exec 3<\"$NAMED\" && mount -t tmpfs tmpfs /run && mkdir /run/netns && touch /run/netns/pod && \
+/// namespaces and the bpf file system are the node's alone. Where sockets would be is read-only, as in a container.
+const ALONE: &str = "exec 3<\"$NAMED\" && mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /run && \
+    mkdir /run/netns /run/heddle && touch /run/netns/pod && mount -o remount,ro /run && \
     mount --bind /proc/self/fd/3 /run/netns/pod && mount --bind \"$BPF\" /sys/fs/bpf && exec \"$@\"";
 
 /// One node with two pods that are enrolled, and how all was before its agent came.
@@ -120,18 +121,22 @@ impl Loaded {
 #[test]
 fn the_kernel_after_an_uninstall_is_the_kernel_before() -> Result<()> {
     let mut site = Site::new("uninstall")?;
-    let released = site.node.pod("released").start()?;
-    let before_release = state(&site.node, &[&released])?;
+    let released = site.node.pod("released").outside_mesh().start()?;
+    let before_enrolment = state(&site.node, &[&released])?;
+    released.set_mesh(Some(true))?;
     enrolled(&site.agent, 3)?;
     let _server = site.server.serve("--listen 8080 --ident")?;
     let line = format!("--to {} --count 3 --ident --check-local", site.server.at(8080));
     ensure!(connect(&site.client, &line)?.all_good(3), "by the mesh");
     released.set_mesh(Some(false))?;
     enrolled(&site.agent, 2)?;
-    eventually("a released pod's namespace is as it was", SOON, || {
-        let pins = |text: &str| text.rsplit_once('\n').map(|(network, _)| network.to_owned());
-        Ok(pins(&state(&site.node, &[&released])?) == pins(&before_release))
-    })?;
+    let network = |text: &str| text.rsplit_once('\n').map(|(network, _)| network.to_owned());
+    let mut now = String::new();
+    let as_it_was = eventually("a released pod's namespace is as it was", SOON, || {
+        now = state(&site.node, &[&released])?;
+        Ok(network(&now) == network(&before_enrolment))
+    });
+    as_it_was.with_context(|| format!("before:\n{before_enrolment}\nnow:\n{now}"))?;
 
     let with_agent = site.state()?;
     assert!(with_agent.contains("0x539") && with_agent != site.before, "{with_agent}");
@@ -174,7 +179,8 @@ fn without_a_configuration_the_default_places_are_cleared() -> Result<()> {
     let mut site = Site::new("uninstall-bare")?;
     site.agent.kill()?;
     let alone = site.node.command("unshare")?.words("--mount --pid --fork --mount-proc --propagation private sh -c");
-    let alone = alone.arg(ALONE).arg("sh").arg(binary("heddle")?).words("agent --cleanup --config /run/none.yaml");
+    let alone =
+        alone.arg(ALONE).arg("sh").arg(binary("heddle")?).words("agent --cleanup --purge --config /run/none.yaml");
     let output = alone.env("NAMED", site.client.netns().path()).env("BPF", site.node.bpffs()).output(SOON)?;
     assert!(output.contains("/run/none.yaml does not exist") && output.contains("/sys/fs/bpf/heddle"), "{output}");
     assert!(output.contains("from 1 network namespaces"), "{output}");
