@@ -9,6 +9,7 @@ pub mod authorize;
 pub mod balance;
 pub mod ca;
 pub mod capture;
+mod causes;
 pub mod check;
 pub mod cli;
 pub mod config;

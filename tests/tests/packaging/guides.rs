@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    kinds::is_known,
+    kinds::{is_known, is_part},
     objects::{Objects, documents, key},
     programs::{chart, check, configuration, here, kustomize, merged, smallest},
 };
@@ -71,7 +71,7 @@ fn taken(block: &Block) -> Result<()> {
             let agent = &chart("heddle-system", first)?["ConfigMap/heddle-agent"]["data"]["agent.yaml"];
             configuration("agent", agent.as_str().context("no agent.yaml")?).map(drop)
         }
-        None if ["volumes", "securityContext"].iter().any(|key| first.get(key).is_some()) => part_of_a_pod(first),
+        None if first.get("securityContext").is_some() => part_of_a_pod(first),
         None if first.get("source").is_some() => configuration("agent", &block.text).map(drop),
         None => configuration("agent", &serde_saphyr::to_string(&merged(smallest(), first))?).map(drop),
     }
@@ -98,21 +98,9 @@ fn part_of_a_pod(part: &Value) -> Result<()> {
     let pod = &objects["DaemonSet/heddle-agent"]["spec"]["template"]["spec"];
     for (key, value) in part.as_object().context("no map")? {
         let own = pod.get(key).or_else(|| pod["containers"][0].get(key)).with_context(|| key.clone())?;
-        ensure!(is_shown(value, own), "{key} is {value}, and in the DaemonSet {own}");
+        ensure!(is_part(value, own), "{key} is {value}, and in the DaemonSet {own}");
     }
     Ok(())
-}
-
-fn is_shown(part: &Value, whole: &Value) -> bool {
-    match (part, whole) {
-        (Value::Object(part), Value::Object(whole)) => {
-            part.iter().all(|(key, value)| whole.get(key).is_some_and(|own| is_shown(value, own)))
-        }
-        (Value::Array(part), Value::Array(whole)) => {
-            part.iter().all(|value| whole.iter().any(|own| is_shown(value, own)))
-        }
-        _ => part == whole,
-    }
 }
 
 /// A kustomization over this repository's, as one beside them: it changes something, and what comes out are objects.

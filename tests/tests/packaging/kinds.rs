@@ -45,7 +45,8 @@ pub(crate) fn is_known(object: &Value) -> Result<bool> {
     Ok(is_part(object, &through_its_kind(object)?))
 }
 
-fn is_part(part: &Value, whole: &Value) -> bool {
+/// Whether all of the one is in the other, lists as a whole.
+pub(crate) fn is_part(part: &Value, whole: &Value) -> bool {
     match (part, whole) {
         (Value::Object(part), Value::Object(whole)) => {
             part.iter().all(|(key, value)| whole.get(key).is_some_and(|other| is_part(value, other)))

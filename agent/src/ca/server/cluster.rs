@@ -1,6 +1,6 @@
 //! What failed requests to the Kubernetes API mean, in words.
 
-use std::error::Error as _;
+use crate::causes::with_causes;
 
 /// The failure with its causes; `grant` says what to do where the API server does not let us.
 pub(super) fn in_words(error: &kube::Error, grant: &str) -> String {
@@ -12,17 +12,6 @@ pub(super) fn in_words(error: &kube::Error, grant: &str) -> String {
             403 => format!("{} (403): {grant}", status.message),
             code => format!("{} ({code})", status.message),
         },
-        other => {
-            let mut words = other.to_string();
-            let mut source = other.source();
-            while let Some(cause) = source {
-                let text = cause.to_string();
-                if !words.contains(&text) {
-                    words = format!("{words}: {text}");
-                }
-                source = cause.source();
-            }
-            format!("cannot reach the API server: {words}")
-        }
+        other => format!("cannot reach the API server: {}", with_causes(other)),
     }
 }

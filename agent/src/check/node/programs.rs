@@ -1,9 +1,10 @@
 //! The kernel programs, loaded and attached as a trial.
 
-use std::{error::Error as _, path::Path};
+use std::path::Path;
 
 use crate::{
     capture::{TrialError, Tried, try_kernel},
+    causes::with_causes,
     check::Outcome,
 };
 
@@ -36,18 +37,8 @@ fn judge(tried: &Tried) -> Outcome {
 }
 
 fn in_words(error: &TrialError) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Many errors say their cause themselves.
-        if !words.contains(&text) {
-            words = format!("{words}: {text}");
-        }
-        source = cause.source();
-    }
     // The verifier's log has many lines, and this is one.
-    words.lines().next().unwrap_or_default().to_owned()
+    with_causes(error).lines().next().unwrap_or_default().to_owned()
 }
 
 fn remedy(error: &TrialError) -> &'static str {

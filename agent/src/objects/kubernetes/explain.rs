@@ -1,11 +1,9 @@
 //! What a failed list or watch means, and what to do about it, in words.
 
-use std::error::Error as _;
-
 use kube::{core::Status, runtime::watcher::Error};
 
 use super::resource;
-use crate::{objects::Kind, observe::RestartReason};
+use crate::{causes::with_causes, objects::Kind, observe::RestartReason};
 
 /// The label of a failure, and its message. `None` for the label where the watch goes on in spite of it.
 pub(super) fn explain(kind: Kind, error: &Error) -> (Option<RestartReason>, String) {
@@ -21,7 +19,8 @@ pub(super) fn explain(kind: Kind, error: &Error) -> (Option<RestartReason>, Stri
     if let kube::Error::Api(status) = source {
         return of_status(kind, attempt, status);
     }
-    let words = chain(source);
+    // What `kube` says first is only "service error".
+    let words = with_causes(source);
     match (error, source) {
         // The connection's end was counted where it was heard (`wire`), and a line that cannot be read ends nothing.
         (Error::WatchFailed(_), _) => (None, said(kind, attempt, &words)),
@@ -66,21 +65,6 @@ fn of_status(kind: Kind, attempt: &'static str, status: &Status) -> (Option<Rest
 
 fn said(kind: Kind, attempt: &str, what: &str) -> String {
     format!("{attempt} {}: {what}", resource::path(kind).2)
-}
-
-/// An error with its causes: what `kube` says first is only "service error".
-fn chain(error: &kube::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Many errors say their cause themselves.
-        if !words.contains(&text) {
-            words = format!("{words}: {text}");
-        }
-        source = cause.source();
-    }
-    words
 }
 
 #[cfg(test)]
