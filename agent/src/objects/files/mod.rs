@@ -13,9 +13,13 @@ mod watch;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::watch as signal;
 
-use self::{assemble::Assembled, scan::Scanner, watch::Watches};
+use self::{
+    assemble::Assembled,
+    scan::Scanner,
+    watch::{Change, Watches},
+};
 pub(super) use once::{read_once, read_text, unlabelled};
 
 use super::{Changes, ObjectFeed, ObjectStream, stream};
@@ -54,6 +58,8 @@ pub enum FileSourceError {
 struct Timing {
     /// Silence after which a burst of changes is taken to be over.
     settle: Duration,
+    /// The same where the last change left nothing unfinished.
+    settle_whole: Duration,
     /// How long a burst may go on before it is read anyway.
     longest_burst: Duration,
     /// Between readings without any change seen.
@@ -65,6 +71,7 @@ struct Timing {
 /// An editor's save takes a few milliseconds; changes must be in force within one second.
 const TIMING: Timing = Timing {
     settle: Duration::from_millis(50),
+    settle_whole: Duration::from_millis(2),
     longest_burst: Duration::from_millis(500),
     rescan: Duration::from_secs(10),
     retry: Duration::from_secs(1),
@@ -81,8 +88,7 @@ pub(super) async fn open(path: PathBuf, key: &'static str) -> Result<ObjectStrea
 }
 
 async fn open_with(path: PathBuf, key: &'static str, timing: Timing) -> Result<ObjectStream, FileSourceError> {
-    // One waiting signal says all there is to say: read again.
-    let (signal, signals) = mpsc::channel(1);
+    let (signal, signals) = signal::channel(Change::Whole);
     let mut directory = Directory { scanner: Scanner::new(path.clone(), key), watches: Watches::new(signal) };
     let reading = tokio::task::spawn_blocking(move || directory.read().map(|first| (directory, first)));
     let (directory, first) = reading.await.map_err(|_| FileSourceError::Interrupted { path: path.clone() })??;
@@ -126,7 +132,7 @@ impl Directory {
 async fn follow(
     mut directory: Directory,
     mut current: Assembled,
-    mut signals: mpsc::Receiver<()>,
+    mut signals: signal::Receiver<Change>,
     feed: ObjectFeed,
     timing: Timing,
 ) {
@@ -135,7 +141,7 @@ async fn follow(
         let pause = if readable { timing.rescan } else { timing.retry };
         tokio::select! {
             () = feed.closed() => return,
-            _ = signals.recv() => settle(&mut signals, timing).await,
+            Ok(()) = signals.changed() => settle(&mut signals, timing).await,
             () = tokio::time::sleep(pause) => {}
         }
         let reading = tokio::task::spawn_blocking(move || {
@@ -162,8 +168,18 @@ fn changes(before: &Assembled, now: &Assembled) -> Changes {
 }
 
 /// Waits until a burst of changes is over, or has gone on for too long.
-async fn settle(signals: &mut mpsc::Receiver<()>, timing: Timing) {
-    let quiet = async { while tokio::time::timeout(timing.settle, signals.recv()).await.is_ok_and(|s| s.is_some()) {} };
+async fn settle(signals: &mut signal::Receiver<Change>, timing: Timing) {
+    let quiet = async {
+        loop {
+            let silence = match *signals.borrow_and_update() {
+                Change::Whole => timing.settle_whole,
+                Change::Begun => timing.settle,
+            };
+            if !tokio::time::timeout(silence, signals.changed()).await.is_ok_and(|changed| changed.is_ok()) {
+                return;
+            }
+        }
+    };
     // Running into the limit only means to read now.
     let _ = tokio::time::timeout(timing.longest_burst, quiet).await;
 }

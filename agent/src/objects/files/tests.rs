@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::symlink,
     path::Path,
     time::{Duration, Instant},
@@ -282,15 +283,42 @@ async fn rescan_sees_what_no_watch_can() {
 async fn reading_does_not_wake_itself() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("a.yaml"), namespace("x", "one")).unwrap();
-    let (signal, mut signals) = mpsc::channel(1);
+    let (signal, mut signals) = signal::channel(Change::Whole);
     let mut directory = Directory { scanner: Scanner::new(dir.path().into(), KEY), watches: Watches::new(signal) };
     for _ in 0..3 {
         directory.read().unwrap();
     }
-    let woken = tokio::time::timeout(Duration::from_millis(100), signals.recv()).await;
+    let woken = tokio::time::timeout(Duration::from_millis(100), signals.changed()).await;
     assert!(woken.is_err(), "reading was taken for a change");
     fs::write(dir.path().join("a.yaml"), "").unwrap();
-    assert_eq!(tokio::time::timeout(Duration::from_secs(10), signals.recv()).await, Ok(Some(())));
+    assert!(matches!(tokio::time::timeout(Duration::from_secs(10), signals.changed()).await, Ok(Ok(()))));
+}
+
+/// What a writer has done when nothing is to come is told from what it has begun.
+#[tokio::test]
+async fn a_file_in_the_making_is_waited_for_longer_than_a_whole_one() {
+    let dir = TempDir::new().unwrap();
+    let (signal, mut signals) = signal::channel(Change::Whole);
+    let mut directory = Directory { scanner: Scanner::new(dir.path().into(), KEY), watches: Watches::new(signal) };
+    directory.read().unwrap();
+    let mut until = async |what: Change| {
+        let seen = tokio::time::timeout(Duration::from_secs(10), signals.wait_for(|change| *change == what)).await;
+        assert!(matches!(seen, Ok(Ok(_))), "{what:?}: {seen:?}");
+    };
+    let mut file = fs::File::create(dir.path().join("a.yaml")).unwrap();
+    until(Change::Begun).await;
+    file.write_all(b"apiVersion").unwrap();
+    drop(file);
+    until(Change::Whole).await;
+    let mut file = fs::File::create(dir.path().join(".b.yaml.new")).unwrap();
+    until(Change::Begun).await;
+    file.write_all(b"# whole\n").unwrap();
+    fs::rename(dir.path().join(".b.yaml.new"), dir.path().join("b.yaml")).unwrap();
+    until(Change::Whole).await;
+    fs::create_dir(dir.path().join("c")).unwrap();
+    until(Change::Begun).await;
+    fs::remove_dir(dir.path().join("c")).unwrap();
+    until(Change::Whole).await;
 }
 
 proptest! {

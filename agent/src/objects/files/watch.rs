@@ -7,12 +7,21 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode},
+    event::{AccessKind, AccessMode, ModifyKind},
 };
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 use super::walk::Inode;
 use crate::config::Problem;
+
+/// What the last change left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Something that is whole: a file that its writer has closed, or that was renamed into its place or removed.
+    Whole,
+    /// Something that somebody may still be writing.
+    Begun,
+}
 
 /// The watches that are in place.
 #[derive(Debug)]
@@ -23,12 +32,11 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    /// Signals on each change; a signal that is already waiting is enough.
-    pub(super) fn new(signal: mpsc::Sender<()>) -> Self {
+    /// Signals each change; of several that nobody has seen yet the last one is enough.
+    pub(super) fn new(signal: watch::Sender<Change>) -> Self {
         let watcher = notify::recommended_watcher(move |event| {
-            if is_change(&event) {
-                // Full means that a signal waits, closed that nobody listens any more.
-                let _ = signal.try_send(());
+            if let Some(change) = change(&event) {
+                signal.send_replace(change);
             }
         });
         Self { watcher, watched: BTreeMap::new(), failed: None }
@@ -74,10 +82,12 @@ impl Watches {
     }
 }
 
-/// Reading the directory must not look like a change of it. Errors, such as an overflow, may hide changes.
-fn is_change(event: &notify::Result<Event>) -> bool {
+/// What an event tells. Reading the directory must not look like a change of it. Errors, such as an overflow, may hide changes.
+fn change(event: &notify::Result<Event>) -> Option<Change> {
     match event {
-        Ok(Event { kind: EventKind::Access(kind), .. }) => *kind == AccessKind::Close(AccessMode::Write),
-        Ok(_) | Err(_) => true,
+        Ok(Event { kind: EventKind::Access(AccessKind::Close(AccessMode::Write)), .. }) => Some(Change::Whole),
+        Ok(Event { kind: EventKind::Access(_), .. }) => None,
+        Ok(Event { kind: EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_), .. }) => Some(Change::Whole),
+        Ok(_) | Err(_) => Some(Change::Begun),
     }
 }
