@@ -1,4 +1,4 @@
-//! The ends of the last connections and requests, as the access log told them: for who asks what became of one.
+//! The ends of the last requests, as the access log told them: for who asks what became of one by its id.
 //!
 //! Only the access log's writer adds to it, whole batches at once; data threads have no part in it. The oldest make room.
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use super::{Failure, Party, Reporter, access_log::Story};
 
-/// The last ends. Clones are the same memory.
+/// The last ones. Clones are the same memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent {
     kept: Arc<Mutex<VecDeque<Arc<Story>>>>,
     most: usize,
 }
 
-/// What became of a connection or request.
+/// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// Each field of the access log that says something.
@@ -161,5 +161,16 @@ mod tests {
         assert_eq!(ids, ["r9", "r8", "r7"]);
         assert_eq!((few.remembered(), none.remembered()), (3, 0));
         assert!(none.ended(&trace(7)).is_empty());
+    }
+
+    #[test]
+    fn connections_which_nobody_can_ask_for_make_no_request_forgotten() {
+        let observer = observer(2);
+        request(&observer, "r1", Some(7), false);
+        for _ in 0..10 {
+            observer.connection(crate::observe::tests::start()).finish(Ok(()));
+        }
+        flushed(&observer);
+        assert_eq!(observer.ended("r1").len(), 1);
     }
 }

@@ -198,6 +198,11 @@ impl Story {
 }
 
 impl Story {
+    /// Whether anybody can ask for it by an id: those of connections have none.
+    pub(in crate::observe) fn has_ids(&self) -> bool {
+        self.request.is_some()
+    }
+
     /// Whether it is of a request with this trace id or request id.
     pub(in crate::observe) fn has_id(&self, id: &str) -> bool {
         let ids = self.request.as_deref().map(|request| [request.trace_id(), request.request_id()]);

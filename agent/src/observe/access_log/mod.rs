@@ -62,7 +62,7 @@ pub struct AccessLogSettings {
     pub long_connections: Option<Duration>,
     /// How many a second, at most; `None` for any number.
     pub rate: Option<NonZeroU32>,
-    /// How many of the last ends are kept in memory too, for who asks about one.
+    /// How many of the last requests are kept in memory too, for who asks about one.
     pub remembered: usize,
 }
 

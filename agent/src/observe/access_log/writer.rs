@@ -94,7 +94,7 @@ impl AccessLog {
         self.on.store(on, Relaxed);
     }
 
-    /// The last ends.
+    /// The last requests.
     pub(in crate::observe) fn recent(&self) -> &Recent {
         &self.recent
     }
@@ -167,7 +167,7 @@ impl Writer {
                 Message::Story(story) => {
                     story.write(self.format, lines, scratch);
                     count += 1;
-                    if story.event == LineEvent::End {
+                    if story.event == LineEvent::End && story.has_ids() {
                         self.ended.push(story);
                     }
                 }
