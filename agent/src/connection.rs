@@ -18,7 +18,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    balance::{Way, WhyPlain},
+    balance::{Lease, Way, WhyPlain, breaker::Underway},
     capture::{Accepted, Arrival, EnrolledPod},
     connect::{
         RelayError, Side, VisibleWire, Wire,
@@ -29,15 +29,15 @@ use crate::{
     mesh::{Snapshot, Workload},
     node::{DataThread, OpenConnection},
     observe::{
-        BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, FallbackOf, Party, RefusedReason,
-        Reporter, ResponseFlag,
+        BypassReason, ByteCounts, ConnectionRecord, ConnectionStart, DetectedBy, Failure, FallbackOf, HttpConnection,
+        Party, RefusedReason, Reporter, ResponseFlag,
     },
     request::{self, Upgrades},
     route::{
         self,
         protocol::{self, SpokenAt},
     },
-    shares,
+    shares::{self, Account},
 };
 use open::Ready;
 pub(crate) use speech::{Expectation, Expected, ExpectedBy, Spoken};
@@ -55,16 +55,27 @@ pub fn serve(accepted: Accepted, thread: Arc<DataThread>, open: OpenConnection) 
     let held = (open, place);
     // Small messages must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    // A task for each kind: one for all would need the memory of the largest.
+    // A task for each kind: one for all would need the memory of the largest. And a box for each beginning: what only that
+    // needs, its snapshot of the mesh above all, is given back for the time of the rest.
     match arrival {
-        Arrival::Outbound => shares::spawn_for(&account, async move {
-            outbound(stream, client, &pod, &thread).await;
-            drop(held);
-        }),
-        Arrival::Plaintext => shares::spawn_for(&account, async move {
-            inbound::plaintext(stream, client, &pod, &thread).await;
-            drop(held);
-        }),
+        Arrival::Outbound => {
+            let begun = Box::pin(begin(stream, client, pod, thread));
+            shares::spawn_for(&account, async move {
+                if let Some(begun) = begun.await {
+                    begun.carry().await;
+                }
+                drop(held);
+            })
+        }
+        Arrival::Plaintext => {
+            let begun = Box::pin(inbound::plaintext(stream, client, pod, thread));
+            shares::spawn_for(&account, async move {
+                if let Some(begun) = begun.await {
+                    begun.carry().await;
+                }
+                drop(held);
+            })
+        }
         Arrival::Hbone => shares::spawn_for(&account, async move {
             inbound::tunnel(stream, client, handshake, pod, thread).await;
             drop(held);
@@ -72,16 +83,56 @@ pub fn serve(accepted: Accepted, thread: Arc<DataThread>, open: OpenConnection) 
     };
 }
 
-/// From an application of this node to wherever it wanted to go.
-async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
-    let node = &thread.node;
+/// A connection of a pod that was let go on.
+enum Begun {
+    /// HTTP, and what counts it among the open ones.
+    Requests(Box<Outbound>, Wire, HttpVersion, HttpConnection),
+    /// Anything else.
+    Bytes(Box<Carried>),
+}
+
+/// A connection that is carried as bytes.
+struct Carried {
+    client: Wire,
+    server: Wire,
+    bytes: Arc<ByteCounts>,
+    account: Arc<Account>,
+    record: ConnectionRecord,
+    _lease: Option<Lease>,
+    _underway: Option<Underway>,
+}
+
+impl Begun {
+    /// To its end.
+    async fn carry(self) {
+        match self {
+            Self::Requests(connection, wire, version, _open) => Box::pin(connection.requests(wire, version)).await,
+            Self::Bytes(carried) => {
+                let Carried { client, server, bytes, account, record, _lease, _underway } = *carried;
+                let result = relay(client, server, &bytes, &account).await.map_err(Failed::from);
+                record.finish(result.as_ref().copied().map_err(Failure::from));
+            }
+        }
+    }
+}
+
+/// From an application of this node to wherever it wants to go: finds out where that is and what it says, and opens the way.
+/// `None` where it came to nothing, which is told.
+async fn begin(
+    stream: tokio::net::TcpStream,
+    client: SocketAddr,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+) -> Option<Begun> {
+    let node = &Arc::clone(&thread.node);
     let Some(original_dst) = node.sockets.original_dst(&stream) else {
         // Somebody in the pod called the agent's port itself.
         node.observer.metrics().refused(RefusedReason::UnknownDestination);
-        return reset_on_close(&stream);
+        reset_on_close(&stream);
+        return None;
     };
     let snapshot = node.snapshot.load();
-    let source = node.workload_of(&snapshot, pod);
+    let source = node.workload_of(&snapshot, &pod);
     // The kernel accepted it inside the pod's network namespace: that proves whose it is. Its address is a loopback one
     // by now, unless the application had bound its socket.
     let identity = Some(source.identity.clone());
@@ -92,17 +143,15 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
     let mut record = node.observer.connection(start);
     record.set_telemetry(&snapshot.telemetry_of(&source));
     let connection = Outbound { client, original_dst, source, snapshot, pod, thread };
-    // Boxed, here and below: what only the beginning needs is given back for the time of the rest.
     let mut words = Words::new(Wire::Tcp(stream));
-    let result = match Box::pin(connection.begin(&mut words, &mut record)).await {
+    match connection.carries(&mut words, &mut record).await {
         Ok(Carries::Requests(version)) => {
             if let Ok(Some(service)) =
                 route::route(&connection.snapshot, original_dst).map(|route| route.service().cloned())
             {
                 record.set_service(service);
             }
-            let _open = record.is_http();
-            return connection.requests(words.into_wire(), version).await;
+            Some(Begun::Requests(Box::new(connection), words.into_wire(), version, record.is_http()))
         }
         Ok(Carries::Bytes(ready)) => {
             let bytes = record.opened();
@@ -110,25 +159,27 @@ async fn outbound(stream: tokio::net::TcpStream, client: SocketAddr, pod: &Arc<E
                 node.observer.metrics().fell_back(FallbackOf::Connection, reason);
             }
             let Ready { opened, _lease, _underway, fallback: _ } = *ready;
-            node.native.offer(node, pod, client.ip(), original_dst);
-            relay(words.into_wire(), opened.wire, &bytes, &pod.account).await.map_err(Failed::from)
+            node.native.offer(node, &connection.pod, client.ip(), original_dst);
+            let (client, server) = (words.into_wire(), opened.wire);
+            let account = Arc::clone(&connection.pod.account);
+            Some(Begun::Bytes(Box::new(Carried { client, server, bytes, account, record, _lease, _underway })))
         }
         Err(failed) => {
             // The application's connect() succeeded long ago; a reset is the error that is left to give it.
             words.into_wire().reset();
-            Err(failed)
+            record.finish(Err(Failure::from(&failed)));
+            None
         }
-    };
-    record.finish(result.as_ref().copied().map_err(Failure::from));
+    }
 }
 
-struct Outbound<'a> {
+struct Outbound {
     client: SocketAddr,
     original_dst: SocketAddr,
     source: Arc<Workload>,
     snapshot: Arc<Snapshot>,
-    pod: &'a Arc<EnrolledPod>,
-    thread: &'a Arc<DataThread>,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
 }
 
 /// What a connection turned out to carry.
@@ -139,10 +190,10 @@ enum Carries {
     Bytes(Box<Ready>),
 }
 
-impl Outbound<'_> {
+impl Outbound {
     /// Finds out what the client speaks, and opens the way where it is not HTTP. Where nobody knows what to expect, the
     /// way is being opened while the client is silent, and whoever speaks first decides.
-    async fn begin(&self, words: &mut Words, record: &mut ConnectionRecord) -> Result<Carries, Failed> {
+    async fn carries(&self, words: &mut Words, record: &mut ConnectionRecord) -> Result<Carries, Failed> {
         self.pod.account.admit_connection()?;
         let node = &self.thread.node;
         let began = Instant::now();
@@ -238,9 +289,8 @@ impl Outbound<'_> {
 
     /// Answers every request, until the client or the agent has had enough.
     async fn requests(self, stream: Wire, version: HttpVersion) {
-        let node = &self.thread.node;
-        let (thread, pod) = (Arc::clone(self.thread), Arc::clone(self.pod));
-        let (client, original_dst) = (self.client, self.original_dst);
+        let Self { client, original_dst, pod, thread, .. } = self;
+        let node = Arc::clone(&thread.node);
         let (stream, socket) = VisibleWire::over(stream);
         let upgrades = Upgrades::new(ResponseFlag::Aborted);
         let _cut = upgrades.cut_on_drop();
@@ -248,7 +298,7 @@ impl Outbound<'_> {
             Arc::new(request::Outbound { thread, pod, client, socket, original_dst, upgrades: upgrades.clone() });
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = http::serve(stream, version, node.http, node.draining.clone(), answer).await;
-        request::served(&node.observer, self.client, &served);
+        request::served(&node.observer, client, &served);
         upgrades.ended().await;
     }
 }
@@ -272,4 +322,19 @@ fn with_address_of(pod: &Workload, client: SocketAddr, dialled: SocketAddr) -> S
     let same_family = |address: &&IpAddr| address.is_ipv4() == dialled.is_ipv4();
     let own = pod.addresses.iter().find(same_family).filter(|_| client.ip().is_loopback());
     SocketAddr::new(own.copied().unwrap_or(client.ip()), client.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How much a connection holds while its bytes are passed, beside the relay's own box.
+    #[test]
+    fn what_lasts_as_long_as_a_connection_is_small() {
+        fn size<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+            size_of::<F>()
+        }
+        let sizes = [size(Begun::carry), size(inbound::Begun::carry)];
+        assert!(sizes.iter().all(|size| *size <= 704), "{sizes:?}");
+    }
 }

@@ -154,7 +154,7 @@ impl Opener<'_> {
                 let TlsFacts { version, group, root } = tunnel.tls;
                 let transport = Transport::Hbone { tls_version: version, group, root };
                 let peer = Some(tunnel.peer.id().clone());
-                let wire = Wire::Tunnel(TunnelIo::new(stream));
+                let wire = Wire::Tunnel(Box::new(TunnelIo::new(stream)));
                 Ok(Opened { candidate, wire, transport, peer, tries: 0, tunnel: Some(tunnel) })
             }
         }

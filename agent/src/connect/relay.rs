@@ -80,11 +80,12 @@ impl RelayError {
 
 /// Relays between the client and the server until both directions have ended, for the pod with this account.
 pub async fn relay(client: Wire, server: Wire, bytes: &ByteCounts, account: &Arc<Account>) -> Result<(), RelayError> {
+    // A box for each kind: one place for all would need the memory of the largest, for as long as the connection lasts.
     match (client, server) {
-        (Wire::Tcp(client), Wire::Tcp(server)) => two_sockets(client, server, bytes, account).await,
-        (Wire::Tcp(client), Wire::Tunnel(server)) => to_tunnel(client, server, bytes).await,
-        (Wire::Tunnel(client), Wire::Tcp(server)) => from_tunnel(client, server, bytes).await,
-        (Wire::Tunnel(client), Wire::Tunnel(server)) => two_tunnels(client, server, bytes).await,
+        (Wire::Tcp(client), Wire::Tcp(server)) => Box::pin(two_sockets(client, server, bytes, account)).await,
+        (Wire::Tcp(client), Wire::Tunnel(server)) => Box::pin(to_tunnel(client, server, bytes)).await,
+        (Wire::Tunnel(client), Wire::Tcp(server)) => Box::pin(from_tunnel(client, server, bytes)).await,
+        (Wire::Tunnel(client), Wire::Tunnel(server)) => Box::pin(two_tunnels(client, server, bytes)).await,
     }
 }
 
@@ -105,30 +106,26 @@ async fn two_sockets(
     Ok(())
 }
 
-async fn to_tunnel(mut client: TcpStream, server: TunnelIo, bytes: &ByteCounts) -> Result<(), RelayError> {
+async fn to_tunnel(mut client: TcpStream, mut server: Box<TunnelIo>, bytes: &ByteCounts) -> Result<(), RelayError> {
     reset_on_close(&client);
-    let (mut server, first) = server.into_parts();
-    let _shown = bytes.show(own(&client), server.socket());
-    client.write_all(&first).await.map_err(at(Side::Client))?;
-    bytes.add_received(first.len() as u64);
-    drop(first);
-    with_tunnel(&mut client, &mut server, &bytes.sent, &bytes.received)
+    let _shown = bytes.show(own(&client), server.stream().socket());
+    bytes.add_received(write_unread(&mut server, &mut client).await.map_err(at(Side::Client))?);
+    let server = server.stream();
+    with_tunnel(&mut client, server, &bytes.sent, &bytes.received)
         .await
-        .map_err(|error| error.in_tunnel(&server))
+        .map_err(|error| error.in_tunnel(server))
         .inspect_err(|_| server.reset())?;
     close_orderly(&client);
     Ok(())
 }
 
 /// The client is a stream of a tunnel, and the server an application.
-async fn from_tunnel(client: TunnelIo, mut server: TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
+async fn from_tunnel(mut client: Box<TunnelIo>, mut server: TcpStream, bytes: &ByteCounts) -> Result<(), RelayError> {
     reset_on_close(&server);
-    let (mut client, first) = client.into_parts();
-    let _shown = bytes.show(client.socket(), own(&server));
-    server.write_all(&first).await.map_err(at(Side::Server))?;
-    bytes.add_sent(first.len() as u64);
-    drop(first);
-    match with_tunnel(&mut server, &mut client, &bytes.received, &bytes.sent).await {
+    let _shown = bytes.show(client.stream().socket(), own(&server));
+    bytes.add_sent(write_unread(&mut client, &mut server).await.map_err(at(Side::Server))?);
+    let client = client.stream();
+    match with_tunnel(&mut server, client, &bytes.received, &bytes.sent).await {
         Ok(()) => {
             close_orderly(&server);
             Ok(())
@@ -136,13 +133,24 @@ async fn from_tunnel(client: TunnelIo, mut server: TcpStream, bytes: &ByteCounts
         Err(error) => {
             client.reset();
             // In the tunnel's function the socket is the client: here it is the server.
-            Err(error.in_tunnel(&client).turned_round())
+            Err(error.in_tunnel(client).turned_round())
         }
     }
 }
 
+/// Passes on what was received of a tunnel before anybody relayed; how much that was.
+async fn write_unread(tunnel: &mut TunnelIo, socket: &mut TcpStream) -> io::Result<u64> {
+    let unread = tunnel.take_unread();
+    socket.write_all(&unread).await?;
+    Ok(unread.len() as u64)
+}
+
 /// No agent connects one tunnel with another today; bytes would pass all the same.
-async fn two_tunnels(mut client: TunnelIo, mut server: TunnelIo, bytes: &ByteCounts) -> Result<(), RelayError> {
+async fn two_tunnels(
+    mut client: Box<TunnelIo>,
+    mut server: Box<TunnelIo>,
+    bytes: &ByteCounts,
+) -> Result<(), RelayError> {
     let (sent, received) = copy_bidirectional(&mut client, &mut server).await.map_err(at(Side::Server))?;
     bytes.add_sent(sent);
     bytes.add_received(received);

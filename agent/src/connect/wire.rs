@@ -18,8 +18,8 @@ use super::{reset_on_close, tunnel::TunnelIo};
 pub enum Wire {
     /// A socket.
     Tcp(TcpStream),
-    /// A stream of a tunnel.
-    Tunnel(TunnelIo),
+    /// A stream of a tunnel. In a box: a future holds what it was given beside what it makes of that.
+    Tunnel(Box<TunnelIo>),
 }
 
 impl Wire {

@@ -32,7 +32,7 @@ use crate::{
     failure::{BadRequest, Failed},
     identify::{TlsFacts, VerifiedPeer},
     mesh::{Mode, Snapshot, Workload},
-    node::{DataThread, Node},
+    node::{DataThread, Node, OpenConnection},
     observe::{
         BypassReason, ConnectionRecord, ConnectionStart, DetectedBy, Failure, Party, RefusedReason, Reporter,
         ResponseFlag, Side, Transport,
@@ -41,16 +41,26 @@ use crate::{
     shares::{self, Account, Bound, Place},
 };
 
-/// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node.
-pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
-    let node = &thread.node;
+/// From outside the mesh, or from a peer that does not use a tunnel, to an application of this node. `None` where it came to
+/// nothing, which is told; so also below.
+pub(super) async fn plaintext(
+    stream: TcpStream,
+    client: SocketAddr,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+) -> Option<Box<Begun>> {
+    let node = &Arc::clone(&thread.node);
+    let refuse = |reason| {
+        node.observer.metrics().refused(reason);
+        reset_on_close(&stream);
+    };
     let Some(original_dst) = dialled(&stream).filter(|address| !address.ip().is_loopback()) else {
-        node.observer.metrics().refused(RefusedReason::UnknownDestination);
-        return reset_on_close(&stream);
+        refuse(RefusedReason::UnknownDestination);
+        return None;
     };
     if is_own_dial(&stream) {
-        node.observer.metrics().refused(RefusedReason::Loop);
-        return reset_on_close(&stream);
+        refuse(RefusedReason::Loop);
+        return None;
     }
     let facts = Facts { peer: None, client: client.ip(), to: original_dst };
     // Before the snapshot is read: a change after that finds the connection.
@@ -62,7 +72,7 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
     let generation = snapshot.generation;
     let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst, generation };
     let mut record = node.observer.connection(start);
-    let workload = node.workload_of(&snapshot, pod);
+    let workload = node.workload_of(&snapshot, &pod);
     record.set_telemetry(&snapshot.telemetry_of(&workload));
     record.set_server(server(&workload, original_dst));
     record.set_transport(Transport::Plain);
@@ -71,19 +81,15 @@ pub(super) async fn plaintext(stream: TcpStream, client: SocketAddr, pod: &Arc<E
         false => authorize::approach(&snapshot, &node.access, &workload, facts).map_err(Failed::from),
     };
     let inbound = Inbound { pod, thread, peer: None, client, to: original_dst, transport: Transport::Plain };
-    let opened = async {
-        pod.account.admit_connection()?;
-        let approach = approach?;
-        Ok::<_, Failed>((inbound.open(approach).await?, approach))
-    };
-    match Box::pin(admission.unless_withdrawn(opened)).await {
+    match admission.unless_withdrawn(inbound.open(approach)).await {
         Ok((application, approach)) => {
             node.observer.metrics().bypassed(in_plaintext(approach), 1);
-            inbound.carry(Wire::Tcp(stream), application, approach, admission, record).await;
+            inbound.begin(Wire::Tcp(stream), application, approach, admission, record).await
         }
         Err(failed) => {
             reset_on_close(&stream);
             finish(record, &Err(failed), node);
+            None
         }
     }
 }
@@ -116,65 +122,69 @@ fn finish(record: ConnectionRecord, result: &Result<(), Failed>, node: &Node) {
 }
 
 /// A connection to a pod of this node that may come near it.
-struct Inbound<'a> {
-    pod: &'a Arc<EnrolledPod>,
-    thread: &'a Arc<DataThread>,
-    peer: Option<&'a VerifiedPeer>,
+pub(super) struct Inbound {
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+    peer: Option<VerifiedPeer>,
     client: SocketAddr,
     to: SocketAddr,
     transport: Transport,
 }
 
-impl Inbound<'_> {
-    async fn open(&self, approach: Approach) -> Result<TcpStream, Failed> {
+impl Inbound {
+    /// Dials the application, where the node has room and the client may come near it.
+    async fn open(&self, approach: Result<Approach, Failed>) -> Result<(TcpStream, Approach), Failed> {
+        self.pod.account.admit_connection()?;
+        let approach = approach?;
         let node = &self.thread.node;
-        let application = dial_application(node, self.pod, self.client.ip(), self.to, approach).await?;
+        let application = dial_application(node, &self.pod, self.client.ip(), self.to, approach).await?;
         // One that has heard nothing must not take the end of that for the end of what there was to hear.
         reset_on_close(&application);
-        Ok(application)
+        Ok((application, approach))
     }
 
-    /// Listens to who speaks first, and serves the client as what it speaks.
-    async fn carry(
-        &self,
+    /// Finds out what the client carries, whose application was dialled.
+    async fn begin(
+        self,
         client: Wire,
         application: TcpStream,
         approach: Approach,
         mut admission: Admission,
         mut record: ConnectionRecord,
-    ) {
-        let node = &self.thread.node;
+    ) -> Option<Box<Begun>> {
         let mut words = Words::new(client);
-        let spoken = Box::pin(admission.unless_withdrawn(self.first_to_speak(&mut words, &application))).await;
-        let client = words.into_wire();
-        let result = match spoken {
-            Ok(Spoken::Http(version)) => {
-                let _open = record.is_http();
-                close_orderly(&application);
-                return self.requests(client, application, version, approach, admission).await;
-            }
-            Ok(Spoken::Tls(_) | Spoken::Bytes) => {
-                // In this order: a change after the snapshot finds a connection that is decided by its bytes.
-                admission.carries_bytes();
-                let snapshot = node.snapshot.load();
-                let workload = node.workload_of(&snapshot, self.pod);
-                match node.authorize(&snapshot, &workload, self.facts(), &mut record) {
-                    Ok(permitted) => {
-                        let passed = pass(client, application, permitted, &self.pod.account, &mut record);
-                        admission.unless_withdrawn(passed).await
-                    }
-                    Err(denied) => {
-                        client.reset();
-                        Err(denied.into())
-                    }
-                }
+        match self.carries(&mut words, &application, &mut admission, &mut record).await {
+            Ok(carries) => {
+                let client = words.into_wire();
+                Some(Box::new(Begun { inbound: self, client, application, approach, admission, record, carries }))
             }
             Err(failed) => {
-                client.reset();
-                Err(failed)
+                words.into_wire().reset();
+                finish(record, &Err(failed), &self.thread.node);
+                None
             }
-        };
-        finish(record, &result, node);
+        }
+    }
+
+    /// Listens to who speaks first, and decides over the bytes of what is not HTTP.
+    async fn carries(
+        &self,
+        words: &mut Words,
+        application: &TcpStream,
+        admission: &mut Admission,
+        record: &mut ConnectionRecord,
+    ) -> Result<Carries, Failed> {
+        match admission.unless_withdrawn(self.first_to_speak(words, application)).await? {
+            Spoken::Http(version) => Ok(Carries::Requests(version)),
+            Spoken::Tls(_) | Spoken::Bytes => {
+                // In this order: a change after the snapshot finds a connection that is decided by its bytes.
+                admission.carries_bytes();
+                let node = &self.thread.node;
+                let snapshot = node.snapshot.load();
+                let workload = node.workload_of(&snapshot, &self.pod);
+                Ok(Carries::Bytes(node.authorize(&snapshot, &workload, self.facts(), record)?))
+            }
+        }
     }
 
     /// What the client speaks, once it does; bytes where the application speaks first.
@@ -197,31 +207,32 @@ impl Inbound<'_> {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts { peer: self.peer.map(Proven::ByCertificate), client: self.client.ip(), to: self.to }
+        Facts { peer: self.peer.as_ref().map(Proven::ByCertificate), client: self.client.ip(), to: self.to }
     }
 
     /// Answers every request, until the client or the agent has had enough, or none could be let through any more.
     async fn requests(
-        &self,
+        self,
         client: Wire,
         application: TcpStream,
         version: HttpVersion,
         approach: Approach,
         mut admission: Admission,
     ) {
-        let node = &self.thread.node;
+        let Self { pod, thread, peer, client: address, to, transport } = self;
+        let node = Arc::clone(&thread.node);
         let (client, socket) = VisibleWire::over(client);
         let upgrades = Upgrades::new(ResponseFlag::Denied);
         let _cut = upgrades.cut_on_drop();
         let requests = request::Inbound::new(
             request::InboundFacts {
-                thread: Arc::clone(self.thread),
-                pod: Arc::clone(self.pod),
-                peer: self.peer.cloned(),
-                client: self.client,
+                thread,
+                pod,
+                peer,
+                client: address,
                 socket,
-                to: self.to,
-                transport: self.transport,
+                to,
+                transport,
                 approach,
                 upgrades: upgrades.clone(),
             },
@@ -231,12 +242,51 @@ impl Inbound<'_> {
         let answer = move |request| Arc::clone(&requests).answer(request);
         let served = async {
             let served = http::serve(client, version, node.http, node.draining.clone(), answer).await;
-            request::served(&node.observer, self.client, &served);
+            request::served(&node.observer, address, &served);
             upgrades.ended().await;
             Ok::<_, Failed>(())
         };
         if let Err(withdrawn) = admission.unless_withdrawn(served).await {
             withdrawn.count(&node.observer);
+        }
+    }
+}
+
+/// What a connection turned out to carry.
+enum Carries {
+    /// HTTP, of which each request is decided by itself.
+    Requests(HttpVersion),
+    /// Anything else, by this leave.
+    Bytes(Permitted),
+}
+
+/// A connection to a pod of this node that was let go on.
+pub(super) struct Begun {
+    inbound: Inbound,
+    client: Wire,
+    application: TcpStream,
+    approach: Approach,
+    admission: Admission,
+    record: ConnectionRecord,
+    carries: Carries,
+}
+
+impl Begun {
+    /// To its end.
+    pub(super) async fn carry(self: Box<Self>) {
+        let Self { inbound, client, application, approach, mut admission, mut record, carries } = *self;
+        match carries {
+            Carries::Requests(version) => {
+                let _open = record.is_http();
+                close_orderly(&application);
+                Box::pin(inbound.requests(client, application, version, approach, admission)).await;
+            }
+            Carries::Bytes(permitted) => {
+                let Inbound { pod, thread, .. } = inbound;
+                let passed = pass(client, application, permitted, &pod.account, &mut record);
+                let result = admission.unless_withdrawn(passed).await;
+                finish(record, &result, &thread.node);
+            }
         }
     }
 }
@@ -263,7 +313,7 @@ pub(super) async fn tunnel(
         return;
     };
     let tunnel = match Box::pin(tunnel::accept(stream, &own, &pod.account, node)).await {
-        Ok(tunnel) => tunnel,
+        Ok(tunnel) => Box::new(tunnel),
         Err(error) => {
             node.observer.metrics().handshake_failed(Side::Server, error.result());
             return debug!(%client, pod = %pod.workload.name, %error, "refused a tunnel");
@@ -290,7 +340,7 @@ struct TunnelFacts {
 }
 
 async fn serve_streams(
-    mut tunnel: IncomingTunnel,
+    mut tunnel: Box<IncomingTunnel>,
     facts: Arc<TunnelFacts>,
     pod: Arc<EnrolledPod>,
     thread: Arc<DataThread>,
@@ -309,8 +359,12 @@ async fn serve_streams(
         };
         match next {
             Some(Ok(stream)) => {
-                let (facts, pod, thread) = (Arc::clone(&facts), Arc::clone(&pod), Arc::clone(&thread));
-                shares::spawn(async move { one_stream(stream, &facts, &pod, &thread).await });
+                let begun = Box::pin(one_stream(stream, Arc::clone(&facts), Arc::clone(&pod), Arc::clone(&thread)));
+                shares::spawn(async move {
+                    if let Some((begun, _held)) = begun.await {
+                        begun.carry().await;
+                    }
+                });
             }
             Some(Err(error)) => return debug!(client = %facts.client, %error, "a tunnel broke"),
             None => return,
@@ -318,14 +372,20 @@ async fn serve_streams(
     }
 }
 
-/// One connection in a tunnel, to an application of this node.
-async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<EnrolledPod>, thread: &Arc<DataThread>) {
-    let node = &thread.node;
-    let _open = thread.count_connection();
+/// One connection in a tunnel, to an application of this node; with it what counts it, and its place.
+async fn one_stream(
+    stream: IncomingStream,
+    facts: Arc<TunnelFacts>,
+    pod: Arc<EnrolledPod>,
+    thread: Arc<DataThread>,
+) -> Option<(Box<Begun>, (OpenConnection, Place))> {
+    let node = &Arc::clone(&thread.node);
+    let open = thread.count_connection();
     // Its client waits for an answer as it would in the queue of the pod's listener.
-    let Ok(_place) = timeout(node.limits.connect_timeout, pod.account.place(Bound::InboundConnections)).await else {
+    let Ok(place) = timeout(node.limits.connect_timeout, pod.account.place(Bound::InboundConnections)).await else {
         node.observer.metrics().refused(RefusedReason::PodIsFull);
-        return stream.refuse(StatusCode::SERVICE_UNAVAILABLE);
+        stream.refuse(StatusCode::SERVICE_UNAVAILABLE);
+        return None;
     };
     let asked = destination(&stream, facts.here, &node.snapshot.load());
     // A request that names no place is recorded with the one that it was sent to.
@@ -340,7 +400,7 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
     let generation = snapshot.generation;
     let start = ConnectionStart { reporter: Reporter::Destination, client: party, original_dst: to, generation };
     let mut record = node.observer.connection(start);
-    let server_workload = node.workload_of(&snapshot, pod);
+    let server_workload = node.workload_of(&snapshot, &pod);
     record.set_telemetry(&snapshot.telemetry_of(&server_workload));
     record.set_server(server(&server_workload, to));
     record.set_transport(facts.transport);
@@ -349,29 +409,26 @@ async fn one_stream(stream: IncomingStream, facts: &TunnelFacts, pod: &Arc<Enrol
         Ok(_) => authorize::approach(&snapshot, &node.access, &server_workload, known).map_err(Failed::from),
         Err(bad) => Err(Failed::Request(bad)),
     };
-    let inbound =
-        Inbound { pod, thread, peer: Some(&facts.peer), client: facts.client, to, transport: facts.transport };
-    let opened = async {
-        pod.account.admit_connection()?;
-        let approach = approach?;
-        Ok::<_, Failed>((inbound.open(approach).await?, approach))
-    };
-    let result = match Box::pin(admission.unless_withdrawn(opened)).await {
+    let peer = Some(facts.peer.clone());
+    let inbound = Inbound { pod, thread, peer, client: facts.client, to, transport: facts.transport };
+    let failed = match admission.unless_withdrawn(inbound.open(approach)).await {
         Ok((application, approach)) => {
             match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {
                 Ok(stream) => {
-                    let client = Wire::Tunnel(TunnelIo::new(stream));
-                    return inbound.carry(client, application, approach, admission, record).await;
+                    let client = Wire::Tunnel(Box::new(TunnelIo::new(stream)));
+                    let begun = inbound.begin(client, application, approach, admission, record).await?;
+                    return Some((begun, (open, place)));
                 }
-                Err(error) => Err(Failed::Request(BadRequest::Answer(error))),
+                Err(error) => Failed::Request(BadRequest::Answer(error)),
             }
         }
         Err(failed) => {
             stream.refuse(failed.status());
-            Err(failed)
+            failed
         }
     };
-    finish(record, &result, node);
+    finish(record, &Err(failed), node);
+    None
 }
 
 /// What a tunnel's client asks to be connected to: a port of the pod that the tunnel was opened to, and no other.

@@ -48,7 +48,7 @@ struct Destined {
     reason: Option<FallbackReason>,
 }
 
-impl Outbound<'_> {
+impl Outbound {
     /// Opens the way. Where nobody could be reached, nothing was sent to anybody: the fallback takes over.
     pub(super) async fn open(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Ready, Failed> {
         let Unopened { failed, fallback } = match self.patiently(record, &Goal::Dialled(server_name)).await {
@@ -128,7 +128,7 @@ impl Outbound<'_> {
         let pool = PoolSettings::of(settings);
         let underway = self.underway(route, pool)?;
         let opener =
-            Opener { node, tunnels: &self.thread.tunnels, pod: self.pod, source: &self.source, headers: &headers };
+            Opener { node, tunnels: &self.thread.tunnels, pod: &self.pod, source: &self.source, headers: &headers };
         let after = pool.own_connect_timeout().unwrap_or(node.limits.connect_timeout);
         let opened = opener.open(candidates, after).await.inspect_err(|_| told(lease.as_ref(), after))?;
         record.set_server(opened.candidate.party(opened.peer.clone()));

@@ -13,15 +13,18 @@ mod carried;
 
 use std::{
     collections::{HashMap, HashSet},
-    future::{Future, pending},
+    future::Future,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    task::{Context, Poll},
 };
 
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::{
     sync::{oneshot, watch},
     task::yield_now,
@@ -183,23 +186,36 @@ impl Admission {
 
     /// Takes a step of the connection; breaks it off when the connection is not permitted any more. Not to be called
     /// again after that.
-    pub async fn unless_withdrawn<T, E: From<Withdrawn>>(
-        &mut self,
-        step: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        let withdrawn = async {
-            match (&mut self.withdrawn).await {
-                Ok(denied) => Withdrawn(denied),
-                // Not before this is dropped.
-                Err(_) => pending().await,
-            }
-        };
-        tokio::select! {
-            // First: a step that is always ready uses up what the task may do at a time, and leaves nothing to look here.
-            biased;
-            withdrawn = withdrawn => Err(withdrawn.into()),
-            result = step => result,
+    pub fn unless_withdrawn<T, E, F>(&mut self, step: F) -> UnlessWithdrawn<'_, F>
+    where
+        E: From<Withdrawn>,
+        F: Future<Output = Result<T, E>>,
+    {
+        UnlessWithdrawn { withdrawn: &mut self.withdrawn, step }
+    }
+}
+
+pin_project! {
+    /// See [`Admission::unless_withdrawn`]. Written out, since an async function would hold the step twice, for as long as a
+    /// connection may last.
+    pub struct UnlessWithdrawn<'a, F> {
+        withdrawn: &'a mut oneshot::Receiver<Denied>,
+        #[pin]
+        step: F,
+    }
+}
+
+impl<T, E: From<Withdrawn>, F: Future<Output = Result<T, E>>> Future for UnlessWithdrawn<'_, F> {
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // First: a step that is always ready uses up what the task may do at a time, and leaves nothing to look here. That
+        // nobody is there to withdraw comes only when the admission is dropped.
+        if let Poll::Ready(Ok(denied)) = Pin::new(&mut **this.withdrawn).poll(context) {
+            return Poll::Ready(Err(Withdrawn(denied).into()));
         }
+        this.step.poll(context)
     }
 }
 

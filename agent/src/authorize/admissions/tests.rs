@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{convert::Infallible, thread, time::Duration};
+use std::{convert::Infallible, future::pending, thread, time::Duration};
 
 use tokio::time::timeout;
 

@@ -4,6 +4,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -166,7 +167,7 @@ impl Tunnel {
         let observer = node.observer.clone();
         let (own_closed, own_cut) = (Arc::clone(&closed), Arc::clone(&cut));
         let task = TunnelTask { to, watch, writes, closed: own_closed, cut: own_cut, observer: observer.clone() };
-        shares::spawn(task.run(connection));
+        shares::spawn(task.run(Box::pin(connection)));
         let (streams, account) = (Arc::default(), Arc::clone(account));
         Ok(Self { to, requests, streams, closed, cut, socket, account, observer, peer, tls: facts })
     }
@@ -249,13 +250,12 @@ struct TunnelTask {
 }
 
 impl TunnelTask {
-    async fn run<T>(mut self, connection: Connection<T, Chunk>)
+    async fn run<T>(mut self, mut connection: Pin<Box<Connection<T, Chunk>>>)
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let metrics = self.observer.metrics();
         let _open = metrics.tunnel_opened(Side::Client);
-        tokio::pin!(connection);
         let writes = self.writes;
         let mut moving = poll_fn(move |context| {
             let polled = connection.as_mut().poll(context);

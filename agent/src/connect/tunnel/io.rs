@@ -69,9 +69,15 @@ impl TunnelIo {
         self.stream.view()
     }
 
-    /// The stream, and what was received of it.
-    pub fn into_parts(self) -> (TunnelStream, Bytes) {
-        (self.stream, self.unread)
+    /// Takes what was received and not read. Whoever moves the bytes from now on accounts for them, too.
+    pub(in crate::connect) fn take_unread(&mut self) -> Bytes {
+        self.left_behind.set(0);
+        std::mem::take(&mut self.unread)
+    }
+
+    /// The stream, for who moves its bytes himself.
+    pub(in crate::connect) fn stream(&mut self) -> &mut TunnelStream {
+        &mut self.stream
     }
 
     fn taken(&mut self, data: Result<Bytes, h2::Error>) -> io::Result<Bytes> {
