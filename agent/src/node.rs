@@ -25,7 +25,10 @@ use crate::{
     },
     capture::{AgentSockets, EnrolledPod},
     config::{HttpLimits, Limits},
-    connect::{http::HttpPool, tunnel::TunnelPool},
+    connect::{
+        http::{Held, HttpPool},
+        tunnel::TunnelPool,
+    },
     identify::Certificates,
     mesh::{AppliedLimits, ServiceName, Snapshot, SnapshotHandle, Workload},
     native::Native,
@@ -160,10 +163,10 @@ impl Node {
         checked.inspect_err(|_| self.observer.metrics().rate_limited(at))
     }
 
-    /// Closes a connection to a destination that nobody uses; whether there was one.
-    pub fn give_way(&self, breaker: &Arc<Breaker>) -> bool {
+    /// Closes a connection like this that nobody uses; whether there was one.
+    pub fn give_way(&self, is_one: impl Fn(&Held) -> bool) -> bool {
         let pools: Vec<_> = self.pools.lock().iter().filter_map(Weak::upgrade).collect();
-        pools.iter().any(|pool| pool.give_way(breaker))
+        pools.iter().any(|pool| pool.give_way(&is_one))
     }
 
     /// Decides over the bytes of a connection to a pod of this node; what else documents have to say of it is counted and

@@ -1,7 +1,7 @@
 //! What pods have of this agent, told when metrics are read.
 
 use crate::{
-    capture::{EnrolledPod, PodsByCookie},
+    capture::{EnrolledPod, PodsByCookie, Queue},
     observe::{Observer, PodBound, PodDirection, PodUse},
     shares::{Bound, Direction, Share},
 };
@@ -14,11 +14,17 @@ pub(super) fn register(observer: &Observer, pods: PodsByCookie) {
 fn used(pod: &EnrolledPod) -> PodUse {
     let account = &pod.account;
     let Share { weight, connections, handshakes, buffer_bytes } = account.share();
-    let way = |connections, handshakes, bytes| {
-        [account.taken(connections), account.taken(handshakes), account.waiting_bytes(bytes)]
+    let queues = pod.queues();
+    let way = |[connections, handshakes, http]: [Bound; 3], bytes, queue: Queue| {
+        let [connections, handshakes, http] = [connections, handshakes, http].map(|bound| account.taken(bound));
+        [connections, queue.waiting, handshakes, http, account.waiting_bytes(bytes)]
     };
-    let outbound = way(Bound::OutboundConnections, Bound::OutboundHandshakes, Direction::Sent);
-    let inbound = way(Bound::InboundConnections, Bound::InboundHandshakes, Direction::Received);
+    let outbound = [Bound::OutboundConnections, Bound::OutboundHandshakes, Bound::OutboundHttp];
+    let inbound = [Bound::InboundConnections, Bound::InboundHandshakes, Bound::InboundHttp];
+    let ways = [
+        (PodDirection::Outbound, way(outbound, Direction::Sent, queues.outbound)),
+        (PodDirection::Inbound, way(inbound, Direction::Received, queues.inbound)),
+    ];
     let waits = Bound::ALL.map(|bound| {
         let (count, waited) = account.waits(bound);
         (label(bound), count, waited)
@@ -30,9 +36,10 @@ fn used(pod: &EnrolledPod) -> PodUse {
         pod: pod.workload.name.clone(),
         worked: account.worked(),
         put_off: account.put_off(),
-        ways: [(PodDirection::Outbound, outbound), (PodDirection::Inbound, inbound)],
+        ways,
+        tunnels: account.taken(Bound::OutboundTunnels),
         waits: waits.into_iter().chain(full).collect(),
-        limits: [weight.into(), connections.into(), handshakes.into(), buffer_bytes],
+        limits: [weight.into(), connections.into(), queues.inbound.most as u64, handshakes.into(), buffer_bytes],
     }
 }
 
@@ -42,5 +49,8 @@ fn label(bound: Bound) -> PodBound {
         Bound::InboundConnections => PodBound::InboundConnections,
         Bound::OutboundHandshakes => PodBound::OutboundHandshakes,
         Bound::InboundHandshakes => PodBound::InboundHandshakes,
+        Bound::OutboundHttp => PodBound::OutboundHttp,
+        Bound::InboundHttp => PodBound::InboundHttp,
+        Bound::OutboundTunnels => PodBound::OutboundTunnels,
     }
 }

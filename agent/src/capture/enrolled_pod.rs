@@ -2,7 +2,12 @@
 
 use std::{io, sync::Arc};
 
-use super::{NetworkNamespace, return_route::ReturnRoute, survivors};
+use super::{
+    NetworkNamespace,
+    listeners::{PodQueues, ShownListeners},
+    return_route::ReturnRoute,
+    survivors,
+};
 use crate::{mesh::Workload, shares::Account};
 
 /// An enrolled pod as its connections see it. It lives as long as the last of them.
@@ -14,6 +19,7 @@ pub struct EnrolledPod {
     pub netns: Arc<NetworkNamespace>,
     /// What it may have of this agent, and has.
     pub account: Arc<Account>,
+    listeners: ShownListeners,
     _return_route: ReturnRoute,
 }
 
@@ -22,9 +28,15 @@ impl EnrolledPod {
         workload: Arc<Workload>,
         netns: Arc<NetworkNamespace>,
         account: Arc<Account>,
+        listeners: ShownListeners,
         return_route: ReturnRoute,
     ) -> Self {
-        Self { workload, netns, account, _return_route: return_route }
+        Self { workload, netns, account, listeners, _return_route: return_route }
+    }
+
+    /// How full the queues are in which its connections wait for the agent.
+    pub fn queues(&self) -> PodQueues {
+        self.listeners.queues()
     }
 
     /// How many connections it has that were open before it was enrolled and stay outside the mesh. Takes seconds where

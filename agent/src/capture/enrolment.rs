@@ -222,19 +222,21 @@ impl Enrolment {
             }
         };
         let account = Account::new(local.share.of(self.data_path.pod_share()), self.data_path.overload());
-        let pod = Arc::new(EnrolledPod::new(Arc::clone(workload), netns, account, return_route));
+        let pod = Arc::new(EnrolledPod::new(Arc::clone(workload), netns, account, listeners.shown(), return_route));
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
         let adopted = self.kernel.tables.enrolled()?.contains(&cookie);
-        if let Err(error) = self.capture(workload, local, &pod, &listeners) {
-            if !adopted {
-                // The error that stopped the enrolment is the one to report.
-                let _ = self.remove_from_kernel(cookie);
+        let accepting = match self.capture(workload, local, &pod, &listeners) {
+            Ok(accepting) => accepting,
+            Err(error) => {
+                if !adopted {
+                    // The error that stopped the enrolment is the one to report.
+                    let _ = self.remove_from_kernel(cookie);
+                }
+                return Err(error);
             }
-            return Err(error.into());
-        }
+        };
         self.refused.remove(&workload.uid);
-        let accepting = self.start_accepting(&pod, &listeners).map_err(inside("share the agent's listeners"))?;
         let in_force = InForce {
             addresses: addresses(workload),
             local: local.clone(),
@@ -259,28 +261,38 @@ impl Enrolment {
         Ok((return_route, listeners))
     }
 
+    /// Turns the pod's connections to its listeners, and serves them as long as what this returns lives.
     fn capture(
         &mut self,
         workload: &Workload,
         local: &LocalPod,
-        pod: &EnrolledPod,
+        pod: &Arc<EnrolledPod>,
         listeners: &PodListeners,
-    ) -> Result<(), KernelError> {
+    ) -> Result<watch::Sender<()>, EnrolmentError> {
         let cookie = pod.netns.cookie();
         self.kernel.tables.set_listener(cookie, ListenerKind::Plaintext, listeners.plaintext.as_raw_fd())?;
         self.kernel.tables.set_listener(cookie, ListenerKind::Hbone, listeners.hbone.as_raw_fd())?;
         self.kernel.tables.set_listener(cookie, ListenerKind::Held, listeners.held.as_raw_fd())?;
-        self.divert(workload, local, &pod.netns)
+        self.turn(workload, local, &pod.netns)?;
+        let accepting = self.start_accepting(pod, listeners).map_err(inside("share the agent's listeners"))?;
+        // Last: the kernel takes some milliseconds for it, in which connections are served already.
+        self.guard(workload, &pod.netns)?;
+        Ok(accepting)
+    }
+
+    /// Turns the pod's connections to where nobody listens: all are refused, and nothing else leaves.
+    fn divert(&mut self, workload: &Workload, local: &LocalPod, netns: &NetworkNamespace) -> Result<(), KernelError> {
+        self.turn(workload, local, netns)?;
+        self.guard(workload, netns)
     }
 
     /// Turns the pod's new connections to the listeners: inbound first, so that no answer to a captured outbound
-    /// connection meets a pod that peers cannot reach yet. Then nothing else leaves.
-    fn divert(&mut self, workload: &Workload, local: &LocalPod, netns: &NetworkNamespace) -> Result<(), KernelError> {
+    /// connection meets a pod that peers cannot reach yet.
+    fn turn(&mut self, workload: &Workload, local: &LocalPod, netns: &NetworkNamespace) -> Result<(), KernelError> {
         let (cookie, addresses) = (netns.cookie(), addresses(workload));
         self.kernel.tables.set_inbound(cookie, &addresses, &local.rules)?;
         self.kernel.attach_inbound(netns)?;
-        self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)?;
-        self.guard(workload, netns)
+        self.kernel.tables.set_outbound(cookie, &addresses, &local.rules)
     }
 
     /// Guards the pod's cables, where it has any: in some networks a pod's device is a part of the node's.

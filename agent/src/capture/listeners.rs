@@ -4,7 +4,8 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{Arc, Weak},
 };
 
 use heddle_common::{HBONE_PORT, INBOUND_PORT, OUTBOUND_PORT};
@@ -12,7 +13,7 @@ use rustix::net::sockopt::socket_acceptconn;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
-use super::NetworkNamespace;
+use super::{NetworkNamespace, sys};
 
 /// Connections that wait in a listener's queue. The kernel caps it at `net.core.somaxconn` (4,096 by default); beyond
 /// it clients wait and try again, and none is answered wrongly.
@@ -42,11 +43,11 @@ pub type Listeners = HashMap<u64, Vec<(ListenerName, OwnedFd)>>;
 #[derive(Debug)]
 pub(super) struct PodListeners {
     /// On the pod's loopback: captured outbound connections, IPv4 and, where the pod has IPv6, IPv6.
-    pub(super) outbound: Vec<TcpListener>,
+    pub(super) outbound: Vec<Arc<TcpListener>>,
     /// Inbound without a tunnel.
-    pub(super) plaintext: TcpListener,
+    pub(super) plaintext: Arc<TcpListener>,
     /// Inbound tunnels.
-    pub(super) hbone: TcpListener,
+    pub(super) hbone: Arc<TcpListener>,
     /// Packets that are held up: nobody gets them, and nobody answers.
     pub(super) held: TcpListener,
 }
@@ -62,7 +63,7 @@ impl PodListeners {
             }
             let listener = TcpListener::from(socket);
             match name {
-                ListenerName::Outbound => outbound.push(listener),
+                ListenerName::Outbound => outbound.push(Arc::new(listener)),
                 ListenerName::Plaintext => plaintext = Some(listener),
                 ListenerName::Hbone => hbone = Some(listener),
                 ListenerName::Held => held = Some(listener),
@@ -70,27 +71,73 @@ impl PodListeners {
         }
         netns.run(|| {
             if outbound.is_empty() {
-                outbound.push(listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), OUTBOUND_PORT))?);
+                outbound.push(Arc::new(listen(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), OUTBOUND_PORT))?));
                 // Without IPv6 in the namespace there is nothing to capture there.
                 if has_ipv6() {
-                    outbound.push(listen(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), OUTBOUND_PORT))?);
+                    outbound.push(Arc::new(listen(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), OUTBOUND_PORT))?));
                 }
             }
             Ok(Self {
                 outbound,
-                plaintext: plaintext.map_or_else(|| listen_any(INBOUND_PORT), Ok)?,
-                hbone: hbone.map_or_else(|| listen_any(HBONE_PORT), Ok)?,
+                plaintext: plaintext.map_or_else(|| listen_any(INBOUND_PORT), Ok)?.into(),
+                hbone: hbone.map_or_else(|| listen_any(HBONE_PORT), Ok)?.into(),
                 held: held.map_or_else(hold, Ok)?,
             })
         })?
     }
 
+    /// To be looked at.
+    pub(super) fn shown(&self) -> ShownListeners {
+        let Self { outbound, plaintext, hbone, held: _ } = self;
+        ShownListeners {
+            outbound: outbound.iter().map(Arc::downgrade).collect(),
+            inbound: [plaintext, hbone].map(Arc::downgrade),
+        }
+    }
+
     /// All of them, for the next agent.
     pub(super) fn named(&self) -> io::Result<Vec<(ListenerName, OwnedFd)>> {
         let Self { outbound, plaintext, hbone, held } = self;
-        let single = [(ListenerName::Plaintext, plaintext), (ListenerName::Hbone, hbone), (ListenerName::Held, held)];
-        let outbound = outbound.iter().map(|listener| (ListenerName::Outbound, listener));
+        let single: [(_, &TcpListener); 3] =
+            [(ListenerName::Plaintext, plaintext), (ListenerName::Hbone, hbone), (ListenerName::Held, held)];
+        let outbound = outbound.iter().map(|listener| (ListenerName::Outbound, &**listener));
         outbound.chain(single).map(|(name, listener)| Ok((name, listener.try_clone()?.into()))).collect()
+    }
+}
+
+/// Connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// So many do.
+    pub waiting: usize,
+    /// So many may, and one more.
+    pub most: usize,
+}
+
+/// Those of a pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodQueues {
+    /// Which it opened.
+    pub outbound: Queue,
+    /// To it.
+    pub inbound: Queue,
+}
+
+/// A pod's listeners, to look at for as long as the agent has them: who keeps this keeps none of them open.
+#[derive(Debug)]
+pub(super) struct ShownListeners {
+    outbound: Vec<Weak<TcpListener>>,
+    inbound: [Weak<TcpListener>; 2],
+}
+
+impl ShownListeners {
+    /// How full the queues are; of several listeners, the fullest.
+    pub(super) fn queues(&self) -> PodQueues {
+        let fullest = |listeners: &[Weak<TcpListener>]| {
+            let queues = listeners.iter().filter_map(Weak::upgrade).filter_map(|it| sys::listen_queue(it.as_raw_fd()));
+            queues.max_by_key(|queue| queue.waiting).unwrap_or_default()
+        };
+        PodQueues { outbound: fullest(&self.outbound), inbound: fullest(&self.inbound) }
     }
 }
 

@@ -45,7 +45,7 @@ pub use enrolment_error::EnrolmentError;
 pub use foretold::{Arrives, inbound as foretell_inbound, outbound as foretell_outbound};
 pub use kernel::{Kernel, KernelError};
 pub use kubelet::{Kubelet, KubeletFound};
-pub use listeners::{ListenerName, Listeners};
+pub use listeners::{ListenerName, Listeners, Queue};
 pub use native::{EnteredConnection, NativePaths};
 pub use native_events::NativeEvents;
 pub use netns::NetworkNamespace;

@@ -15,6 +15,7 @@ use std::{
 
 use zerocopy::FromBytes;
 
+use super::Queue;
 use crate::observe::SocketFacts;
 
 /// bpf(2) commands, from the kernel's `enum bpf_cmd`.
@@ -160,12 +161,26 @@ pub(super) fn netns_cookie(socket: impl AsFd) -> io::Result<u64> {
 
 /// Words of `struct tcp_info` up to `tcpi_total_retrans`, which each kernel has; the first two are eight small fields.
 const TCP_INFO_WORDS: usize = TCP_INFO_TOTAL_RETRANS + 1;
+const TCP_INFO_UNACKED: usize = offset_of!(libc::tcp_info, tcpi_unacked) / size_of::<u32>();
+const TCP_INFO_SACKED: usize = offset_of!(libc::tcp_info, tcpi_sacked) / size_of::<u32>();
 const TCP_INFO_RTT: usize = offset_of!(libc::tcp_info, tcpi_rtt) / size_of::<u32>();
 const TCP_INFO_TOTAL_RETRANS: usize = offset_of!(libc::tcp_info, tcpi_total_retrans) / size_of::<u32>();
 
 /// What the kernel knows of how a TCP socket's packets travel. The number may be of a socket that is closed by now, or of
 /// something else: then there is nothing to know, or what is told is of another connection; who asks must see to that.
 pub(super) fn tcp_facts(socket: RawFd) -> Option<SocketFacts> {
+    let words = tcp_info(socket)?;
+    Some(SocketFacts { rtt_us: words[TCP_INFO_RTT], retransmits: words[TCP_INFO_TOTAL_RETRANS] })
+}
+
+/// How full the queue of a listening TCP socket is. Where a connection has what is unacknowledged and what was acknowledged
+/// selectively, a listener has these two.
+pub(super) fn listen_queue(socket: RawFd) -> Option<Queue> {
+    let words = tcp_info(socket)?;
+    Some(Queue { waiting: words[TCP_INFO_UNACKED] as usize, most: words[TCP_INFO_SACKED] as usize })
+}
+
+fn tcp_info(socket: RawFd) -> Option<[u32; TCP_INFO_WORDS]> {
     let mut words = [0_u32; TCP_INFO_WORDS];
     let mut length = size_of_val(&words) as libc::socklen_t;
     #[expect(unsafe_code, reason = "getsockopt(2)")]
@@ -174,7 +189,7 @@ pub(super) fn tcp_facts(socket: RawFd) -> Option<SocketFacts> {
         libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut words).cast(), &raw mut length)
     };
     let complete = result == 0 && length as usize == size_of_val(&words);
-    complete.then(|| SocketFacts { rtt_us: words[TCP_INFO_RTT], retransmits: words[TCP_INFO_TOTAL_RETRANS] })
+    complete.then_some(words)
 }
 
 #[cfg(test)]
@@ -187,6 +202,19 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn a_listeners_queue_has_what_was_not_accepted() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let empty = listen_queue(listener.as_raw_fd()).unwrap();
+        assert!(empty.waiting == 0 && empty.most > 2, "{empty:?}");
+        let to = listener.local_addr().unwrap();
+        let _clients = [(); 2].map(|()| TcpStream::connect(to).unwrap());
+        assert_eq!(listen_queue(listener.as_raw_fd()), Some(Queue { waiting: 2, ..empty }));
+        drop(listener.accept().unwrap());
+        assert_eq!(listen_queue(listener.as_raw_fd()).unwrap().waiting, 1);
+        assert_eq!(listen_queue(-1), None);
+    }
 
     #[test]
     fn facts_of_a_connection_over_loopback_are_plausible() {

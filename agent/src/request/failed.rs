@@ -110,6 +110,9 @@ fn kind_name(kind: ExtensionKind) -> &'static str {
     }
 }
 
+/// What a client is told whose request finds no connection that may be opened.
+const TOO_MANY: &str = "too many requests are under way; try again later";
+
 /// gRPC's codes, for what does not follow from the HTTP status.
 const INTERNAL: u8 = 13;
 const DEADLINE_EXCEEDED: u8 = 4;
@@ -172,7 +175,7 @@ impl RequestFailed {
                     Flag::ConnectFailure
                 }
                 PoolError::Application(ApplicationError::Timeout { .. }) => Flag::ConnectTimeout,
-                PoolError::Full(_) => Flag::Overflow,
+                PoolError::Full(_) | PoolError::PodIsFull(_) => Flag::Overflow,
             },
             Self::Undelivered => Flag::ConnectFailure,
             Self::Send(_) => Flag::UpstreamReset,
@@ -196,7 +199,8 @@ impl RequestFailed {
             Self::Denied(_) => "access denied by policy",
             Self::Balance(_) => "no endpoint is ready",
             Self::Overloaded(_) => "the mesh is overloaded; try again later",
-            Self::Overflow(_) => "too many requests are under way; try again later",
+            Self::Overflow(_) => TOO_MANY,
+            Self::Connect(error) if error.is_full() => TOO_MANY,
             Self::Connect(_) | Self::Undelivered => "the server cannot be reached",
             Self::Send(_) => "the server broke the connection off before it answered",
             Self::Late(_) => "the server did not answer in time",

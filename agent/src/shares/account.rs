@@ -27,21 +27,38 @@ pub enum Bound {
     OutboundHandshakes,
     /// Handshakes of tunnels to the pod.
     InboundHandshakes,
+    /// Connections of HTTP that the agent has opened for the pod's requests.
+    OutboundHttp,
+    /// Those to the pod's application, for requests to it.
+    InboundHttp,
+    /// Tunnels from the pod.
+    OutboundTunnels,
 }
 
 impl Bound {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::OutboundConnections, Self::InboundConnections, Self::OutboundHandshakes, Self::InboundHandshakes];
+    pub const ALL: [Self; 7] = [
+        Self::OutboundConnections,
+        Self::InboundConnections,
+        Self::OutboundHandshakes,
+        Self::InboundHandshakes,
+        Self::OutboundHttp,
+        Self::InboundHttp,
+        Self::OutboundTunnels,
+    ];
 
-    /// Whether each of these is a connection, and not a part of one.
+    /// Whether each of these is one that somebody else has opened.
     fn is_of_connections(self) -> bool {
         matches!(self, Self::OutboundConnections | Self::InboundConnections)
     }
 
     fn most(self, share: &Share) -> usize {
         let most = match self {
-            Self::OutboundConnections | Self::InboundConnections => share.connections,
+            Self::OutboundConnections
+            | Self::InboundConnections
+            | Self::OutboundHttp
+            | Self::InboundHttp
+            | Self::OutboundTunnels => share.connections,
             Self::OutboundHandshakes | Self::InboundHandshakes => share.handshakes,
         };
         usize::try_from(most).unwrap_or(usize::MAX)
@@ -119,6 +136,11 @@ impl Account {
         self.taken_place(bound)
     }
 
+    /// Takes a place, where there is one.
+    pub fn try_place(self: &Arc<Self>, bound: Bound) -> Result<Place, PodIsFull> {
+        if self.places(bound).try_take() { Ok(self.taken_place(bound)) } else { Err(PodIsFull) }
+    }
+
     fn taken_place(self: &Arc<Self>, bound: Bound) -> Place {
         if bound.is_of_connections() {
             self.node.take();
@@ -186,12 +208,32 @@ impl Account {
     }
 }
 
+/// A pod has as many connections to servers as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "as many connections are open for the pod's requests as the pod may have: raise limits.pod.connections, or connections in the \
+     share of a Capture document"
+)]
+pub struct PodIsFull;
+
 /// One of a pod's places, until it is dropped.
 #[derive(Debug)]
 #[must_use = "the place is given back when this is dropped"]
 pub struct Place {
     account: Arc<Account>,
     bound: Bound,
+}
+
+impl Place {
+    /// Whether it is one of these of this pod.
+    pub fn is_of(&self, account: &Arc<Account>, bound: Bound) -> bool {
+        self.bound == bound && Arc::ptr_eq(&self.account, account)
+    }
+
+    /// Whether more are taken than there may be.
+    pub fn is_beyond(&self) -> bool {
+        self.account.places(self.bound).is_beyond()
+    }
 }
 
 impl Drop for Place {
@@ -205,6 +247,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use futures_util::FutureExt;
 
     use super::*;
@@ -221,6 +265,22 @@ mod tests {
         }
         drop(handshake);
         assert!(account.room(Bound::InboundHandshakes).now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_place_that_nobody_waits_for_is_taken_or_refused_and_what_is_beyond_the_bound_is_told() {
+        let account = Account::new(SHARE, &Overload::new(100));
+        let held = [(); 2].map(|()| account.try_place(Bound::OutboundHttp).unwrap());
+        assert_eq!(account.try_place(Bound::OutboundHttp).unwrap_err(), PodIsFull);
+        assert!(held[0].is_of(&account, Bound::OutboundHttp) && !held[0].is_of(&account, Bound::InboundHttp));
+        assert!(!held[0].is_of(&Account::new(SHARE, &Overload::new(100)), Bound::OutboundHttp));
+        let tunnels = [(); 3].map(|()| account.take(Bound::OutboundTunnels));
+        assert!(tunnels[0].is_beyond() && !held[0].is_beyond());
+        drop((held, tunnels));
+        assert_eq!(Bound::ALL.map(|bound| account.taken(bound)), [0; 7]);
+        // Of the node's places, only connections take some.
+        let _held = account.try_place(Bound::OutboundHttp).unwrap();
+        assert_eq!(account.node.connections().0, 0);
     }
 
     #[test]

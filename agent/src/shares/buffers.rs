@@ -155,6 +155,12 @@ impl Reserved {
         Self { account: Arc::clone(account), direction, bytes: 0 }
     }
 
+    /// Whether the pod may have so many here.
+    pub fn fits(&self, bytes: usize) -> bool {
+        let buffers = self.account.buffers();
+        buffers.waiting(self.direction).saturating_sub(self.bytes) + bytes <= buffers.most(self.direction)
+    }
+
     /// So many now.
     pub fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);

@@ -5,6 +5,7 @@
 //! from Capture documents ([`Share`]). At a bound the pod waits, and nobody else does:
 //!
 //! - no place for another connection or handshake: the pod's own acceptor pauses, and clients wait in the pod's own queue;
+//! - no place for another connection of HTTP to a server: the request waits, and is then answered with 503;
 //! - too many bytes that wait to be sent: each of its connections may have one small piece under way;
 //! - too many bytes that nobody reads: its tunnels are not read until somebody does;
 //! - more time of a data thread than the others: it is its turn when nobody else wants the thread (`turns/`).
@@ -18,7 +19,7 @@ mod places;
 mod share;
 mod turns;
 
-pub use account::{Account, Bound, Place};
+pub use account::{Account, Bound, Place, PodIsFull};
 pub use buffers::{Chunk, Direction, Reserved, Sending};
 pub use overload::{Overload, Overloaded};
 pub use share::{SaidShare, Share, ShareBounds};

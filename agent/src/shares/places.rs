@@ -58,7 +58,13 @@ impl Places {
         self.taken.load(SeqCst) < self.most.load(SeqCst)
     }
 
-    fn try_take(&self) -> bool {
+    /// Whether more are taken than there may be.
+    pub(super) fn is_beyond(&self) -> bool {
+        self.taken.load(SeqCst) > self.most.load(SeqCst)
+    }
+
+    /// Takes one more, where there is one.
+    pub(super) fn try_take(&self) -> bool {
         let one_more = |taken| (taken < self.most.load(SeqCst)).then_some(taken + 1);
         self.taken.fetch_update(SeqCst, SeqCst, one_more).is_ok()
     }

@@ -19,7 +19,7 @@ const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 pub struct Share {
     /// Its part of the time of a data thread that others want, too, beside their weights.
     pub weight: u32,
-    /// Connections from the pod, and as many to it.
+    /// Connections from the pod, and as many to it; of those of HTTP that the agent opens, and of unused tunnels, too.
     pub connections: u32,
     /// Handshakes of tunnels to the pod at a time, and as many from it.
     pub handshakes: u32,

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result};
 use heddle_tests::bed::{Agent, Bed, Metrics, Pod, Process};
+use heddle_tests::peer::http::report::Ask;
 use heddle_tests::peer::report::{BulkReport, ConnectReport};
 use serde_json::{Value, json};
 
+use crate::http::tools::{Client, Web};
 use crate::world::{SOON, World, connect, echoed, enrolled, eventually, hold, probe};
 
 const MIB: u64 = 1 << 20;
@@ -23,6 +25,9 @@ fn a_pod_with_all_its_connections_waits_for_one_to_end_and_its_neighbour_does_no
     assert!(connect(&world.near, &format!("--to {} --count 20 --concurrency 10", world.far.at(8080)))?.all_good(20));
     held.still_exchanges()?;
     let metrics = world.a.metrics()?;
+    let queued = |pod| of(&metrics, "queued_connections", pod, &[("direction", "outbound")]);
+    assert_eq!((queued(&world.client), queued(&world.near)), (1.0, 0.0));
+    assert!(of(&metrics, "queue_limit", &world.client, &[]) >= 1024.0);
     let waits = |pod| of(&metrics, "waits_total", pod, &[("bound", "outbound_connections")]);
     assert!(waits(&world.client) >= 1.0 && waits(&world.near) == 0.0, "{}", metrics.heddle());
 
@@ -51,6 +56,58 @@ fn connections_in_tunnels_to_a_full_pod_wait_and_are_refused_in_time_and_others_
     assert_eq!(of(&metrics, "waits_total", &beside, &[]), 0.0);
     assert_eq!(held.end()?.healthy, 2);
     eventually("there is room again", SOON, || Ok(echoed(&probe(&world.client, world.far.at(8080), "now")?, "now")))
+}
+
+#[test]
+fn requests_of_a_pod_with_all_its_connections_to_servers_wait_and_are_refused_in_time_and_idle_ones_give_way()
+-> Result<()> {
+    let world =
+        World::with("fair-requests", |agent| agent.set("limits.dataThreads", 1).set("limits.connectTimeout", "1s"))?;
+    let web = Web::within(world)?;
+    let (_pod, other, _server) = web.version("other")?;
+    // One request at a time on each connection to the server, however many the client sends on its own.
+    let of_http1 = json!([
+        {"name": "p80", "protocol": "TCP", "port": 80, "targetPort": 8080, "appProtocol": "kubernetes.io/ws"},
+    ]);
+    web.service.specify("ports", of_http1)?;
+    share(&web.world.bed, &web.world.client, &json!({"connections": 4}))?;
+    let client = &web.world.client;
+    wait(&web.world.a, "the bound is in force", |it| of(it, "connections_limit", client, &[]) == 4.0)?;
+    web.world.settle()?;
+    let url = format!("http://{}/", web.service.at(80));
+    let many = format!("-n 12 -c 1 -m 12 -H x-behave:delay=2500 {url}");
+    let said = client.command("h2load").words(&many).output(SOON)?;
+    assert!(said.contains("status codes: 4 2xx, 0 3xx, 0 4xx, 8 5xx"), "{said}\n{}", web.said()?);
+    let line = web.world.a.wait_access_log(SOON, |line| line["flag"] == "UO")?;
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("limits.pod.connections")), "{line}");
+    let open = |it: &Metrics| of(it, "http_connections", client, &[("direction", "outbound")]);
+    let metrics = web.world.a.metrics()?;
+    assert_eq!(open(&metrics), 4.0, "they are kept for further requests");
+    let mut asking = Client::of(client)?;
+    assert_eq!(asking.ask(Ask::to(other.at(80)).host("other"))?.status, 200, "{}", web.said()?);
+    assert!(open(&web.world.a.metrics()?) <= 4.0);
+    Ok(())
+}
+
+#[test]
+fn tunnels_that_nobody_uses_are_closed_where_a_pod_has_too_many() -> Result<()> {
+    let world = World::with("fair-tunnels", |agent| agent.set("limits.dataThreads", 1))?;
+    let others = ["one", "two"].map(|name| world.far.node().pod(name).start().unwrap());
+    enrolled(&world.b, 3)?;
+    let peers = [&world.far, &others[0], &others[1]];
+    let _servers = peers.map(|pod| pod.serve("--listen 8080").unwrap());
+    share(&world.bed, &world.client, &json!({"connections": 2}))?;
+    wait(&world.a, "the bound is in force", |it| of(it, "connections_limit", &world.client, &[]) == 2.0)?;
+    let mut held = hold(&world.client, peers[0].at(8080), 1)?;
+    for peer in [peers[1], peers[2], peers[1]] {
+        assert!(echoed(&probe(&world.client, peer.at(8080), "word")?, "word"));
+        wait(&world.a, "only what is used and the last", |it| {
+            of(it, "tunnels", &world.client, &[]) == 2.0 && it.sum("heddle_tunnel_streams_open", &[]) == 1.0
+        })?;
+    }
+    held.still_exchanges()?;
+    assert_eq!(held.end()?.healthy, 1);
+    Ok(())
 }
 
 #[test]

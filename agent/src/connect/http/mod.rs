@@ -16,6 +16,6 @@ mod server;
 pub mod undelivered;
 
 pub use client::{HttpVersion, SendError};
-pub use pool::{HttpPool, Lease, OpenWay, PoolError, PoolKey, Terms, WayFacts};
+pub use pool::{Held, HttpPool, Lease, OpenWay, PoolError, PoolKey, Terms, WayFacts};
 pub use replay::{BodyError, BrokenBody, Replay, ReplayLimits, RequestBody};
 pub use server::{Served, serve};

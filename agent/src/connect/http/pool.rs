@@ -23,6 +23,7 @@ use crate::{
     connect::{ApplicationError, ConnectError, Opened, VisibleWire, Wire, tunnel::Tunnel},
     mesh::{SpiffeId, WorkloadUid},
     observe::{GaugeGuard, SocketView, Transport},
+    shares::{Place, PodIsFull},
 };
 
 use super::{
@@ -74,7 +75,17 @@ pub struct WayFacts {
     /// The tunnel that it is in.
     tunnel: Option<Arc<Tunnel>>,
     /// Counts the connection for as long as it is there.
-    held: Option<Arc<(Option<Underway>, GaugeGuard)>>,
+    held: Arc<Held>,
+}
+
+/// What a connection holds.
+pub struct Held {
+    /// Among the pod's.
+    pub place: Place,
+    /// Among those to its destination.
+    pub underway: Option<Underway>,
+    /// Among those of the pool.
+    pub open: Option<GaugeGuard>,
 }
 
 impl Terms {
@@ -89,8 +100,9 @@ impl WayFacts {
         Arc::clone(&self.socket)
     }
 
-    fn counts_in(&self, breaker: &Arc<Breaker>) -> bool {
-        self.held.as_ref().and_then(|held| held.0.as_ref()).is_some_and(|underway| underway.is_of(breaker))
+    /// What it holds.
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Whether requests may still start on it: not when the tunnel's peer or own certificate does not hold any more.
@@ -107,16 +119,17 @@ pub struct OpenWay {
 
 impl OpenWay {
     /// A way to an endpoint, which counts among the connections under way for as long as it is there.
-    pub fn new(opened: Opened, held: (Option<Underway>, GaugeGuard)) -> Self {
+    pub fn new(opened: Opened, held: Held) -> Self {
         let Opened { wire, transport, peer, tunnel, .. } = opened;
         let (wire, socket) = VisibleWire::over(wire);
-        Self { wire, facts: WayFacts { transport, peer, socket, tunnel, held: Some(Arc::new(held)) } }
+        Self { wire, facts: WayFacts { transport, peer, socket, tunnel, held: Arc::new(held) } }
     }
 
     /// One to an application, in plain TCP.
-    pub fn plain(stream: TcpStream) -> Self {
+    pub fn plain(stream: TcpStream, place: Place) -> Self {
         let (wire, socket) = VisibleWire::over(Wire::Tcp(stream));
-        Self { wire, facts: WayFacts { transport: Transport::Plain, peer: None, socket, tunnel: None, held: None } }
+        let held = Arc::new(Held { place, underway: None, open: None });
+        Self { wire, facts: WayFacts { transport: Transport::Plain, peer: None, socket, tunnel: None, held } }
     }
 }
 
@@ -132,6 +145,9 @@ pub enum PoolError {
     /// As many connections are open as a DestinationRule allows.
     #[error(transparent)]
     Full(#[from] Overflow),
+    /// Or as the pod may have.
+    #[error(transparent)]
+    PodIsFull(#[from] PodIsFull),
     /// It is open, but nobody speaks HTTP there.
     #[error("start HTTP with {to}: {source}")]
     Http {
@@ -140,6 +156,20 @@ pub enum PoolError {
         /// What happened.
         source: hyper::Error,
     },
+}
+
+impl Held {
+    /// Whether it counts among the connections to a destination.
+    pub fn is_under_way_to(&self, breaker: &Arc<Breaker>) -> bool {
+        self.underway.as_ref().is_some_and(|underway| underway.is_of(breaker))
+    }
+}
+
+impl PoolError {
+    /// Whether there may be one when another is given up.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::PodIsFull(_))
+    }
 }
 
 #[derive(Default)]
@@ -253,11 +283,11 @@ impl HttpPool {
         Lease { leased, facts, is_used, pool: Arc::clone(self), key: key.clone(), terms }
     }
 
-    /// Closes a connection that counts in this breaker and that nobody uses; whether there was one.
-    pub fn give_way(&self, breaker: &Arc<Breaker>) -> bool {
+    /// Closes a connection like this that nobody uses; whether there was one.
+    pub fn give_way(&self, is_one: impl Fn(&Held) -> bool) -> bool {
         self.pairs.lock().values_mut().any(|pair| {
-            let idle = pair.idle.iter().position(|(_, way)| way.counts_in(breaker));
-            let unused = |(client, way): &(Http2Client, WayFacts)| client.streams() == 0 && way.counts_in(breaker);
+            let idle = pair.idle.iter().position(|(_, way)| is_one(way.held()));
+            let unused = |(client, way): &(Http2Client, WayFacts)| client.streams() == 0 && is_one(way.held());
             match (idle, pair.shared.iter().position(unused)) {
                 (Some(idle), _) => drop(pair.idle.remove(idle)),
                 (None, Some(unused)) => drop(pair.shared.remove(unused)),

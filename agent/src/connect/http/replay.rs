@@ -1,7 +1,7 @@
 //! The body of a request on its way to a backend, kept so far that another backend can get it too.
 //!
 //! In: the body as the client sends it. Out: one body for each try. What a try has read is kept up to a bound, for the
-//! next one to start with; a body that is longer is streamed and no longer kept, and then only the try that has it can
+//! next one to start with; a body that is longer, or for which the pod has no room left, is streamed and no longer kept, and then only the try that has it can
 //! have it. Nothing is read ahead of the try: the backend sets the pace. Where the backend waits, a client that is silent for
 //! too long ends its request.
 
@@ -23,7 +23,11 @@ use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 
 use super::guard::Refused;
-use crate::{observe::ByteCounts, route::retry::BodyState};
+use crate::{
+    observe::ByteCounts,
+    route::retry::BodyState,
+    shares::{Account, Direction, Reserved},
+};
 
 /// A request's body.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ pub struct Replay {
 /// Bounds of a body.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayLimits {
-    /// Bytes that are kept for other tries.
+    /// Bytes that are kept for other tries, where the pod has room for them.
     pub keep: usize,
     /// How long the client may be silent before it is answered, where more of the body is wanted.
     pub silence: Option<Duration>,
@@ -49,6 +53,8 @@ struct Shared {
     source: Incoming,
     kept: VecDeque<Bytes>,
     length: usize,
+    /// What is kept, in the account of the pod that it is kept for.
+    reserved: Reserved,
     limits: ReplayLimits,
     /// Runs while the client is silent.
     silence: Option<Pin<Box<Sleep>>>,
@@ -86,13 +92,14 @@ pub enum BodyError {
 }
 
 impl Replay {
-    /// What is read is added to `bytes`.
-    pub fn new(source: Incoming, limits: ReplayLimits, bytes: Arc<ByteCounts>) -> Self {
+    /// What is read is added to `bytes`, what is kept to the account of the pod that the request is served for.
+    pub fn new(source: Incoming, limits: ReplayLimits, bytes: Arc<ByteCounts>, account: &Arc<Account>) -> Self {
         let ended = source.is_end_stream();
         let shared = Shared {
             source,
             kept: VecDeque::new(),
             length: 0,
+            reserved: Reserved::none(account, Direction::Sent),
             limits,
             silence: None,
             trailers: None,
@@ -248,10 +255,13 @@ impl Shared {
         let Some(data) = frame.data_ref() else { return };
         self.ended = self.source.is_end_stream();
         self.length += data.len();
-        if self.state == BodyState::TooLong || self.length > self.limits.keep {
+        let is_too_long = self.length > self.limits.keep || !self.reserved.fits(self.length);
+        if self.state == BodyState::TooLong || is_too_long {
             (self.state, self.kept, place.piece) = (BodyState::TooLong, VecDeque::new(), 0);
+            self.reserved.set(0);
         } else {
             self.state = BodyState::Kept;
+            self.reserved.set(self.length);
             self.kept.push_back(data.clone());
             place.piece = self.kept.len();
         }

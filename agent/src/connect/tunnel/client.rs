@@ -25,7 +25,7 @@ use crate::{
     mesh::SpiffeId,
     node::Node,
     observe::{Observer, Side, SocketView, TunnelEndReason},
-    shares::{self, Account, Chunk, Sending},
+    shares::{self, Account, Bound, Chunk, Place, Sending},
 };
 
 use super::{
@@ -127,6 +127,7 @@ pub struct Tunnel {
     cut: Cut,
     socket: Arc<SocketView>,
     account: Arc<Account>,
+    place: Place,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -169,12 +170,19 @@ impl Tunnel {
         let task = TunnelTask { to, watch, writes, closed: own_closed, cut: own_cut, observer: observer.clone() };
         shares::spawn(task.run(Box::pin(connection)));
         let (streams, account) = (Arc::default(), Arc::clone(account));
-        Ok(Self { to, requests, streams, closed, cut, socket, account, observer, peer, tls: facts })
+        // Never refused: connections of the pod wait for it, and those have their places.
+        let place = account.take(Bound::OutboundTunnels);
+        Ok(Self { to, requests, streams, closed, cut, socket, account, place, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether its pod has more tunnels than it may have.
+    pub(super) fn is_one_too_many(&self) -> bool {
+        self.place.is_beyond()
     }
 
     /// Streams that the peer takes at a time.

@@ -149,15 +149,25 @@ impl TunnelPool {
         // A task around the task: what it does at the end is done also if the opening panics.
         let task = shares::spawn(async move {
             let opened = shares::spawn(open).await.unwrap_or(Err(TunnelError::Abandoned { to })).map(Arc::new);
-            if let Some(pool) = pool.upgrade()
-                && let Some(pair) = pool.pairs.lock().get_mut(&key)
-            {
-                pair.opening = None;
-                pair.open.extend(opened.as_ref().ok().cloned());
+            if let Some(pool) = pool.upgrade() {
+                pool.opened(&key, opened.as_ref().ok());
             }
             opened.map(drop)
         });
         async move { task.await.unwrap_or(Err(TunnelError::Abandoned { to })) }.boxed().shared()
+    }
+
+    /// Makes a tunnel known, and closes those of its pod that nobody uses where that has too many.
+    fn opened(&self, key: &TunnelKey, tunnel: Option<&Arc<Tunnel>>) {
+        let mut pairs = self.pairs.lock();
+        if let Some(pair) = pairs.get_mut(key) {
+            pair.opening = None;
+            pair.open.extend(tunnel.cloned());
+        }
+        if tunnel.is_some_and(|tunnel| tunnel.is_one_too_many()) {
+            let others = pairs.iter_mut().filter(|(other, _)| other.source == key.source && *other != key);
+            others.for_each(|(_, pair)| pair.open.retain(|tunnel| tunnel.streams() > 0));
+        }
     }
 
     fn forget(&self, key: &TunnelKey, tunnel: &Arc<Tunnel>) {

@@ -136,6 +136,12 @@ closed_label! {
         OutboundHandshakes = "outbound_handshakes",
         /// Handshakes of tunnels to it: they wait in its own queue.
         InboundHandshakes = "inbound_handshakes",
+        /// Connections of HTTP to servers, for its requests: a request waits, and is then answered with 503.
+        OutboundHttp = "outbound_http",
+        /// Connections of HTTP to its application: a request is answered with 503.
+        InboundHttp = "inbound_http",
+        /// Tunnels from it: those that nobody uses are closed, and nothing waits.
+        OutboundTunnels = "outbound_tunnels",
         /// Bytes to be sent: each connection goes on in small pieces.
         SentBytes = "sent_bytes",
         /// Bytes that came and are not read: its tunnels are not read.

@@ -33,12 +33,14 @@ pub struct PodUse {
     pub worked: Duration,
     /// How often they put it off.
     pub put_off: u64,
-    /// Connections, handshakes and bytes that wait, by direction.
-    pub ways: [(PodDirection, [usize; 3]); 2],
+    /// Connections, those that wait to be accepted, handshakes, connections of HTTP to servers and bytes that wait, by direction.
+    pub ways: [(PodDirection, [usize; 5]); 2],
+    /// Tunnels from it.
+    pub tunnels: usize,
     /// How often it had to wait at each bound, and how long.
     pub waits: Vec<(PodBound, u64, Duration)>,
-    /// What it may have: weight, connections, handshakes, bytes.
-    pub limits: [u64; 4],
+    /// What it may have: weight, connections, those that wait to be accepted, handshakes, bytes.
+    pub limits: [u64; 5],
 }
 
 impl Metrics {
@@ -64,6 +66,7 @@ impl Metrics {
                 gauge.with_label_values(&labels).set(gauge_value(*count));
             }
         }
+        self.pod_tunnels.with_label_values(&name).set(gauge_value(pod.tunnels));
         for (bound, count, waited) in &pod.waits {
             let labels = [name[0], name[1], bound.as_str()];
             advance(&self.pod_waits.with_label_values(&labels), *count);
@@ -78,7 +81,7 @@ impl Metrics {
     fn forget_pod(&self, [namespace, pod]: &Name) {
         let name = [&**namespace, &**pod];
         let _ = (self.pod_cpu.remove_label_values(&name), self.pod_put_off.remove_label_values(&name));
-        for gauge in self.pod_limits() {
+        for gauge in self.pod_limits().into_iter().chain([&self.pod_tunnels]) {
             let _ = gauge.remove_label_values(&name);
         }
         for direction in PodDirection::ALL {
@@ -92,12 +95,13 @@ impl Metrics {
         }
     }
 
-    fn pod_ways(&self) -> [&prometheus::IntGaugeVec; 3] {
-        [&self.pod_connections, &self.pod_handshakes, &self.pod_buffer_bytes]
+    fn pod_ways(&self) -> [&prometheus::IntGaugeVec; 5] {
+        [&self.pod_connections, &self.pod_queue, &self.pod_handshakes, &self.pod_http, &self.pod_buffer_bytes]
     }
 
-    fn pod_limits(&self) -> [&prometheus::IntGaugeVec; 4] {
-        [&self.pod_weight, &self.pod_connections_limit, &self.pod_handshakes_limit, &self.pod_buffer_limit]
+    fn pod_limits(&self) -> [&prometheus::IntGaugeVec; 5] {
+        let (connections, handshakes) = (&self.pod_connections_limit, &self.pod_handshakes_limit);
+        [&self.pod_weight, connections, &self.pod_queue_limit, handshakes, &self.pod_buffer_limit]
     }
 }
 
@@ -113,9 +117,10 @@ mod tests {
             pod: name.into(),
             worked: Duration::from_millis(250 * count),
             put_off: count,
-            ways: [(PodDirection::Outbound, [1, 2, 3]), (PodDirection::Inbound, [4, 5, 6])],
+            ways: [(PodDirection::Outbound, [1, 2, 3, 4, 5]), (PodDirection::Inbound, [6, 7, 8, 9, 10])],
             waits: vec![(PodBound::InboundHandshakes, count, Duration::from_secs(count))],
-            limits: [100, 7, 8, 9],
+            tunnels: 11,
+            limits: [100, 7, 4096, 8, 9],
         }
     }
 
@@ -130,7 +135,11 @@ mod tests {
             r#"heddle_pod_cpu_seconds_total{namespace="shop",pod="web"} 0.5"#,
             r#"heddle_pod_turns_put_off_total{namespace="shop",pod="web"} 2"#,
             r#"heddle_pod_connections{direction="outbound",namespace="shop",pod="web"} 1"#,
-            r#"heddle_pod_buffer_bytes{direction="inbound",namespace="shop",pod="db"} 6"#,
+            r#"heddle_pod_buffer_bytes{direction="inbound",namespace="shop",pod="db"} 10"#,
+            r#"heddle_pod_queued_connections{direction="inbound",namespace="shop",pod="db"} 7"#,
+            r#"heddle_pod_http_connections{direction="outbound",namespace="shop",pod="web"} 4"#,
+            r#"heddle_pod_tunnels{namespace="shop",pod="web"} 11"#,
+            r#"heddle_pod_queue_limit{namespace="shop",pod="web"} 4096"#,
             r#"heddle_pod_waits_total{bound="inbound_handshakes",namespace="shop",pod="db"} 5"#,
             r#"heddle_pod_wait_seconds_total{bound="inbound_handshakes",namespace="shop",pod="web"} 2"#,
             r#"heddle_pod_buffer_limit_bytes{namespace="shop",pod="db"} 9"#,

@@ -134,8 +134,14 @@ declare_metrics! {
         "Times that a task of a pod had to wait for its turn, since another pod had used less of the data thread.";
     pub(super) pod_connections: IntGaugeVec = "heddle_pod_connections" ["connections"] POD_WAYS,
         "Connections of a pod that count against its bound; to a pod, those that carry tunnels and those in them.";
+    pub(super) pod_queue: IntGaugeVec = "heddle_pod_queued_connections" ["connections"] POD_WAYS,
+        "Connections that wait in a pod's own queue for the agent to accept them; of several listeners, in the fullest.";
     pub(super) pod_handshakes: IntGaugeVec = "heddle_pod_handshakes" ["handshakes"] POD_WAYS,
         "TLS handshakes of a pod that are under way.";
+    pub(super) pod_http: IntGaugeVec = "heddle_pod_http_connections" ["connections"] POD_WAYS,
+        "Connections of HTTP that the agent has opened for requests, from a pod to servers and to its application.";
+    pub(super) pod_tunnels: IntGaugeVec = "heddle_pod_tunnels" ["tunnels"] POD_LABELS,
+        "Tunnels from a pod.";
     pub(super) pod_buffer_bytes: IntGaugeVec = "heddle_pod_buffer_bytes" ["bytes"] POD_WAYS,
         "Bytes of a pod that wait in the agent for somebody to take them; where HTTP is read, as many as may come while nobody reads.";
     pub(super) pod_waits: IntCounterVec = "heddle_pod_waits_total" ["waits"] &["namespace", "pod", "bound"],
@@ -145,7 +151,9 @@ declare_metrics! {
     pub(super) pod_weight: IntGaugeVec = "heddle_pod_weight" ["weight"] POD_LABELS,
         "A pod's part of a data thread that others want, too, beside theirs; 100 by default.";
     pub(super) pod_connections_limit: IntGaugeVec = "heddle_pod_connections_limit" ["connections"] POD_LABELS,
-        "Connections that a pod may have in each direction.";
+        "Connections that a pod may have in each direction, as many of HTTP to servers, and tunnels that nobody uses.";
+    pub(super) pod_queue_limit: IntGaugeVec = "heddle_pod_queue_limit" ["connections"] POD_LABELS,
+        "Connections that may wait in each of a pod's queues; the kernel drops what comes beyond, and the client tries again.";
     pub(super) pod_handshakes_limit: IntGaugeVec = "heddle_pod_handshakes_limit" ["handshakes"] POD_LABELS,
         "Handshakes that a pod may have under way in each direction.";
     pub(super) pod_buffer_limit: IntGaugeVec = "heddle_pod_buffer_limit_bytes" ["bytes"] POD_LABELS,

@@ -34,6 +34,7 @@ use crate::{
     node::DataThread,
     observe::{Party, Reporter, RequestIds, RequestRecord, RequestStart, SocketView, Transport},
     route::{http::is_grpc, retry::BodyState},
+    shares::Bound,
     target::{BadTarget, RequestTarget},
 };
 
@@ -93,7 +94,8 @@ impl Inbound {
         with_host(&mut parts, self.facts.to);
         let is_connect = parts.method == Method::CONNECT;
         let client_half = upgrade::client_half(&mut parts, self.key.version);
-        let replay = Replay::new(body, body_limits(version, is_grpc, 0, &node.http), record.bytes());
+        let limits = body_limits(version, is_grpc, 0, &node.http);
+        let replay = Replay::new(body, limits, record.bytes(), &self.facts.pod.account);
         let sent = async {
             self.facts.pod.account.admit_request()?;
             let authority = head::normalize_request(&mut parts)?;
@@ -203,11 +205,15 @@ impl Inbound {
         let InboundFacts { thread, pod, client, to, approach, .. } = &self.facts;
         let (thread, pod, client, to, approach) = (Arc::clone(thread), Arc::clone(pod), client.ip(), *to, *approach);
         async move {
-            let stream = match first {
-                Some(stream) => stream,
-                None => dial_application(&thread.node, &pod, client, to, approach).await?,
+            let (stream, place) = match first {
+                // It was opened with the client's connection, which has a place.
+                Some(stream) => (stream, pod.account.take(Bound::InboundHttp)),
+                None => {
+                    let place = pod.account.try_place(Bound::InboundHttp)?;
+                    (dial_application(&thread.node, &pod, client, to, approach).await?, place)
+                }
             };
-            Ok(OpenWay::plain(stream))
+            Ok(OpenWay::plain(stream, place))
         }
     }
 }

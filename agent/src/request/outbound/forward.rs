@@ -63,7 +63,8 @@ impl Forwarding<'_> {
         };
         let http = &self.at.thread.node.http;
         let keep = if plan.keeps_body() { http.replay_bytes } else { 0 };
-        let replay = Replay::new(body, body_limits(asked.version, is_grpc, keep, http), record.bytes());
+        let limits = body_limits(asked.version, is_grpc, keep, http);
+        let replay = Replay::new(body, limits, record.bytes(), &self.at.pod.account);
         let copies = Copies::prepare(self, &asked, &plan);
         let tried = Tries::new(self, &plan, &replay, began, &mut record).run(asked).await;
         copies.send(|| replay.whole());

@@ -15,7 +15,7 @@ use crate::{
     connect::{
         Opener,
         http::{
-            HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
+            Held, HttpVersion, Lease, OpenWay, PoolError, PoolKey, Replay, SendError, Terms,
             head::{self, Upgrade},
             undelivered,
         },
@@ -30,6 +30,7 @@ use crate::{
         protocol::Declared,
         retry::{BodyState, TryEnd},
     },
+    shares::Bound,
 };
 
 /// A try that got an answer.
@@ -108,9 +109,15 @@ impl Forwarding<'_> {
                     metrics.pool_request(if lease.is_used { PoolResult::Reused } else { PoolResult::New });
                     return Ok(lease);
                 }
-                Err(error) if matches!(*error, PoolError::Full(_)) && Instant::now() < give_up => {
+                Err(error) if error.is_full() && Instant::now() < give_up => {
                     // One that is kept for nobody gives way, on whatever thread it is.
-                    if !breaker.is_some_and(|breaker| thread.node.give_way(breaker)) {
+                    let gave_way = match (&*error, breaker) {
+                        (PoolError::Full(_), Some(breaker)) => {
+                            thread.node.give_way(|held| held.is_under_way_to(breaker))
+                        }
+                        _ => thread.node.give_way(|held| held.place.is_of(&self.at.pod.account, Bound::OutboundHttp)),
+                    };
+                    if !gave_way {
                         thread.http.freed(FREED).await;
                     }
                 }
@@ -165,13 +172,14 @@ impl Forwarding<'_> {
             let pool = PoolSettings::of(settings.as_deref());
             let begin = |breaker: Arc<Breaker>| breaker.begin(OverflowLimit::Connections, pool);
             let underway = breaker.map(begin).transpose()?;
+            let place = pod.account.try_place(Bound::OutboundHttp)?;
             if let Some(reason) = bypass(&candidate.way) {
                 thread.node.observer.metrics().bypassed(reason, 1);
             }
             let node = &thread.node;
             let opener = Opener { node, tunnels: &thread.tunnels, pod: &pod, source: &source, headers: &headers };
-            let open = node.observer.metrics().pool_connection_opened();
-            Ok(OpenWay::new(opener.open_only(candidate, after).await?, (underway, open)))
+            let open = Some(node.observer.metrics().pool_connection_opened());
+            Ok(OpenWay::new(opener.open_only(candidate, after).await?, Held { place, underway, open }))
         }
     }
 }
@@ -187,9 +195,17 @@ fn unanswered(error: SendError, is_used: bool, replay: &Replay) -> Untold {
 }
 
 fn unconnected(error: Arc<PoolError>) -> Untold {
+    // That says nothing of the endpoint.
+    let is_endpoint = !error.is_full();
     let why = RequestFailed::from(error);
-    let end = if why.is_denied_connection() { TryEnd::Denied } else { TryEnd::ConnectFailed };
-    Untold { why, end, is_endpoint: true }
+    let end = if !is_endpoint {
+        TryEnd::Overflow
+    } else if why.is_denied_connection() {
+        TryEnd::Denied
+    } else {
+        TryEnd::ConnectFailed
+    };
+    Untold { why, end, is_endpoint }
 }
 
 /// The answer, unless it is that of the endpoint's agent, which could not pass the request to the application.
