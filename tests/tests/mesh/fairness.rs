@@ -63,7 +63,7 @@ fn requests_of_a_pod_with_all_its_connections_to_servers_wait_and_are_refused_in
 -> Result<()> {
     let world =
         World::with("fair-requests", |agent| agent.set("limits.dataThreads", 1).set("limits.connectTimeout", "1s"))?;
-    let web = Web::within(world)?;
+    let mut web = Web::within(world)?;
     let (_pod, other, _server) = web.version("other")?;
     // One request at a time on each connection to the server, however many the client sends on its own.
     let of_http1 = json!([
