@@ -1,12 +1,14 @@
 //! One connection from capture to outcome.
 //!
 //! Outbound, from a pod of this node: capture, identify, route, balance, connect, relay.
-//! Inbound, to a pod of this node: capture, identify, authorize, connect to the application, relay (`connection/inbound.rs`).
+//! Inbound, to a pod of this node: capture, identify, authorize, connect to the application, relay (`connection/inbound.rs`,
+//! and `connection/tunnel.rs` for those in tunnels).
 //! A connection that turns out to carry HTTP is not relayed: each of its requests takes the same steps (`request/`).
 
 mod inbound;
 mod open;
 mod speech;
+mod tunnel;
 
 use std::{
     io,
@@ -77,7 +79,7 @@ pub fn serve(accepted: Accepted, thread: Arc<DataThread>, open: OpenConnection) 
             })
         }
         Arrival::Hbone => shares::spawn_for(&account, async move {
-            inbound::tunnel(stream, client, handshake, pod, thread).await;
+            tunnel::serve(stream, client, handshake, pod, thread).await;
             drop(held);
         }),
     };

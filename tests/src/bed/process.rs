@@ -159,10 +159,19 @@ impl Process {
 
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The part of it that is no page of a file: of its program, say, which the kernel has anyway and can drop.
+    pub fn anonymous_bytes(&self) -> Result<u64> {
+        self.status_bytes("RssAnon:")
+    }
+
+    fn status_bytes(&self, name: &str) -> Result<u64> {
         let status = self.proc_file("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        Ok(kib.with_context(|| format!("no VmRSS of {}", self.title))? * 1024)
+        Ok(kib.with_context(|| format!("no {name} of {}", self.title))? * 1024)
     }
 
     /// CPU time used so far, user and system, in seconds.

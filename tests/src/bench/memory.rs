@@ -15,7 +15,7 @@ pub(super) const NAME: &str = "memory";
 
 const HELD: u64 = 1_000;
 const STORM: u64 = 20_000;
-/// For buffers that shrink when idle, and for the allocator, which gives back what has been free for ten seconds.
+/// For buffers that shrink when idle, and for the allocator, which gives back what has been free for two seconds.
 const SETTLED: Duration = Duration::from_secs(12);
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -27,6 +27,8 @@ type Resident = [u64; 2];
 pub(super) struct Memory {
     /// Ready, nothing carried yet.
     pub(super) idle: Resident,
+    /// Of that, what is no page of a file.
+    pub(super) idle_anonymous: Resident,
     /// One connection was carried and is closed: certificates and tunnels are there.
     pub(super) used: Resident,
     /// With `held` idle connections open.
@@ -47,6 +49,8 @@ impl Memory {
         let quiet = Duration::from_secs(if quick { 5 } else { 60 });
         pause(SETTLED)?;
         let idle = shown(ground, "idle")?;
+        let [client, server] = ground.agents();
+        let idle_anonymous = [client.process().anonymous_bytes()?, server.process().anonymous_bytes()?];
         connections(ground, 1)?;
         pause(SETTLED)?;
         let used = shown(ground, "after one connection")?;
@@ -57,7 +61,18 @@ impl Memory {
         pause(quiet)?;
         let after_storm = shown(ground, &format!("{quiet:?} after {STORM} short connections"))?;
         let quiet_seconds = quiet.as_secs();
-        Ok(Self { idle, used, open, held: HELD, closed, after_storm, storm: STORM, storm_failures, quiet_seconds })
+        Ok(Self {
+            idle,
+            idle_anonymous,
+            used,
+            open,
+            held: HELD,
+            closed,
+            after_storm,
+            storm: STORM,
+            storm_failures,
+            quiet_seconds,
+        })
     }
 
     /// Bytes per open connection.

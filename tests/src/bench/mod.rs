@@ -90,23 +90,29 @@ fn run(options: &Options) -> Result<()> {
     let mut ground = Ground::build(&options.settings)?;
     format::say(&ground.describe());
     let mut record = Record::new(machine, ground.agent_version()?, options.rounds(), options.seconds());
-    // First, because "idle" is an agent that has carried nothing yet.
-    if plan.memory {
-        record.memory = Some(Memory::measure(&mut ground, options.quick)?);
-    }
-    if plan.start {
-        record.starts = Some(Starts::measure(&mut ground)?);
-    }
-    for case in plan.cases {
-        let rounds = measure_case(&mut ground, case, options)?;
-        record.add(case, rounds);
-    }
+    // What was measured before something went wrong is told all the same: it took minutes.
+    let measured = measure(&mut ground, plan, options, &mut record);
     ground.close()?;
     format::say(&table::render(&rows::of(&record)));
     format::say(&record.describe_noise());
     if let Some(file) = &options.json {
         let json = serde_json::to_string_pretty(&record)?;
         std::fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
+    }
+    measured
+}
+
+fn measure(ground: &mut Ground, plan: Plan, options: &Options, record: &mut Record) -> Result<()> {
+    // First, because "idle" is an agent that has carried nothing yet.
+    if plan.memory {
+        record.memory = Some(Memory::measure(ground, options.quick)?);
+    }
+    if plan.start {
+        record.starts = Some(Starts::measure(ground)?);
+    }
+    for case in plan.cases {
+        let rounds = measure_case(ground, case, options)?;
+        record.add(case, rounds);
     }
     Ok(())
 }

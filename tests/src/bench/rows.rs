@@ -195,6 +195,7 @@ fn of_memory(memory: &Memory) -> Vec<Row> {
         let row = |what: String, mesh: f64, target| Row { case: NAME, what, mesh, target, ..Row::default() };
         let grown = memory.after_storm[at] as f64 / memory.idle[at] as f64;
         rows.push(row(format!("MB idle, {whose}"), memory.idle[at] as f64 / 1e6, Some(Target::Value(18.0))));
+        rows.push(row(format!("MB of that, no pages of files, {whose}"), memory.idle_anonymous[at] as f64 / 1e6, None));
         let each = memory.per_connection()[at] / 1e3;
         rows.push(row(format!("KB per open connection of {held}, {whose}"), each, Some(Target::Value(6.0))));
         rows.push(row(format!("MB after closing them, {whose}"), memory.closed[at] as f64 / 1e6, None));
