@@ -100,8 +100,8 @@ struct Carried {
     bytes: Arc<ByteCounts>,
     account: Arc<Account>,
     record: ConnectionRecord,
-    _lease: Option<Lease>,
-    _underway: Option<Underway>,
+    lease: Option<Lease>,
+    underway: Option<Underway>,
 }
 
 impl Begun {
@@ -110,8 +110,9 @@ impl Begun {
         match self {
             Self::Requests(connection, wire, version, _open) => Box::pin(connection.requests(wire, version)).await,
             Self::Bytes(carried) => {
-                let Carried { client, server, bytes, account, record, _lease, _underway } = *carried;
+                let Carried { client, server, bytes, account, record, lease, underway } = unboxed(carried);
                 let result = relay(client, server, &bytes, &account).await.map_err(Failed::from);
+                drop((lease, underway));
                 record.finish(result.as_ref().copied().map_err(Failure::from));
             }
         }
@@ -160,11 +161,11 @@ async fn begin(
             if let Some(reason) = ready.fallback {
                 node.observer.metrics().fell_back(FallbackOf::Connection, reason);
             }
-            let Ready { opened, _lease, _underway, fallback: _ } = *ready;
+            let Ready { opened, lease, underway, fallback: _ } = unboxed(ready);
             node.native.offer(node, &connection.pod, client.ip(), original_dst);
             let (client, server) = (words.into_wire(), opened.wire);
             let account = Arc::clone(&connection.pod.account);
-            Some(Begun::Bytes(Box::new(Carried { client, server, bytes, account, record, _lease, _underway })))
+            Some(Begun::Bytes(Box::new(Carried { client, server, bytes, account, record, lease, underway })))
         }
         Err(failed) => {
             // The application's connect() succeeded long ago; a reset is the error that is left to give it.
@@ -291,7 +292,9 @@ impl Outbound {
 
     /// Answers every request, until the client or the agent has had enough.
     async fn requests(self, stream: Wire, version: HttpVersion) {
-        let Self { client, original_dst, pod, thread, .. } = self;
+        let Self { client, original_dst, pod, thread, source, snapshot } = self;
+        // Each request reads the snapshot of its own time.
+        drop((source, snapshot));
         let node = Arc::clone(&thread.node);
         let (stream, socket) = VisibleWire::over(stream);
         let upgrades = Upgrades::new(ResponseFlag::Aborted);
@@ -303,6 +306,12 @@ impl Outbound {
         request::served(&node.observer, client, &served);
         upgrades.ended().await;
     }
+}
+
+/// What is in a box, whose memory is given back now: a box that is taken apart where it is keeps it to the end of the function.
+#[expect(clippy::boxed_local, reason = "that is what it is for")]
+fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
 }
 
 /// The client broke off before it said anything.

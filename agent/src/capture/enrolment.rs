@@ -226,17 +226,24 @@ impl Enrolment {
 
         // What an earlier agent captured stays captured, and is refused while nobody listens: fail closed.
         let adopted = self.kernel.tables.enrolled()?.contains(&cookie);
-        let accepting = match self.capture(workload, local, &pod, &listeners) {
-            Ok(accepting) => accepting,
-            Err(error) => {
-                if !adopted {
-                    // The error that stopped the enrolment is the one to report.
-                    let _ = self.remove_from_kernel(cookie);
-                }
-                return Err(error);
+        let undo = |this: &mut Self, error: KernelError| {
+            if !adopted {
+                // The error that stopped the enrolment is the one to report.
+                let _ = this.remove_from_kernel(cookie);
             }
+            error
         };
+        self.capture(workload, local, &pod, &listeners).map_err(|error| undo(self, error))?;
         self.refused.remove(&workload.uid);
+        self.kernel.pods.insert(&pod);
+        // Where this fails the pod stays captured, and its connections are refused.
+        let accepting = self.start_accepting(&pod, &listeners).map_err(inside("share the agent's listeners"));
+        // Last: the kernel takes some milliseconds for it, in which connections are served already.
+        let guarded = accepting.and_then(|accepting| match self.guard(workload, &pod.netns) {
+            Ok(()) => Ok(accepting),
+            Err(error) => Err(undo(self, error).into()),
+        });
+        let accepting = guarded.inspect_err(|_| self.kernel.pods.remove(cookie))?;
         let in_force = InForce {
             addresses: addresses(workload),
             local: local.clone(),
@@ -246,7 +253,6 @@ impl Enrolment {
             _accepting: accepting,
             pod: Arc::clone(&pod),
         };
-        self.kernel.pods.insert(&pod);
         self.pods.insert(workload.uid.clone(), in_force);
         Ok(pod)
     }
@@ -261,23 +267,19 @@ impl Enrolment {
         Ok((return_route, listeners))
     }
 
-    /// Turns the pod's connections to its listeners, and serves them as long as what this returns lives.
+    /// Turns the pod's connections to its listeners.
     fn capture(
         &mut self,
         workload: &Workload,
         local: &LocalPod,
-        pod: &Arc<EnrolledPod>,
+        pod: &EnrolledPod,
         listeners: &PodListeners,
-    ) -> Result<watch::Sender<()>, EnrolmentError> {
+    ) -> Result<(), KernelError> {
         let cookie = pod.netns.cookie();
         self.kernel.tables.set_listener(cookie, ListenerKind::Plaintext, listeners.plaintext.as_raw_fd())?;
         self.kernel.tables.set_listener(cookie, ListenerKind::Hbone, listeners.hbone.as_raw_fd())?;
         self.kernel.tables.set_listener(cookie, ListenerKind::Held, listeners.held.as_raw_fd())?;
-        self.turn(workload, local, &pod.netns)?;
-        let accepting = self.start_accepting(pod, listeners).map_err(inside("share the agent's listeners"))?;
-        // Last: the kernel takes some milliseconds for it, in which connections are served already.
-        self.guard(workload, &pod.netns)?;
-        Ok(accepting)
+        self.turn(workload, local, &pod.netns)
     }
 
     /// Turns the pod's connections to where nobody listens: all are refused, and nothing else leaves.

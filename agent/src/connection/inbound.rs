@@ -10,6 +10,7 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     silent,
     speech::{ServerEnd, Spoken, Words, server_speaks},
+    unboxed,
 };
 use crate::{
     authorize::{self, Admission, Approach, Facts, Permitted, Proven},
@@ -74,6 +75,8 @@ pub(super) async fn plaintext(
     match admission.unless_withdrawn(inbound.open(approach)).await {
         Ok((application, approach)) => {
             node.observer.metrics().bypassed(in_plaintext(approach), 1);
+            // The client may be silent for any time.
+            drop(snapshot);
             inbound.begin(Wire::Tcp(stream), application, approach, admission, record).await
         }
         Err(failed) => {
@@ -264,7 +267,7 @@ pub(super) struct Begun {
 impl Begun {
     /// To its end.
     pub(super) async fn carry(self: Box<Self>) {
-        let Self { inbound, client, application, approach, mut admission, mut record, carries } = *self;
+        let Self { inbound, client, application, approach, mut admission, mut record, carries } = unboxed(self);
         match carries {
             Carries::Requests(version) => {
                 let _open = record.is_http();

@@ -20,8 +20,8 @@ use crate::{
 /// An open way, and what counts the connection for as long as it is there.
 pub(super) struct Ready {
     pub(super) opened: Opened,
-    pub(super) _lease: Option<Lease>,
-    pub(super) _underway: Option<Underway>,
+    pub(super) lease: Option<Lease>,
+    pub(super) underway: Option<Underway>,
     /// Why it leads to a fallback, if it does.
     pub(super) fallback: Option<FallbackReason>,
 }
@@ -137,7 +137,7 @@ impl Outbound {
         if let Some(reason) = bypass(&opened.candidate.way) {
             node.observer.metrics().bypassed(reason, 1);
         }
-        Ok(Ready { opened, _lease: lease, _underway: underway, fallback: None })
+        Ok(Ready { opened, lease, underway, fallback: None })
     }
 
     /// Counts the connection among those to its destination.

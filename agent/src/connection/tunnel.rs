@@ -151,6 +151,8 @@ async fn one_stream(
             match stream.accept(&ConnectHeaders::baggage(&node.cluster, &server_workload), node.observer.metrics()) {
                 Ok(stream) => {
                     let client = Wire::Tunnel(Box::new(TunnelIo::new(stream)));
+                    // It may be silent for any time.
+                    drop(snapshot);
                     let begun = inbound.begin(client, application, approach, admission, record).await?;
                     return Some((begun, (open, place)));
                 }

@@ -240,6 +240,7 @@ impl RequestFailed {
         match self {
             Self::Balance(_) => FallbackReason::NoEndpoint,
             Self::Overflow(_) => FallbackReason::Overflow,
+            Self::Connect(error) if error.is_full() => FallbackReason::Overflow,
             _ => FallbackReason::NotReached,
         }
     }

@@ -141,6 +141,15 @@ impl Account {
         if self.places(bound).try_take() { Ok(self.taken_place(bound)) } else { Err(PodIsFull) }
     }
 
+    /// Whether more are taken than there may be, which counts as one that had to wait.
+    pub fn is_beyond(&self, bound: Bound) -> bool {
+        let is_beyond = self.places(bound).is_beyond();
+        if is_beyond {
+            self.places(bound).none_was_there();
+        }
+        is_beyond
+    }
+
     fn taken_place(self: &Arc<Self>, bound: Bound) -> Place {
         if bound.is_of_connections() {
             self.node.take();
@@ -229,11 +238,6 @@ impl Place {
     pub fn is_of(&self, account: &Arc<Account>, bound: Bound) -> bool {
         self.bound == bound && Arc::ptr_eq(&self.account, account)
     }
-
-    /// Whether more are taken than there may be.
-    pub fn is_beyond(&self) -> bool {
-        self.account.places(self.bound).is_beyond()
-    }
 }
 
 impl Drop for Place {
@@ -275,7 +279,8 @@ mod tests {
         assert!(held[0].is_of(&account, Bound::OutboundHttp) && !held[0].is_of(&account, Bound::InboundHttp));
         assert!(!held[0].is_of(&Account::new(SHARE, &Overload::new(100)), Bound::OutboundHttp));
         let tunnels = [(); 3].map(|()| account.take(Bound::OutboundTunnels));
-        assert!(tunnels[0].is_beyond() && !held[0].is_beyond());
+        assert!(account.is_beyond(Bound::OutboundTunnels) && !account.is_beyond(Bound::OutboundHttp));
+        assert_eq!(account.waits(Bound::OutboundTunnels).0, 1);
         drop((held, tunnels));
         assert_eq!(Bound::ALL.map(|bound| account.taken(bound)), [0; 7]);
         // Of the node's places, only connections take some.

@@ -155,10 +155,10 @@ impl Reserved {
         Self { account: Arc::clone(account), direction, bytes: 0 }
     }
 
-    /// Whether the pod may have so many here.
+    /// Whether the pod has room for so many here that nobody needs: half is for what has to be sent.
     pub fn fits(&self, bytes: usize) -> bool {
         let buffers = self.account.buffers();
-        buffers.waiting(self.direction).saturating_sub(self.bytes) + bytes <= buffers.most(self.direction)
+        buffers.waiting(self.direction).saturating_sub(self.bytes) + bytes <= buffers.most(self.direction) / 2
     }
 
     /// So many now.

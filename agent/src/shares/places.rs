@@ -69,6 +69,11 @@ impl Places {
         self.taken.fetch_update(SeqCst, SeqCst, one_more).is_ok()
     }
 
+    /// Somebody found no place, and does not wait here.
+    pub(super) fn none_was_there(&self) {
+        self.waits.fetch_add(1, Relaxed);
+    }
+
     /// Waits until there is room, and takes nothing.
     pub(super) async fn room(&self) {
         self.until(|| self.has_room()).await;

@@ -92,14 +92,13 @@ fn run(options: &Options) -> Result<()> {
     let mut record = Record::new(machine, ground.agent_version()?, options.rounds(), options.seconds());
     // What was measured before something went wrong is told all the same: it took minutes.
     let measured = measure(&mut ground, plan, options, &mut record);
-    ground.close()?;
     format::say(&table::render(&rows::of(&record)));
     format::say(&record.describe_noise());
     if let Some(file) = &options.json {
         let json = serde_json::to_string_pretty(&record)?;
         std::fs::write(file, json + "\n").with_context(|| format!("writing {}", file.display()))?;
     }
-    measured
+    measured.and(ground.close())
 }
 
 fn measure(ground: &mut Ground, plan: Plan, options: &Options, record: &mut Record) -> Result<()> {

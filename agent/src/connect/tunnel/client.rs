@@ -127,7 +127,8 @@ pub struct Tunnel {
     cut: Cut,
     socket: Arc<SocketView>,
     account: Arc<Account>,
-    place: Place,
+    /// Whether a connection had it ever.
+    was_used: AtomicBool,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -167,12 +168,14 @@ impl Tunnel {
         let watch = PeerWatch::new(own, &peer, &node.certificates);
         let observer = node.observer.clone();
         let (own_closed, own_cut) = (Arc::clone(&closed), Arc::clone(&cut));
-        let task = TunnelTask { to, watch, writes, closed: own_closed, cut: own_cut, observer: observer.clone() };
+        // Never refused: connections of the pod wait for it, and those have their places.
+        let _place = account.take(Bound::OutboundTunnels);
+        let task =
+            TunnelTask { to, watch, writes, closed: own_closed, cut: own_cut, observer: observer.clone(), _place };
         shares::spawn(task.run(Box::pin(connection)));
         let (streams, account) = (Arc::default(), Arc::clone(account));
-        // Never refused: connections of the pod wait for it, and those have their places.
-        let place = account.take(Bound::OutboundTunnels);
-        Ok(Self { to, requests, streams, closed, cut, socket, account, place, observer, peer, tls: facts })
+        let was_used = AtomicBool::new(false);
+        Ok(Self { to, requests, streams, closed, cut, socket, account, was_used, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -182,7 +185,12 @@ impl Tunnel {
 
     /// Whether its pod has more tunnels than it may have.
     pub(super) fn is_one_too_many(&self) -> bool {
-        self.place.is_beyond()
+        self.account.is_beyond(Bound::OutboundTunnels)
+    }
+
+    /// Whether nobody uses it any more: not before those for whom it was opened.
+    pub(super) fn is_left(&self) -> bool {
+        self.was_used.load(Ordering::Relaxed) && self.streams() == 0
     }
 
     /// Streams that the peer takes at a time.
@@ -197,6 +205,7 @@ impl Tunnel {
 
     /// Counts a stream, before it is opened, so that others see it coming.
     pub(super) fn permit(&self) -> StreamPermit {
+        self.was_used.store(true, Ordering::Relaxed);
         StreamPermit::new(&self.streams)
     }
 
@@ -255,6 +264,8 @@ struct TunnelTask {
     closed: Arc<AtomicBool>,
     cut: Cut,
     observer: Observer,
+    /// Among the pod's, for as long as something may be in it.
+    _place: Place,
 }
 
 impl TunnelTask {

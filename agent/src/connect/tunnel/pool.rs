@@ -166,7 +166,7 @@ impl TunnelPool {
         }
         if tunnel.is_some_and(|tunnel| tunnel.is_one_too_many()) {
             let others = pairs.iter_mut().filter(|(other, _)| other.source == key.source && *other != key);
-            others.for_each(|(_, pair)| pair.open.retain(|tunnel| tunnel.streams() > 0));
+            others.for_each(|(_, pair)| pair.open.retain(|tunnel| !tunnel.is_left()));
         }
     }
 

@@ -313,7 +313,17 @@ async fn a_file_in_the_making_is_waited_for_longer_than_a_whole_one() {
     let mut file = fs::File::create(dir.path().join(".b.yaml.new")).unwrap();
     until(Change::Begun).await;
     file.write_all(b"# whole\n").unwrap();
+    drop(file);
     fs::rename(dir.path().join(".b.yaml.new"), dir.path().join("b.yaml")).unwrap();
+    until(Change::Whole).await;
+    // One that is whole says nothing of another that is not.
+    let half = fs::File::create(dir.path().join("half.yaml")).unwrap();
+    until(Change::Begun).await;
+    fs::write(dir.path().join("whole.yaml"), "# whole\n").unwrap();
+    fs::remove_file(dir.path().join("whole.yaml")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    until(Change::Begun).await;
+    drop(half);
     until(Change::Whole).await;
     fs::create_dir(dir.path().join("c")).unwrap();
     until(Change::Begun).await;

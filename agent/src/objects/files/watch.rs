@@ -3,11 +3,14 @@
 //! Each directory that was read is watched by its real path, so that a symbolic link which comes to point elsewhere
 //! brings its new target with it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
-    event::{AccessKind, AccessMode, ModifyKind},
+    event::{AccessKind, AccessMode, CreateKind, ModifyKind},
 };
 use tokio::sync::watch;
 
@@ -17,9 +20,9 @@ use crate::config::Problem;
 /// What the last change left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Something that is whole: a file that its writer has closed, or that was renamed into its place or removed.
+    /// All is whole: files that their writers have closed, or that were renamed into their places or removed.
     Whole,
-    /// Something that somebody may still be writing.
+    /// There is something that somebody may still be writing.
     Begun,
 }
 
@@ -34,8 +37,9 @@ pub(super) struct Watches {
 impl Watches {
     /// Signals each change; of several that nobody has seen yet the last one is enough.
     pub(super) fn new(signal: watch::Sender<Change>) -> Self {
+        let mut begun = HashSet::new();
         let watcher = notify::recommended_watcher(move |event| {
-            if let Some(change) = change(&event) {
+            if let Some(change) = change(&event, &mut begun) {
                 signal.send_replace(change);
             }
         });
@@ -82,12 +86,22 @@ impl Watches {
     }
 }
 
-/// What an event tells. Reading the directory must not look like a change of it. Errors, such as an overflow, may hide changes.
-fn change(event: &notify::Result<Event>) -> Option<Change> {
-    match event {
-        Ok(Event { kind: EventKind::Access(AccessKind::Close(AccessMode::Write)), .. }) => Some(Change::Whole),
-        Ok(Event { kind: EventKind::Access(_), .. }) => None,
-        Ok(Event { kind: EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_), .. }) => Some(Change::Whole),
-        Ok(_) | Err(_) => Some(Change::Begun),
+/// What an event tells, and which files were begun and are not whole yet. Reading the directory must not look like a change of it.
+/// Errors, such as an overflow, may hide changes.
+fn change(event: &notify::Result<Event>, begun: &mut HashSet<PathBuf>) -> Option<Change> {
+    let Ok(event) = event else {
+        begun.clear();
+        return Some(Change::Begun);
+    };
+    match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write))
+        | EventKind::Modify(ModifyKind::Name(_))
+        | EventKind::Remove(_) => begun.retain(|path| !event.paths.contains(path)),
+        EventKind::Access(_) => return None,
+        EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_)) => {
+            begun.extend(event.paths.iter().cloned());
+        }
+        _ => return Some(Change::Begun),
     }
+    Some(if begun.is_empty() { Change::Whole } else { Change::Begun })
 }

@@ -1,7 +1,8 @@
 //! One try: a connection to the endpoint, and the request over it.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -102,6 +103,8 @@ impl Forwarding<'_> {
             breaker.map(|breaker| thread.node.begin(breaker, OverflowLimit::Pending, backend.pool())).transpose();
         let _pending = pending.map_err(Untold::from)?;
         let give_up = Instant::now() + self.connect_timeout(backend);
+        // Told once; after that it is looked again now and then.
+        let mut room = pin!(self.at.pod.account.room(Bound::OutboundHttp).fuse());
         loop {
             let open = || self.open(candidate.clone(), backend);
             match thread.http.get(&key, terms, open).await {
@@ -117,8 +120,13 @@ impl Forwarding<'_> {
                         }
                         _ => thread.node.give_way(|held| held.place.is_of(&self.at.pod.account, Bound::OutboundHttp)),
                     };
-                    if !gave_way {
-                        thread.http.freed(FREED).await;
+                    match &*error {
+                        _ if gave_way => {}
+                        PoolError::PodIsFull(_) => tokio::select! {
+                            () = &mut room => {}
+                            () = thread.http.freed(FREED_OF_POD) => {}
+                        },
+                        _ => thread.http.freed(FREED).await,
                     }
                 }
                 Err(error) => {
@@ -221,6 +229,8 @@ fn delivered(mut response: Response<Incoming>, candidate: &Candidate) -> Result<
 
 /// How often it is looked whether a connection may be opened that was freed on another data thread.
 const FREED: Duration = Duration::from_millis(20);
+/// The same where the pod has all that it may have: many may wait then, and each goes through what all threads keep.
+const FREED_OF_POD: Duration = Duration::from_millis(100);
 
 impl Asked {
     /// Makes the head that an endpoint gets.
