@@ -239,9 +239,9 @@ impl Enrolment {
         // Where this fails the pod stays captured, and its connections are refused.
         let accepting = self.start_accepting(&pod, &listeners).map_err(inside("share the agent's listeners"));
         // Last: the kernel takes some milliseconds for it, in which connections are served already.
-        let guarded = accepting.and_then(|accepting| match self.guard(workload, &pod.netns) {
-            Ok(()) => Ok(accepting),
-            Err(error) => Err(undo(self, error).into()),
+        let guarded = accepting.and_then(|accepting| {
+            self.guard(workload, &pod.netns).map_err(|error| undo(self, error))?;
+            Ok(accepting)
         });
         let accepting = guarded.inspect_err(|_| self.kernel.pods.remove(cookie))?;
         let in_force = InForce {

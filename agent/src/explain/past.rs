@@ -60,7 +60,7 @@ pub fn explain_ended(world: &World<'_>, ended: &[Ended]) -> Report {
 }
 
 fn anew(world: &World<'_>, ended: &Ended) -> Report {
-    let says = ended.request.as_ref().map_or(Says::Bytes, asked);
+    let says = asked(&ended.request);
     let (client, to) = (&ended.client, ended.original_dst);
     let explained = match ended.reporter {
         Reporter::Source => {
@@ -76,11 +76,9 @@ fn anew(world: &World<'_>, ended: &Ended) -> Report {
         asked: format!("{} to {to}", client.address),
         ..Report::default()
     });
-    if let Some(request) = &ended.request {
-        report.notes.push(NOT_KEPT.to_owned());
-        if request.path.ends_with(CUT) {
-            report.notes.push(PATH_CUT.to_owned());
-        }
+    report.notes.push(NOT_KEPT.to_owned());
+    if ended.request.path.ends_with(CUT) {
+        report.notes.push(PATH_CUT.to_owned());
     }
     report
 }
@@ -125,11 +123,9 @@ fn past(ended: &Ended) -> Past {
         Some(other) => Some(other.to_string()),
         None => None,
     };
-    let mut says = vec![ended.reporter.direction().to_owned()];
-    if let Some(request) = &ended.request {
-        says.push(format!("{} {}", request.method, request.path));
-        says.push(request.status.map_or_else(|| "without an answer".to_owned(), |status| format!("answered {status}")));
-    }
+    let EndedRequest { method, path, status, .. } = &ended.request;
+    let answer = status.map_or_else(|| "without an answer".to_owned(), |status| format!("answered {status}"));
+    let mut says = vec![ended.reporter.direction().to_owned(), format!("{method} {path}"), answer];
     let told = [
         ("flag", "flag"),
         ("error", ""),

@@ -33,8 +33,8 @@ pub struct Ended {
     pub server: Option<Party>,
     /// Why it did not end well.
     pub failure: Option<Failure>,
-    /// The request, where it is one.
-    pub request: Option<EndedRequest>,
+    /// What was asked.
+    pub request: EndedRequest,
 }
 
 /// A request that ended.
@@ -83,7 +83,7 @@ impl Recent {
     /// The requests with this trace id or request id, the newest first.
     pub(super) fn find(&self, id: &str, most: usize) -> Vec<Ended> {
         let kept = self.kept.lock();
-        kept.iter().rev().filter(|story| story.has_id(id)).take(most).map(|story| story.ended()).collect()
+        kept.iter().rev().filter(|story| story.has_id(id)).take(most).filter_map(|story| story.ended()).collect()
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let newest = &found[0];
         assert_eq!((newest.fields["request_id"].as_str(), newest.generation), (Some("r2"), 7));
         assert_eq!(newest.failure.as_ref().unwrap().flag, ResponseFlag::RequestDenied);
-        let asked = newest.request.as_ref().unwrap();
+        let asked = &newest.request;
         assert_eq!((&*asked.method, &*asked.path, asked.host.as_deref()), ("POST", "/shop.Cart/Add", Some("web.shop")));
         assert_eq!((asked.is_grpc, asked.status), (true, Some(200)));
         assert!(newest.fields.get("tls_version").is_none(), "what has nothing to say is left out: {}", newest.fields);

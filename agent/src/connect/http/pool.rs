@@ -100,11 +100,6 @@ impl WayFacts {
         Arc::clone(&self.socket)
     }
 
-    /// What it holds.
-    pub fn held(&self) -> &Held {
-        &self.held
-    }
-
     /// Whether requests may still start on it: not when the tunnel's peer or own certificate does not hold any more.
     fn is_usable(&self) -> bool {
         self.tunnel.as_ref().is_none_or(|tunnel| !tunnel.is_closed())
@@ -286,8 +281,8 @@ impl HttpPool {
     /// Closes a connection like this that nobody uses; whether there was one.
     pub fn give_way(&self, is_one: impl Fn(&Held) -> bool) -> bool {
         self.pairs.lock().values_mut().any(|pair| {
-            let idle = pair.idle.iter().position(|(_, way)| is_one(way.held()));
-            let unused = |(client, way): &(Http2Client, WayFacts)| client.streams() == 0 && is_one(way.held());
+            let idle = pair.idle.iter().position(|(_, way)| is_one(&way.held));
+            let unused = |(client, way): &(Http2Client, WayFacts)| client.streams() == 0 && is_one(&way.held);
             match (idle, pair.shared.iter().position(unused)) {
                 (Some(idle), _) => drop(pair.idle.remove(idle)),
                 (None, Some(unused)) => drop(pair.shared.remove(unused)),

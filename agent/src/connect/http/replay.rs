@@ -1,9 +1,9 @@
 //! The body of a request on its way to a backend, kept so far that another backend can get it too.
 //!
 //! In: the body as the client sends it. Out: one body for each try. What a try has read is kept up to a bound, for the
-//! next one to start with; a body that is longer, or for which the pod has no room left, is streamed and no longer kept, and then only the try that has it can
-//! have it. Nothing is read ahead of the try: the backend sets the pace. Where the backend waits, a client that is silent for
-//! too long ends its request.
+//! next one to start with; a body that is longer, or for which the pod has no room left, is streamed and no longer kept, and
+//! then only the try that has it can have it. Nothing is read ahead of the try: the backend sets the pace. Where the backend
+//! waits, a client that is silent for too long ends its request.
 
 use std::{
     collections::VecDeque,

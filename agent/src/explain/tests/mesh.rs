@@ -436,7 +436,7 @@ fn a_path_that_was_cut_is_said_to_be() {
             original_dst: "10.96.0.1:80".parse().unwrap(),
             server: None,
             failure: None,
-            request: Some(request),
+            request,
         };
         let rest = Rest::new(MtlsMode::Permissive);
         let report = rest.ask(&snapshot, |world| explain_ended(world, std::slice::from_ref(&ended)));

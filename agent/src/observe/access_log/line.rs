@@ -209,8 +209,9 @@ impl Story {
         !id.is_empty() && ids.is_some_and(|ids| ids.contains(&Some(id)))
     }
 
-    /// What became of it, for who asks.
-    pub(in crate::observe) fn ended(&self) -> Ended {
+    /// What became of a request, for who asks.
+    pub(in crate::observe) fn ended(&self) -> Option<Ended> {
+        let request = self.request.as_deref()?.as_ended();
         let mut scratch = String::new();
         let mut fields = serde_json::Map::new();
         for field in FIELDS {
@@ -225,7 +226,7 @@ impl Story {
             };
             fields.insert(field.name.to_owned(), value);
         }
-        Ended {
+        Some(Ended {
             fields: fields.into(),
             generation: self.start.generation,
             reporter: self.start.reporter,
@@ -233,8 +234,8 @@ impl Story {
             original_dst: self.start.original_dst,
             server: self.server.clone(),
             failure: self.failure.clone(),
-            request: self.request.as_deref().map(RequestStory::as_ended),
-        }
+            request,
+        })
     }
 }
 

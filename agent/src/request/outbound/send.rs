@@ -113,20 +113,21 @@ impl Forwarding<'_> {
                     return Ok(lease);
                 }
                 Err(error) if error.is_full() && Instant::now() < give_up => {
-                    // One that is kept for nobody gives way, on whatever thread it is.
-                    let gave_way = match (&*error, breaker) {
-                        (PoolError::Full(_), Some(breaker)) => {
-                            thread.node.give_way(|held| held.is_under_way_to(breaker))
-                        }
-                        _ => thread.node.give_way(|held| held.place.is_of(&self.at.pod.account, Bound::OutboundHttp)),
+                    let is_of_pod = matches!(*error, PoolError::PodIsFull(_));
+                    let in_the_way = |held: &Held| match is_of_pod {
+                        true => held.place.is_of(&self.at.pod.account, Bound::OutboundHttp),
+                        false => breaker.is_some_and(|breaker| held.is_under_way_to(breaker)),
                     };
-                    match &*error {
-                        _ if gave_way => {}
-                        PoolError::PodIsFull(_) => tokio::select! {
+                    // One that is kept for nobody gives way, on whatever thread it is.
+                    if thread.node.give_way(in_the_way) {
+                        continue;
+                    }
+                    match is_of_pod {
+                        true => tokio::select! {
                             () = &mut room => {}
                             () = thread.http.freed(FREED_OF_POD) => {}
                         },
-                        _ => thread.http.freed(FREED).await,
+                        false => thread.http.freed(FREED).await,
                     }
                 }
                 Err(error) => {
