@@ -150,7 +150,7 @@ pub fn connect(from: &Pod, line: &str) -> Result<ConnectReport> {
     from.ask(&format!("connect {line}"))
 }
 
-/// Opens connections to an echo server that stay and exchange bytes.
+/// Opens connections to an echo server that stay and exchange bytes; each has been answered, or broke, when this comes back.
 pub fn hold(from: &Pod, to: SocketAddr, count: u64) -> Result<Hold> {
     let mut process = from.peer(&format!("hold --to {to} --count {count} --interval-ms 20"))?.start()?;
     process.wait_line(SOON, |line| hold_report(line).opened == count)?;

@@ -254,8 +254,12 @@ impl Node {
         bed.wire.ip(&format!("link set {name} master {WIRE}\nlink set {name} up\n"))?;
         self.netns().sysctl(NODE_SETTINGS)?;
         let (v4, v6) = self.gateway();
+        // Its own, as CNI plugins give it: the kernel would take the lowest of its ports', hence another one when a pod comes, and
+        // what the others send to the one that they know would be lost.
+        let [a, b, c, d] = v4.octets();
+        let mac = format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
         let mut lines = format!(
-            "link set lo up\nlink add cni0 type bridge\nlink set cni0 up\nlink set eth0 up\n\
+            "link set lo up\nlink add cni0 address {mac} type bridge\nlink set cni0 up\nlink set eth0 up\n\
              addr add {v4}/24 dev cni0\naddr add {v6}/64 dev cni0 nodad\n\
              addr add {}/24 dev eth0\naddr add {}/64 dev eth0 nodad\n",
             self.wire_v4(),

@@ -1,7 +1,7 @@
 //! `heddle-peer hold`: connections that stay open and exchange a few bytes now and then, to see what disturbs them.
 //!
-//! Prints a report once all are open, whenever a line comes on standard input, and at its end (SIGTERM or end of
-//! input).
+//! Prints a report once all are open and each was answered for the first time or broke, whenever a line comes on standard
+//! input, and at its end (SIGTERM or end of input).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::report::HoldReport;
@@ -57,14 +58,20 @@ pub(super) fn run(hold: &Hold) -> Result<()> {
 async fn open_and_watch(hold: &Hold) -> Result<()> {
     let health = Arc::new(Health::default());
     let limit = Duration::from_secs(hold.silence);
+    // That a connection was opened says only that somebody on the way accepted it: not that the server has it.
+    let (unanswered, mut all_answered) = mpsc::channel(1);
     for number in 0..hold.count {
         let connecting = timeout(limit, TcpStream::connect(hold.to)).await;
         let stream =
             connecting.context("connecting took too long")?.with_context(|| format!("connecting to {}", hold.to))?;
         stream.set_nodelay(true)?;
         health.report.lock().opened += 1;
-        tokio::spawn(exchange(stream, number, Duration::from_millis(hold.interval_ms), limit, Arc::clone(&health)));
+        let (interval, unanswered) = (Duration::from_millis(hold.interval_ms), unanswered.clone());
+        tokio::spawn(exchange(stream, number, interval, limit, unanswered, Arc::clone(&health)));
     }
+    drop(unanswered);
+    // Nothing is sent: it ends when no connection holds its end any more.
+    all_answered.recv().await;
     health.print()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
@@ -81,7 +88,15 @@ async fn open_and_watch(hold: &Hold) -> Result<()> {
     }
 }
 
-async fn exchange(mut stream: TcpStream, number: u64, interval: Duration, limit: Duration, health: Arc<Health>) {
+async fn exchange(
+    mut stream: TcpStream,
+    number: u64,
+    interval: Duration,
+    limit: Duration,
+    unanswered: mpsc::Sender<()>,
+    health: Arc<Health>,
+) {
+    let mut unanswered = Some(unanswered);
     let mut round = 0u64;
     loop {
         round += 1;
@@ -97,6 +112,7 @@ async fn exchange(mut stream: TcpStream, number: u64, interval: Duration, limit:
             return;
         }
         health.exchanges.fetch_add(1, Ordering::Relaxed);
+        drop(unanswered.take());
         tokio::time::sleep(interval).await;
     }
 }
