@@ -91,6 +91,7 @@ pub struct DataThread {
     /// HTTP connections that it opened.
     pub http: Arc<HttpPool>,
     open: AtomicUsize,
+    accepted_tunnels: AtomicUsize,
 }
 
 /// How often unused tunnels are looked for.
@@ -102,7 +103,7 @@ impl DataThread {
         let tunnels = TunnelPool::new(node.limits.streams_per_tunnel as usize);
         let http = Arc::default();
         node.pools.lock().push(Arc::downgrade(&http));
-        Arc::new(Self { node, tunnels, http, open: AtomicUsize::new(0) })
+        Arc::new(Self { node, tunnels, http, open: AtomicUsize::default(), accepted_tunnels: AtomicUsize::default() })
     }
 
     /// Connections that it serves now.
@@ -110,10 +111,25 @@ impl DataThread {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Those of them that are tunnels of others.
+    pub fn accepted_tunnels(&self) -> usize {
+        self.accepted_tunnels.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection until the result is dropped.
     pub fn count_connection(self: &Arc<Self>) -> OpenConnection {
+        self.count(false)
+    }
+
+    /// The same, of a tunnel.
+    pub fn count_tunnel(self: &Arc<Self>) -> OpenConnection {
+        self.count(true)
+    }
+
+    fn count(self: &Arc<Self>, is_tunnel: bool) -> OpenConnection {
         self.open.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(Arc::clone(self))
+        self.accepted_tunnels.fetch_add(usize::from(is_tunnel), Ordering::Relaxed);
+        OpenConnection { thread: Arc::clone(self), is_tunnel }
     }
 
     /// Closes unused tunnels, for ever. One task of this runs on each data thread.
@@ -198,10 +214,14 @@ impl Node {
 }
 
 /// A connection that is being served.
-pub struct OpenConnection(Arc<DataThread>);
+pub struct OpenConnection {
+    thread: Arc<DataThread>,
+    is_tunnel: bool,
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.thread.open.fetch_sub(1, Ordering::Relaxed);
+        self.thread.accepted_tunnels.fetch_sub(usize::from(self.is_tunnel), Ordering::Relaxed);
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    capture::{Accepted, DataPath},
+    capture::{Accepted, Arrival, DataPath},
     connection,
     node::{DataThread, Node},
     shares::{self, Account, Overload, Share},
@@ -81,14 +81,24 @@ impl DataThreads {
         }
     }
 
-    /// The thread that accepted it, unless another is idler by more than the slack.
-    fn place(&self) -> Option<(usize, &Running)> {
-        let here = HERE.get();
-        let own = self.threads.get(here)?;
-        let idlest = self.threads.iter().enumerate().min_by_key(|(_, thread)| thread.state.open_connections())?;
-        let stays = own.state.open_connections() <= idlest.1.state.open_connections() + SLACK;
-        Some(if stays { (here, own) } else { idlest })
+    /// The thread that is to serve it.
+    fn place(&self, arrival: Arrival) -> Option<(usize, &Running)> {
+        let (load, slack): (fn(&DataThread) -> usize, _) = match arrival {
+            // It has any number of connections in it: two that could have had a thread each must not share one.
+            Arrival::Hbone => (DataThread::accepted_tunnels, 0),
+            Arrival::Outbound | Arrival::Plaintext => (DataThread::open_connections, SLACK),
+        };
+        let loads = self.threads.iter().map(|thread| load(&thread.state));
+        let index = choose(loads, HERE.get(), slack)?;
+        Some((index, self.threads.get(index)?))
     }
+}
+
+/// The thread that accepted a connection, unless another has less to do by more than the slack.
+fn choose(loads: impl Iterator<Item = usize> + Clone, here: usize, slack: usize) -> Option<usize> {
+    let own = loads.clone().nth(here)?;
+    let (idlest, least) = loads.enumerate().min_by_key(|(_, load)| *load)?;
+    Some(if own <= least + slack { here } else { idlest })
 }
 
 impl Running {
@@ -140,8 +150,11 @@ impl DataPath for DataThreads {
     }
 
     fn serve(&self, accepted: Accepted) {
-        let Some((index, thread)) = self.place() else { return };
-        let open = thread.state.count_connection();
+        let Some((index, thread)) = self.place(accepted.arrival) else { return };
+        let open = match accepted.arrival {
+            Arrival::Hbone => thread.state.count_tunnel(),
+            Arrival::Outbound | Arrival::Plaintext => thread.state.count_connection(),
+        };
         let state = Arc::clone(&thread.state);
         if index == HERE.get() {
             return connection::serve(accepted, state, open);
@@ -154,5 +167,24 @@ impl DataPath for DataThreads {
                 connection::serve(Accepted { arrival, pod, stream, client, place, handshake }, state, open);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_where_it_was_accepted_unless_another_thread_is_idler_by_more_than_the_slack() {
+        for (loads, here, slack, chosen) in [
+            ([0, 0, 0], 1, 1, 1),
+            ([0, 1, 0], 1, 1, 1),
+            ([1, 2, 0], 1, 1, 2),
+            ([5, 6, 5], 1, 0, 0),
+            ([0, 0, 0], 2, 0, 2),
+        ] {
+            assert_eq!(choose(loads.into_iter(), here, slack), Some(chosen), "{loads:?} from {here}, slack {slack}");
+        }
+        assert_eq!(choose([0].into_iter(), 1, 0), None);
     }
 }

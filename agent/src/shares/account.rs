@@ -141,6 +141,11 @@ impl Account {
         if self.places(bound).try_take() { Ok(self.taken_place(bound)) } else { Err(PodIsFull) }
     }
 
+    /// The same, for who does not wait: that there is none counts as one that had to.
+    pub fn place_at_once(self: &Arc<Self>, bound: Bound) -> Result<Place, PodIsFull> {
+        self.try_place(bound).inspect_err(|_| self.places(bound).none_was_there())
+    }
+
     /// Whether more are taken than there may be, which counts as one that had to wait.
     pub fn is_beyond(&self, bound: Bound) -> bool {
         let is_beyond = self.places(bound).is_beyond();
@@ -276,6 +281,9 @@ mod tests {
         let account = Account::new(SHARE, &Overload::new(100));
         let held = [(); 2].map(|()| account.try_place(Bound::OutboundHttp).unwrap());
         assert_eq!(account.try_place(Bound::OutboundHttp).unwrap_err(), PodIsFull);
+        assert_eq!(account.waits(Bound::OutboundHttp).0, 0, "who looks again may wait, and counts then");
+        assert_eq!(account.place_at_once(Bound::OutboundHttp).unwrap_err(), PodIsFull);
+        assert_eq!(account.waits(Bound::OutboundHttp).0, 1);
         assert!(held[0].is_of(&account, Bound::OutboundHttp) && !held[0].is_of(&account, Bound::InboundHttp));
         assert!(!held[0].is_of(&Account::new(SHARE, &Overload::new(100)), Bound::OutboundHttp));
         let tunnels = [(); 3].map(|()| account.take(Bound::OutboundTunnels));

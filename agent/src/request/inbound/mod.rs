@@ -209,7 +209,7 @@ impl Inbound {
                 // It was opened with the client's connection, which has a place.
                 Some(stream) => (stream, pod.account.take(Bound::InboundHttp)),
                 None => {
-                    let place = pod.account.try_place(Bound::InboundHttp)?;
+                    let place = pod.account.place_at_once(Bound::InboundHttp)?;
                     (dial_application(&thread.node, &pod, client, to, approach).await?, place)
                 }
             };
