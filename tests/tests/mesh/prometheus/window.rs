@@ -66,8 +66,8 @@ impl Window {
         let found = watched.prometheus.by("source_workload", expression, self.ends)?;
         for (workload, (low, high)) in ["client", "near"].into_iter().zip(bounds) {
             let value = found.get(workload).with_context(|| format!("no {workload} in `{expression}`: {found:?}"))?;
-            // Numbers are sums of fractions.
-            let is_within = (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(value);
+            // Times are seconds since 1970, of which a number has no more than a quarter of a microsecond.
+            let is_within = (low * (1.0 - 1e-6)..=high * (1.0 + 1e-6)).contains(value);
             ensure!(is_within, "`{expression}` of {workload} is {value}, not between {low} and {high}");
         }
         ensure!(found.len() == bounds.len(), "{found:?}");
