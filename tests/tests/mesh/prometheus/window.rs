@@ -22,7 +22,9 @@ impl Window {
         let ends = SystemTime::now();
         let seconds = ends.duration_since(begins)?.as_millis() as f64 / 1e3;
         let scrapes = watched.prometheus.scrapes(watched.nodes()[0], begins, ends)?;
-        let scraped = scrapes.last().zip(scrapes.first()).map_or(0.0, |(last, first)| last - first);
+        // Whole milliseconds, as Prometheus has them: a difference of seconds since 1970 is nearly that.
+        let between = |(last, first): (&f64, &f64)| ((last - first) * 1e3).round() / 1e3;
+        let scraped = scrapes.last().zip(scrapes.first()).map_or(0.0, between);
         ensure!(scraped > seconds / 2.0, "{} scrapes in {scraped} of {seconds} s", scrapes.len());
         Ok(Self { ends, seconds, scraped })
     }
@@ -66,8 +68,8 @@ impl Window {
         let found = watched.prometheus.by("source_workload", expression, self.ends)?;
         for (workload, (low, high)) in ["client", "near"].into_iter().zip(bounds) {
             let value = found.get(workload).with_context(|| format!("no {workload} in `{expression}`: {found:?}"))?;
-            // Times are seconds since 1970, of which a number has no more than a quarter of a microsecond.
-            let is_within = (low * (1.0 - 1e-6)..=high * (1.0 + 1e-6)).contains(value);
+            // Numbers are sums of fractions.
+            let is_within = (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(value);
             ensure!(is_within, "`{expression}` of {workload} is {value}, not between {low} and {high}");
         }
         ensure!(found.len() == bounds.len(), "{found:?}");
