@@ -41,7 +41,7 @@ use crate::{
     },
     shares::{self, Account},
 };
-use open::Ready;
+use open::{FirstWords, Ready};
 pub(crate) use speech::{Expectation, Expected, ExpectedBy, Spoken};
 use speech::{ServerEnd, Words, server_speaks};
 
@@ -211,7 +211,7 @@ impl Outbound {
                 (spoken, DetectedBy::Learned)
             }
             Expected::Unknown => {
-                let mut opening = Box::pin(self.open(record, None));
+                let mut opening = Box::pin(self.open(record, FirstWords::default()));
                 let spoken = tokio::select! {
                     biased;
                     spoken = words.heard() => spoken.map_err(silent)?,
@@ -233,7 +233,8 @@ impl Outbound {
             Spoken::Tls(name) => name,
             Spoken::Bytes => None,
         };
-        Ok(Carries::Bytes(Box::new(self.open(record, server_name.as_deref()).await?)))
+        let first = FirstWords { server_name: server_name.as_deref(), socket: words.socket() };
+        Ok(Carries::Bytes(Box::new(self.open(record, first).await?)))
     }
 
     /// The way is open and the client silent: it speaks, the server does, or neither for so long that it is no HTTP.

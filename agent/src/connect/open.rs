@@ -105,6 +105,8 @@ pub struct Opener<'a> {
     pub source: &'a Workload,
     /// What the request for a stream says about the client.
     pub headers: &'a ConnectHeaders,
+    /// The client, whose first words may be sent before the peer has answered. Only where nobody else is tried if it fails.
+    pub client: Option<&'a TcpStream>,
 }
 
 impl Opener<'_> {
@@ -120,8 +122,10 @@ impl Opener<'_> {
     }
 
     async fn race(&self, candidates: Candidates) -> Result<Opened, ConnectError> {
+        // Of two that are tried, the one that is given up may have passed on what came with the request.
+        let client = self.client.filter(|_| candidates.rest.is_empty());
         let mut waiting = candidates.rest.into_iter();
-        let mut running = FuturesUnordered::from_iter([self.try_one(candidates.first)]);
+        let mut running = FuturesUnordered::from_iter([self.try_one(candidates.first, client)]);
         let mut tries = 1;
         loop {
             let silence = sleep(NEXT_AFTER);
@@ -134,13 +138,13 @@ impl Opener<'_> {
                 () = silence, if waiting.len() > 0 => {}
             }
             if let Some(next) = waiting.next() {
-                running.push(self.try_one(next));
+                running.push(self.try_one(next, client));
                 tries += 1;
             }
         }
     }
 
-    async fn try_one(&self, candidate: Candidate) -> Result<Opened, ConnectError> {
+    async fn try_one(&self, candidate: Candidate, client: Option<&TcpStream>) -> Result<Opened, ConnectError> {
         match &candidate.way {
             Way::Plain(_) => {
                 let to = candidate.address;
@@ -150,7 +154,7 @@ impl Opener<'_> {
                 Ok(Opened { candidate, wire, transport: Transport::Plain, peer: None, tries: 0, tunnel: None })
             }
             Way::Tunnel(expected) => {
-                let (stream, tunnel) = self.tunnel(&candidate, expected).await?;
+                let (stream, tunnel) = self.tunnel(&candidate, expected, client).await?;
                 let TlsFacts { version, group, root } = tunnel.tls;
                 let transport = Transport::Hbone { tls_version: version, group, root };
                 let peer = Some(tunnel.peer.id().clone());
@@ -164,6 +168,7 @@ impl Opener<'_> {
         &self,
         candidate: &Candidate,
         expected: &SpiffeId,
+        client: Option<&TcpStream>,
     ) -> Result<(super::tunnel::TunnelStream, Arc<Tunnel>), ConnectError> {
         let identity = &self.source.identity;
         let missing = || ConnectError::Identity { identity: identity.clone() };
@@ -178,7 +183,7 @@ impl Opener<'_> {
             let (node, pod, own) = (Arc::clone(self.node), Arc::clone(self.pod), Arc::clone(&own));
             open_tunnel(node, pod, own, key.to, expected.clone())
         };
-        Ok(self.tunnels.connect(&key, &candidate.address.to_string(), self.headers, open).await?)
+        Ok(self.tunnels.connect(&key, (&candidate.address.to_string(), self.headers), client, open).await?)
     }
 }
 

@@ -111,6 +111,7 @@ async fn to_tunnel(mut client: TcpStream, mut server: Box<TunnelIo>, bytes: &Byt
     let _shown = bytes.show(own(&client), server.stream().socket());
     bytes.add_received(write_unread(&mut server, &mut client).await.map_err(at(Side::Client))?);
     let server = server.stream();
+    bytes.add_sent(server.take_out_sent(&client).map_err(at(Side::Client))? as u64);
     with_tunnel(&mut client, server, &bytes.sent, &bytes.received)
         .await
         .map_err(|error| error.in_tunnel(server))

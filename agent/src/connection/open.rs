@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 use super::{ABSENT_AGENT, LOOK_AGAIN, Outbound, bypass};
 use crate::{
@@ -34,10 +37,19 @@ struct Unopened {
 
 /// Where a way is to lead.
 enum Goal<'a> {
-    /// To what was dialled, for a client that asks for this server name.
-    Dialled(Option<&'a str>),
+    /// To what was dialled.
+    Dialled(FirstWords<'a>),
     /// To the fallback of that.
     Fallback(Arc<ServicePort>, FallbackReason),
+}
+
+/// What the client says first, as far as it is of use to who opens the way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct FirstWords<'a> {
+    /// The server name that it asks for.
+    pub(super) server_name: Option<&'a str>,
+    /// Where its bytes are, or will be.
+    pub(super) socket: Option<&'a TcpStream>,
 }
 
 /// Where it leads by a snapshot.
@@ -49,9 +61,9 @@ struct Destined {
 }
 
 impl Outbound {
-    /// Opens the way. Where nobody could be reached, nothing was sent to anybody: the fallback takes over.
-    pub(super) async fn open(&self, record: &mut ConnectionRecord, server_name: Option<&str>) -> Result<Ready, Failed> {
-        let Unopened { failed, fallback } = match self.patiently(record, &Goal::Dialled(server_name)).await {
+    /// Opens the way. Where nobody could be reached, nothing of the client was passed on by anybody: the fallback takes over.
+    pub(super) async fn open(&self, record: &mut ConnectionRecord, words: FirstWords<'_>) -> Result<Ready, Failed> {
+        let Unopened { failed, fallback } = match self.patiently(record, &Goal::Dialled(words)).await {
             Ok(ready) => return Ok(ready),
             Err(unopened) => unopened,
         };
@@ -66,7 +78,9 @@ impl Outbound {
         let mut snapshot = Arc::clone(&self.snapshot);
         loop {
             let Destined { route, fallback, reason } = self.destined(&snapshot, record, goal)?;
-            match self.open_to(&snapshot, record, &route, fallback.is_some()).await {
+            // What was sent to one must not be sent to another.
+            let socket = goal.socket().filter(|_| fallback.is_none());
+            match self.open_to(&snapshot, record, (&route, fallback.is_some()), socket).await {
                 Err(Failed::Connect(error)) if error.is_absent_agent() && Instant::now() < give_up => {
                     sleep(LOOK_AGAIN).await;
                     snapshot = self.thread.node.snapshot.load();
@@ -84,7 +98,7 @@ impl Outbound {
         goal: &Goal<'_>,
     ) -> Result<Destined, Failed> {
         let server_name = match goal {
-            Goal::Dialled(server_name) => *server_name,
+            Goal::Dialled(words) => words.server_name,
             Goal::Fallback(port, reason) => {
                 record.set_service(port.service.clone());
                 let route = Route::Service(Arc::clone(port));
@@ -110,8 +124,8 @@ impl Outbound {
         &self,
         snapshot: &Snapshot,
         record: &mut ConnectionRecord,
-        route: &Route,
-        has_fallback: bool,
+        (route, has_fallback): (&Route, bool),
+        client: Option<&TcpStream>,
     ) -> Result<Ready, Failed> {
         let node = &self.thread.node;
         let settings = match route {
@@ -119,16 +133,15 @@ impl Outbound {
             Route::Workload(..) | Route::External(..) => None,
         };
         let settings = settings.map(AsRef::as_ref);
-        let client = self.client.ip();
-        let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client };
+        let chooser = Chooser { balancer: &node.balancer, snapshot, source: &self.source, client: self.client.ip() };
         let wanted = Wanted { settings, has_fallback, ..Wanted::default() };
         let (candidates, lease) = chooser.candidates(route, &wanted)?;
         record.set_server(candidates.first.party(None));
         let headers = self.headers(route);
         let pool = PoolSettings::of(settings);
         let underway = self.underway(route, pool)?;
-        let opener =
-            Opener { node, tunnels: &self.thread.tunnels, pod: &self.pod, source: &self.source, headers: &headers };
+        let (tunnels, pod, source) = (&self.thread.tunnels, &self.pod, &self.source);
+        let opener = Opener { node, tunnels, pod, source, headers: &headers, client };
         let after = pool.own_connect_timeout().unwrap_or(node.limits.connect_timeout);
         let opened = opener.open(candidates, after).await.inspect_err(|_| told(lease.as_ref(), after))?;
         record.set_server(opened.candidate.party(opened.peer.clone()));
@@ -153,6 +166,15 @@ impl Outbound {
             None => self.original_dst.ip().to_string(),
         };
         ConnectHeaders::new(&self.thread.node.cluster, &self.source, self.client, &host)
+    }
+}
+
+impl<'a> Goal<'a> {
+    fn socket(&self) -> Option<&'a TcpStream> {
+        match self {
+            Self::Dialled(words) => words.socket,
+            Self::Fallback(..) => None,
+        }
     }
 }
 

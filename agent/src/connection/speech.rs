@@ -184,6 +184,14 @@ impl Words {
         self.wire
     }
 
+    /// The socket that they come by; none in a tunnel.
+    pub(super) fn socket(&self) -> Option<&TcpStream> {
+        match &self.wire {
+            Wire::Tcp(stream) => Some(stream),
+            Wire::Tunnel(_) => None,
+        }
+    }
+
     /// Waits for the client's first words. It may be broken off and called again.
     pub(super) async fn heard(&mut self) -> io::Result<Spoken> {
         if !self.wire.look(&mut self.seen, MOST).await? {

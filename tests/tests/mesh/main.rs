@@ -33,6 +33,7 @@ mod load;
 mod logs;
 mod modes;
 mod native;
+mod optimistic;
 mod peer;
 mod permissions;
 mod privileges;

@@ -30,7 +30,7 @@ use crate::{
 
 use super::{
     CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
-    WRITE_BATCH, breach,
+    WRITE_BATCH, breach, optimistic,
     peer_watch::{Cut, PeerEvent, PeerWatch},
     pool::StreamPermit,
     wide::{WideReads, Writes},
@@ -209,13 +209,14 @@ impl Tunnel {
         StreamPermit::new(&self.streams)
     }
 
-    /// Opens a stream to an authority. `None` when the tunnel turned out to take no more streams before anything was
-    /// sent: another tunnel can be tried without doing something twice.
+    /// Opens a stream to an authority. `None` when the tunnel turned out to take no more streams, and has not looked at this one: another
+    /// tunnel can be tried without doing something twice. The first words of `client` may be sent along.
     pub(super) async fn connect(
         &self,
         permit: StreamPermit,
         authority: &str,
         headers: &ConnectHeaders,
+        client: Option<&TcpStream>,
     ) -> Result<Option<TunnelStream>, TunnelError> {
         let http_error = |source: h2::Error| match self.cut.get() {
             Some(revoked) => TunnelError::Revoked { to: self.to, source: revoked.clone() },
@@ -226,8 +227,10 @@ impl Tunnel {
             return Ok(None);
         };
         let request = self.request(authority, headers)?;
-        let (response, send) = requests.send_request(request, false).map_err(http_error)?;
-        let response = match response.await {
+        let (response, mut send) = requests.send_request(request, false).map_err(http_error)?;
+        let sending = Sending::of(&self.account);
+        let (response, sent_ahead) = optimistic::answered(response, (&mut send, &sending), client).await;
+        let response = match response {
             Ok(response) => response,
             // The peer is going away and promises that it did not look at this stream (RFC 9113, 8.7).
             Err(error) if error.is_remote() && error.is_go_away() => {
@@ -241,8 +244,8 @@ impl Tunnel {
             StatusCode::OK => {
                 let open = self.observer.metrics().tunnel_stream_opened();
                 let (receive, cut, socket) = (response.into_body(), Arc::clone(&self.cut), Arc::clone(&self.socket));
-                let sending = Sending::of(&self.account);
-                Ok(Some(TunnelStream { send, receive, sending, cut, socket, _permit: Some(permit), _open: open }))
+                let (_permit, _open) = (Some(permit), open);
+                Ok(Some(TunnelStream { send, receive, sending, sent_ahead, cut, socket, _permit, _open }))
             }
             status => Err(TunnelError::Refused { to: self.to, status }),
         }

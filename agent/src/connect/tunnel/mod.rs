@@ -5,6 +5,7 @@ mod authority;
 mod client;
 mod headers;
 mod io;
+mod optimistic;
 mod peer_watch;
 mod pool;
 mod server;
@@ -13,6 +14,7 @@ mod wide;
 use std::sync::Arc;
 
 use h2::{Reason, RecvStream, SendStream};
+use tokio::net::TcpStream;
 
 pub use authority::{Authority, AuthorityError};
 pub use client::{Tunnel, TunnelError};
@@ -28,6 +30,7 @@ use crate::{
     shares::{Chunk, Sending},
 };
 
+use optimistic::take_out;
 use peer_watch::Cut;
 use pool::StreamPermit;
 
@@ -68,6 +71,8 @@ pub struct TunnelStream {
     pub(super) receive: RecvStream,
     /// What it has to send, in the account of the pod whose tunnel it is.
     pub(super) sending: Arc<Sending>,
+    /// How much of what is in the client's socket the peer has already, or how the client broke off before the stream was open.
+    sent_ahead: std::io::Result<usize>,
     /// Why the agent has cut the tunnel, once it has.
     cut: Cut,
     /// The tunnel's socket, which all of its streams share.
@@ -82,6 +87,13 @@ impl TunnelStream {
     /// Why the agent has cut the tunnel; `None` where it has not, and the stream ended for another reason.
     pub(super) fn cut(&self) -> Option<&Revoked> {
         self.cut.get()
+    }
+
+    /// Takes out of the client's socket what the peer has already; how much that was.
+    pub(super) fn take_out_sent(&mut self, client: &TcpStream) -> std::io::Result<usize> {
+        let length = std::mem::replace(&mut self.sent_ahead, Ok(0))?;
+        take_out(client, length)?;
+        Ok(length)
     }
 
     /// The tunnel's socket.
@@ -161,5 +173,50 @@ mod tests {
             .await,
             None
         );
+    }
+
+    /// Why a server ends the tunnel of a client that has so many streams refused, and then sends the words of each.
+    async fn ended_for_words_of_refused(streams: u32) -> Option<TunnelEndReason> {
+        let (mut near, far) = duplex(1 << 20);
+        let server = async {
+            let mut tunnel = http2().handshake::<_, Chunk>(far).await.unwrap();
+            while let Some(accepted) = tunnel.accept().await {
+                match accepted {
+                    Ok((_, mut respond)) => {
+                        let refusal = http::Response::builder().status(503).body(()).unwrap();
+                        respond.send_response(refusal, true).unwrap();
+                    }
+                    Err(error) => return breach(&error),
+                }
+            }
+            None
+        };
+        let client = async move {
+            let authority = b"192.0.2.1:80";
+            let block = [&[2, 7], &b"CONNECT"[..], &[1, 12], authority].concat();
+            let numbers: Vec<u32> = (0..streams).map(|stream| 2 * stream + 1).collect();
+            near.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, 0)].concat()).await.unwrap();
+            // No more at a time than the server takes.
+            for some in numbers.chunks(MAX_STREAMS as usize / 2) {
+                for stream in some {
+                    let mut asked = frame(1, 4, *stream, block.len() as u32);
+                    asked.truncate(9);
+                    near.write_all(&[&asked[..], &block].concat()).await.unwrap();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            for stream in numbers {
+                // A tunnel that has ended takes no more.
+                let _ = near.write_all(&frame(0, 0, stream, 5)).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        tokio::join!(server, client).0
+    }
+
+    #[tokio::test]
+    async fn words_that_cross_a_refusal_do_not_end_the_tunnel() {
+        assert_eq!(ended_for_words_of_refused(1100).await, None);
+        assert_eq!(ended_for_words_of_refused(2200).await, Some(TunnelEndReason::TooManyResets));
     }
 }

@@ -20,6 +20,7 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 
 use crate::{
     mesh::{SpiffeId, WorkloadUid},
@@ -70,12 +71,13 @@ impl TunnelPool {
         Arc::new(Self { pairs: Mutex::default(), streams_per_tunnel })
     }
 
-    /// Opens a stream in a tunnel of this pair. `open` makes a new tunnel where one is needed.
+    /// Opens a stream in a tunnel of this pair. `open` makes a new tunnel where one is needed. The first words of `client` may be sent
+    /// along.
     pub async fn connect<F>(
         self: &Arc<Self>,
         key: &TunnelKey,
-        authority: &str,
-        headers: &ConnectHeaders,
+        (authority, headers): (&str, &ConnectHeaders),
+        client: Option<&TcpStream>,
         open: impl Fn() -> F,
     ) -> Result<(TunnelStream, Arc<Tunnel>), TunnelError>
     where
@@ -84,7 +86,7 @@ impl TunnelPool {
         // A tunnel that goes away under our hands is no failure of the peer, but each time it must have been another.
         loop {
             let (tunnel, permit) = self.tunnel(key, &open).await?;
-            if let Some(stream) = tunnel.connect(permit, authority, headers).await? {
+            if let Some(stream) = tunnel.connect(permit, authority, headers, client).await? {
                 return Ok((stream, tunnel));
             }
             self.forget(key, &tunnel);

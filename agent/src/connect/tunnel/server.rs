@@ -28,6 +28,10 @@ const DEAD_AFTER: Duration = Duration::from_secs(20);
 /// Streams that a peer may open and reset before they were served, at once: "rapid reset" ends the tunnel.
 const MAX_RESETS: usize = 50;
 
+/// Streams that were refused or reset here within a second, of which what still comes for them is thrown away. For one that is forgotten the
+/// client would be held to have broken the protocol, and its tunnel cut after a thousand: who is refused may have spoken meanwhile.
+const REMEMBERED: usize = 1000;
+
 /// Why a tunnel was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
@@ -120,6 +124,7 @@ pub(crate) fn http2() -> Builder {
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED)
         .max_pending_accept_reset_streams(MAX_RESETS);
     builder
 }
@@ -210,7 +215,7 @@ impl IncomingStream {
         let open = metrics.tunnel_stream_opened();
         let (receive, cut, socket) = (self.request.into_body(), self.cut, self.socket);
         let sending = Sending::of(&self.account);
-        Ok(TunnelStream { send, receive, sending, cut, socket, _permit: None, _open: open })
+        Ok(TunnelStream { send, receive, sending, sent_ahead: Ok(0), cut, socket, _permit: None, _open: open })
     }
 
     /// Refuses the stream.

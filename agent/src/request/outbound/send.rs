@@ -186,7 +186,8 @@ impl Forwarding<'_> {
                 thread.node.observer.metrics().bypassed(reason, 1);
             }
             let node = &thread.node;
-            let opener = Opener { node, tunnels: &thread.tunnels, pod: &pod, source: &source, headers: &headers };
+            let (tunnels, client) = (&thread.tunnels, None);
+            let opener = Opener { node, tunnels, pod: &pod, source: &source, headers: &headers, client };
             let open = Some(node.observer.metrics().pool_connection_opened());
             Ok(OpenWay::new(opener.open_only(candidate, after).await?, Held { place, underway, open }))
         }
