@@ -49,7 +49,8 @@ layout! {
 }
 
 layout! {
-    /// Value of `NATIVE_SOCKETS`, on the application's socket from connect() to its end.
+    /// Value of `NATIVE_SOCKETS`, on the application's socket from connect() on. It stays there after the end of the connection,
+    /// as [`NativeSocket::default`].
     pub struct NativeSocket {
         /// The verdict that it goes by.
         pub verdict: Verdict,
@@ -57,6 +58,14 @@ layout! {
         pub began: u64,
         /// Bytes received when the other end had acknowledged that this one sends no more.
         pub received_before: u64,
+    }
+}
+
+impl NativeSocket {
+    /// Whether no connection goes by it any more: no verdict has generation 0, which is what an ended connection leaves there.
+    #[inline(always)]
+    pub const fn has_ended(&self) -> bool {
+        self.verdict.generation == 0
     }
 }
 

@@ -8,12 +8,14 @@
 use aya_ebpf::{
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
-        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
     },
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use heddle_common::{Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT, SocketOwner};
+use heddle_common::{
+    Address, AgentSocket, ConnectionTuple, DialKey, FlowKey, KernelEvent, OUTBOUND_PORT, SocketOwner, tcp_state,
+};
 
 use crate::{context::read_ipv6, endings, events, maps, native, probe, socket};
 
@@ -31,20 +33,13 @@ fn flows(context: SockOpsContext) -> u32 {
             }
         }
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
-            dial_ended(&context);
-            probe::ended(&context);
-            native::established(&context);
-        }
-        BPF_SOCK_OPS_STATE_CB => {
-            if context.arg(1) == BPF_TCP_CLOSE {
+            // A socket is an application's that goes natively, the agent's or the kubelet's: never two of these.
+            if !native::established(&context) {
                 dial_ended(&context);
                 probe::ended(&context);
             }
-            native::state_changed(&context);
-            if events::wanted() {
-                endings::state_changed(&context);
-            }
         }
+        BPF_SOCK_OPS_STATE_CB => state_changed(&context),
         _ => {}
     }
     1
@@ -82,13 +77,28 @@ fn connecting(context: &SockOpsContext) {
             maps::count(lost);
         }
     } else {
-        if let Some(native) = socket::stored(&maps::NATIVE_SOCKETS, own) {
-            native::connecting(context, native);
+        if !native::connecting(context) {
+            probe::connecting(context);
         }
-        probe::connecting(context);
         if events::wanted() {
             endings::bypasses(context);
         }
+    }
+}
+
+/// A socket that is followed came into another state, of which two matter.
+#[inline(always)]
+fn state_changed(context: &SockOpsContext) {
+    let now = context.arg(1);
+    if now != tcp_state::CLOSE && now != tcp_state::FIN_WAIT2 {
+        return;
+    }
+    if !native::state_changed(context) && now == tcp_state::CLOSE {
+        dial_ended(context);
+        probe::ended(context);
+    }
+    if events::wanted() {
+        endings::state_changed(context);
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
     endings::closing,
     events::now,
     flows::{dial_key, local_address, socket_of},
-    maps, socket,
+    maps,
+    socket::{self, Carried},
 };
 
 /// The verdict on what a pod dials, of whatever generation.
@@ -69,31 +70,53 @@ pub(crate) fn keep(own: *mut bpf_sock, verdict: Verdict) -> bool {
     socket::store(&maps::NATIVE_SOCKETS, own, NativeSocket { verdict, ..NativeSocket::default() })
 }
 
-/// The kernel has chosen address and port, the SYN is not sent yet.
+/// What the socket of a native connection carries.
 #[inline(always)]
-pub(crate) fn connecting(context: &SockOpsContext, mut native: NativeSocket) {
-    let (key, local) = (dial_key(context), local_address(context));
+fn carried(context: &SockOpsContext) -> Option<(Carried<NativeSocket>, NativeSocket)> {
+    let carried = socket::carried(&maps::NATIVE_SOCKETS, socket_of(context))?;
+    let native = carried.get();
+    (!native.has_ended()).then_some((carried, native))
+}
+
+/// The kernel has chosen address and port, the SYN is not sent yet. Whether it is that of a native connection.
+#[inline(always)]
+pub(crate) fn connecting(context: &SockOpsContext) -> bool {
+    let Some((carried, mut native)) = carried(context) else { return false };
     native.began = now();
+    if let Err(outcome) = enter(context, &native) {
+        // What has no entry has no end to be told.
+        carried.set(NativeSocket::default());
+        cut_off(context, &native, outcome);
+        return true;
+    }
+    carried.set(native);
+    true
+}
+
+#[inline(always)]
+fn enter(context: &SockOpsContext, native: &NativeSocket) -> Result<(), NativeOutcome> {
+    let (key, local) = (dial_key(context), local_address(context));
     if !native.verdict.leaves_from(key.netns, &local, owner_of(&local)) {
-        return cut_off(context, &native, NativeOutcome::OtherAddress);
+        return Err(NativeOutcome::OtherAddress);
     }
     let flags = context.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG;
-    let is_followed =
-        socket::store(&maps::NATIVE_SOCKETS, socket_of(context), native) && context.set_cb_flags(flags as i32).is_ok();
-    if !is_followed || !maps::enter_native(key, NativeConnection::opening(&native.verdict, native.began)) {
-        cut_off(context, &native, NativeOutcome::NoRoom);
+    let is_followed = context.set_cb_flags(flags as i32).is_ok();
+    match is_followed && maps::enter_native(key, NativeConnection::opening(&native.verdict, native.began)) {
+        true => Ok(()),
+        false => Err(NativeOutcome::NoRoom),
     }
 }
 
-/// Somebody has answered.
+/// Somebody has answered. Whether it is a native connection.
 #[inline(always)]
-pub(crate) fn established(context: &SockOpsContext) {
-    let Some(native) = socket::stored(&maps::NATIVE_SOCKETS, socket_of(context)) else { return };
+pub(crate) fn established(context: &SockOpsContext) -> bool {
+    let Some((_, native)) = carried(context) else { return false };
     let key = dial_key(context);
     match maps::native(key.netns, &key.tuple) {
         Some(entered) if entered.is_well_placed() => set_stage(key, NativeStage::Open),
         _ => cut_off(context, &native, NativeOutcome::Astray),
     }
+    true
 }
 
 /// The SYN of an entered connection is let in at its pod.
@@ -108,21 +131,18 @@ pub(crate) fn is_held_up(source: u64, tuple: ConnectionTuple) {
     tell(&NativeEvent { source, tuple, ..event(&NativeSocket::default(), NativeOutcome::Stale) });
 }
 
-/// A socket came into another state. One that is not native is left alone.
+/// A socket has closed, or its end was acknowledged. Whether it is that of a native connection.
 #[inline(always)]
-pub(crate) fn state_changed(context: &SockOpsContext) {
-    let own = socket_of(context);
-    let Some(mut native) = socket::stored(&maps::NATIVE_SOCKETS, own) else { return };
-    let (before, after) = (context.arg(0), context.arg(1));
-    if after == tcp_state::FIN_WAIT2 {
-        native.received_before = read_field!(context.ops, bytes_received);
-        socket::store(&maps::NATIVE_SOCKETS, own, native);
+pub(crate) fn state_changed(context: &SockOpsContext) -> bool {
+    let Some((carried, native)) = carried(context) else { return false };
+    if context.arg(1) == tcp_state::CLOSE {
+        // The socket may be used for another connection. To take the value off costs more than to leave it there.
+        carried.set(NativeSocket::default());
+        ended(context, &native, context.arg(0));
+    } else {
+        carried.set(NativeSocket { received_before: read_field!(context.ops, bytes_received), ..native });
     }
-    if after == tcp_state::CLOSE {
-        // The socket may be used for another connection.
-        socket::forget(&maps::NATIVE_SOCKETS, own);
-        ended(context, &native, before);
-    }
+    true
 }
 
 #[inline(always)]

@@ -25,36 +25,55 @@ pub(crate) fn netns_cookie(context: &impl EbpfContext) -> u64 {
     unsafe { bpf_get_netns_cookie(context.as_ptr()) }
 }
 
-/// The value that a socket carries in a map, if it does.
+/// A value that a socket carries in a map. It stays there while the socket is at hand, which the kernel has locked.
+pub(crate) struct Carried<T>(*mut T);
+
+impl<T: Copy> Carried<T> {
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "map value by pointer")]
+    pub(crate) fn get(&self) -> T {
+        // SAFETY: a place for a value of the map's type, which has one.
+        unsafe { self.0.read() }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "map value by pointer")]
+    pub(crate) fn set(&self, value: T) {
+        // SAFETY: a place for a value of the map's type.
+        unsafe { self.0.write(value) }
+    }
+}
+
+/// What a socket carries in a map, if it does.
 #[inline(always)]
-#[expect(unsafe_code, reason = "helper call and map value by pointer")]
+pub(crate) fn carried<T>(map: &SkStorage<T>, socket: *mut bpf_sock) -> Option<Carried<T>> {
+    place(map, socket, core::ptr::null_mut(), 0)
+}
+
+/// The same, read.
+#[inline(always)]
 pub(crate) fn stored<T: Copy>(map: &SkStorage<T>, socket: *mut bpf_sock) -> Option<T> {
+    carried(map, socket).map(|carried| carried.get())
+}
+
+/// Puts a value on a socket, in the place of what was there; false when the kernel has no memory for it.
+#[inline(always)]
+pub(crate) fn store<T: Copy>(map: &SkStorage<T>, socket: *mut bpf_sock, mut value: T) -> bool {
+    let Some(carried) = place(map, socket, &mut value, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else { return false };
+    carried.set(value);
+    true
+}
+
+/// Where the value is, made of `initial` where there is none and the flags say so.
+#[inline(always)]
+#[expect(unsafe_code, reason = "a helper call")]
+fn place<T>(map: &SkStorage<T>, socket: *mut bpf_sock, initial: *mut T, flags: u64) -> Option<Carried<T>> {
     if socket.is_null() {
         return None;
     }
-    // SAFETY: a socket that the context owns for the time of this call, and no flag, so no value is read.
-    let value = unsafe { bpf_sk_storage_get(map_pointer(map), socket.cast(), core::ptr::null_mut(), 0) };
-    // SAFETY: null or a pointer to a value of this map's type.
-    unsafe { value.cast::<T>().as_ref() }.copied()
-}
-
-/// Puts a value on a socket; false when the kernel has no memory for it.
-#[inline(always)]
-#[expect(unsafe_code, reason = "helper call and map value by pointer")]
-pub(crate) fn store<T: Copy>(map: &SkStorage<T>, socket: *mut bpf_sock, mut value: T) -> bool {
-    if socket.is_null() {
-        return false;
-    }
-    let initial = core::ptr::from_mut(&mut value).cast();
-    // SAFETY: a socket that the context owns for the time of this call; the value outlives it.
-    let place =
-        unsafe { bpf_sk_storage_get(map_pointer(map), socket.cast(), initial, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) };
-    if place.is_null() {
-        return false;
-    }
-    // SAFETY: not null, so a place for a value of this map's type; an existing value is replaced by this.
-    unsafe { place.cast::<T>().write(value) };
-    true
+    // SAFETY: a socket that the context owns for the time of this call; the kernel copies from `initial` only to make a value.
+    let place = unsafe { bpf_sk_storage_get(map_pointer(map), socket.cast(), initial.cast(), flags) };
+    (!place.is_null()).then_some(Carried(place.cast()))
 }
 
 /// Takes a value off a socket, if it carries one.

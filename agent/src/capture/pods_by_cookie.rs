@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 
 use super::EnrolledPod;
@@ -9,7 +10,7 @@ use crate::mesh::WorkloadUid;
 
 /// The enrolled pods. Cloning is cheap, and clones are the same list; `Enrolment` alone writes it.
 #[derive(Clone, Debug, Default)]
-pub struct PodsByCookie(Arc<RwLock<HashMap<u64, Arc<EnrolledPod>>>>);
+pub struct PodsByCookie(Arc<RwLock<HashMap<u64, Arc<EnrolledPod>, RandomState>>>);
 
 impl PodsByCookie {
     /// The pod whose namespace has this cookie.

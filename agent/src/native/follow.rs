@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use foldhash::fast::RandomState;
 use heddle_common::{DialKey, NativeEvent, NativeOutcome, NativeStage, OUTSIDE};
 use tokio::{
     sync::watch,
@@ -46,13 +47,13 @@ const MOST_EARLY: usize = 10_000;
 pub struct Follower {
     node: Arc<Node>,
     events: NativeEvents,
-    open: HashMap<DialKey, Followed>,
+    open: HashMap<DialKey, Followed, RandomState>,
     /// Those whose SYN was held up and is let pass on the generation in force. It has to be again when that moves on.
-    held_up: HashSet<DialKey>,
+    held_up: HashSet<DialKey, RandomState>,
     /// Why those were ended that were still to be opened.
-    refused: HashMap<DialKey, Failure>,
+    refused: HashMap<DialKey, Failure, RandomState>,
     /// Those of pods that are not enrolled, and since when.
-    unknown: HashMap<DialKey, Instant>,
+    unknown: HashMap<DialKey, Instant, RandomState>,
     /// What happened while no agent ran, until its pods are enrolled again.
     early: Vec<NativeEvent>,
     began: Instant,
@@ -148,15 +149,12 @@ impl Follower {
         let key = key_of(event);
         self.held_up.remove(&key);
         self.unknown.remove(&key);
-        let began = event.time - event.lasted;
-        let followed = self.open.remove(&key).or_else(|| {
-            let ends = self.ends(&key, event.destination)?;
-            Some(Followed::begin(&self.node, ends, began, self.node.native.paths.of_snapshot(event.generation)))
-        });
         let refused = self.refused.remove(&key);
-        if let Some(mut followed) = followed {
+        if let Some(mut followed) = self.open.remove(&key) {
             followed.ended_by = followed.ended_by.take().or(refused);
             followed.end(event);
+        } else if let Some(ends) = self.ends(&key, event.destination) {
+            ends.passed(&self.node, self.node.native.paths.of_snapshot(event.generation), event, refused);
         }
     }
 

@@ -85,6 +85,24 @@ impl Ends {
         }
     }
 
+    /// Tells one that has come and gone before it was seen open.
+    pub(super) fn passed(&self, node: &Node, generation: u64, event: &NativeEvent, ended_by: Option<Failure>) {
+        let End { moved, facts, lasted, failure } = End::of(event, ended_by);
+        let (started, _) = since(event.time - event.lasted);
+        self.count_bypass(node);
+        for reporter in self.reporters() {
+            let mut record = self.record(node, generation, *reporter);
+            record.set_time(started, lasted);
+            record.passed(moved, facts, failure.clone());
+        }
+    }
+
+    fn count_bypass(&self, node: &Node) {
+        if self.destination.is_none() {
+            node.observer.metrics().bypassed(BypassReason::OutsideMesh, 1);
+        }
+    }
+
     fn reporters(&self) -> &'static [Reporter] {
         match self.destination {
             Some(_) => &[Reporter::Source, Reporter::Destination],
@@ -109,20 +127,16 @@ impl Followed {
             (record, counts)
         };
         let records = ends.reporters().iter().map(open).collect();
-        if ends.destination.is_none() {
-            node.observer.metrics().bypassed(BypassReason::OutsideMesh, 1);
-        }
+        ends.count_bypass(node);
         Self { ends, began, ended_by: None, records }
     }
 
     /// It has ended.
     pub(super) fn end(mut self, event: &NativeEvent) {
-        let facts = SocketFacts { rtt_us: event.rtt_us, retransmits: event.retransmits };
-        let lasted = Duration::from_nanos(event.lasted);
+        let End { moved: (sent, received), facts, lasted, failure } = End::of(event, self.ended_by.take());
         let (started, _) = since(self.began);
-        let failure = self.ended_by.take().or_else(|| broken_off(event));
         for (mut record, counts) in std::mem::take(&mut self.records) {
-            counts.set_ended(event.sent, event.received, facts);
+            counts.set_ended(sent, received, facts);
             record.set_time(started, lasted);
             record.finish(failure.clone().map_or(Ok(()), Err));
         }
@@ -134,6 +148,26 @@ impl Drop for Followed {
     fn drop(&mut self) {
         for (record, _) in std::mem::take(&mut self.records) {
             record.left_open();
+        }
+    }
+}
+
+/// How one ended.
+struct End {
+    /// Bytes sent by the client, and received.
+    moved: (u64, u64),
+    facts: SocketFacts,
+    lasted: Duration,
+    failure: Option<Failure>,
+}
+
+impl End {
+    fn of(event: &NativeEvent, ended_by: Option<Failure>) -> Self {
+        Self {
+            moved: (event.sent, event.received),
+            facts: SocketFacts { rtt_us: event.rtt_us, retransmits: event.retransmits },
+            lasted: Duration::from_nanos(event.lasted),
+            failure: ended_by.or_else(|| broken_off(event)),
         }
     }
 }

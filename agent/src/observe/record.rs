@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, Transport,
+    ByteCounts, ConnectionStart, Failure, GaugeGuard, Observer, Party, ResponseFlag, SocketFacts, Transport,
     access_log::{Failed, LineEvent},
     facts::{Facts, Progress},
     open::OpenConnection,
+    outcome::Moved,
 };
 use crate::mesh::{ServiceName, WorkloadTelemetry};
 
@@ -108,6 +109,19 @@ impl ConnectionRecord {
         self.conclude(result.err());
     }
 
+    /// Client and server were joined, and the connection has ended before anything was told of it: it was never among the open ones.
+    pub fn passed(mut self, (sent, received): (u64, u64), server: SocketFacts, failure: Option<Failure>) {
+        let Some(Unfinished { facts, .. }) = self.story.take() else { return };
+        let inner = &self.observer.inner;
+        let series = inner.traffic.resolve(&inner.metrics, facts.labels());
+        series.opened.inc();
+        series.sent.inc_by(sent);
+        series.received.inc_by(received);
+        series.closed(failure.as_ref().map(|failure| failure.flag));
+        let untold = Moved { sent, received };
+        self.end(facts, Progress { sent, received, untold, sockets: [None, Some(server)] }, failure);
+    }
+
     /// Nobody tells of the connection any more, which goes on: it has no end here.
     pub fn left_open(mut self) {
         let Some(Unfinished { open, .. }) = self.story.take() else { return };
@@ -141,6 +155,11 @@ impl ConnectionRecord {
                 Progress::default()
             }
         };
+        self.end(facts, progress, failure);
+    }
+
+    fn end(&self, facts: Arc<Facts>, progress: Progress, failure: Option<Failure>) {
+        let inner = &self.observer.inner;
         inner.metrics.open_connections.dec();
         let is_logged = inner.is_logged(facts.logging, Failed::from(failure.is_some()), None);
         inner.tell(is_logged, None, || facts.told(LineEvent::End, progress, failure));
