@@ -97,6 +97,16 @@ fn who_has_used_more_than_another_waits_and_the_other_does_not() {
 }
 
 #[test]
+fn who_has_used_least_goes_on_until_it_has_used_more_than_another() {
+    let mut bench = Bench::new();
+    let (mut heavy, mut light) = (bench.task(&account(100)), bench.task(&account(100)));
+    assert!(bench.poll(&mut light, 1000) && bench.poll(&mut heavy, 25 * SLICE));
+    assert!(bench.poll(&mut light, 2 * SLICE));
+    assert!(bench.poll(&mut light, 25 * SLICE), "the other has used ten times as much");
+    assert!(!bench.poll(&mut light, 1000));
+}
+
+#[test]
 fn a_new_task_of_a_pod_that_waits_waits_behind_the_others() {
     let mut bench = Bench::new();
     let (many, other) = (account(100), account(100));

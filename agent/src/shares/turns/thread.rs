@@ -48,9 +48,9 @@ pub(super) struct Thread {
     alone: Option<Alone>,
     /// When debts faded last.
     ticked: u64,
-    /// Pods that were active lately, and the least debt of them, as of the last tick or of who came since.
+    /// Pods that were active lately, and the least debts of them, as of the last tick or of who came since.
     active: usize,
-    least: u64,
+    least: Least,
     /// Tasks that were put off and wait.
     waiting: usize,
     /// Woken when there is one.
@@ -75,6 +75,36 @@ pub(super) struct Pod {
     queue: VecDeque<Waker>,
     given: u64,
     called: u64,
+}
+
+/// The least debt and whose it is, and the least of all others: a pod is put off for what others have used less, and not for what it
+/// has used itself since the last tick.
+struct Least {
+    debt: u64,
+    pod: usize,
+    of_others: u64,
+}
+
+impl Default for Least {
+    fn default() -> Self {
+        Self { debt: u64::MAX, pod: usize::MAX, of_others: u64::MAX }
+    }
+}
+
+impl Least {
+    /// One more pod, each once.
+    fn enter(&mut self, pod: usize, debt: u64) {
+        if debt < self.debt {
+            *self = Self { debt, pod, of_others: self.debt };
+        } else {
+            self.of_others = self.of_others.min(debt);
+        }
+    }
+
+    /// Of all pods but this one.
+    fn of_others(&self, pod: usize) -> u64 {
+        if pod == self.pod { self.of_others } else { self.debt }
+    }
 }
 
 /// A pod that has a thread to itself, as of the last look at what the thread has used.
@@ -144,7 +174,7 @@ impl Thread {
             alone: None,
             ticked: 0,
             active: 0,
-            least: u64::MAX,
+            least: Least::default(),
             waiting: 0,
             idle: None,
         }
@@ -252,7 +282,8 @@ impl Thread {
             // Else something has woken the task that it will find when it is called.
             return called;
         }
-        let is_ahead = self.active > usize::from(pod.is_active) && pod.debt > self.least.saturating_add(SLICE);
+        let others = self.least.of_others(seat.pod);
+        let is_ahead = self.active > usize::from(pod.is_active) && pod.debt > others.saturating_add(SLICE);
         if !self.on || (!is_ahead && pod.queue.is_empty()) {
             return true;
         }
@@ -278,7 +309,7 @@ impl Thread {
         if !pod.is_active {
             pod.is_active = true;
             self.active += 1;
-            self.least = self.least.min(pod.debt);
+            self.least.enter(index, pod.debt);
         }
         if now.saturating_sub(self.ticked) >= TICK {
             self.tick(now);
@@ -289,14 +320,14 @@ impl Thread {
     fn tick(&mut self, now: u64) {
         let ticks = (now.saturating_sub(self.ticked) / TICK).min(FADED);
         self.ticked = now;
-        (self.active, self.least) = (0, u64::MAX);
-        for pod in &mut self.pods {
+        (self.active, self.least) = (0, Least::default());
+        for (index, pod) in self.pods.iter_mut().enumerate() {
             pod.debt = (0..ticks).fold(pod.debt, |debt, _| debt * LEFT / PARTS);
             pod.is_active = pod.tasks > 0 && now.saturating_sub(pod.last) < ACTIVE;
             pod.flush();
             if pod.is_active {
                 self.active += 1;
-                self.least = self.least.min(pod.debt);
+                self.least.enter(index, pod.debt);
             }
         }
     }
