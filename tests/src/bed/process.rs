@@ -59,8 +59,8 @@ impl Process {
     }
 
     pub(super) fn watch(title: String, mut child: Child) -> Result<Self> {
-        let stdout = Lines::of(child.stdout.take().context("no pipe for standard output")?);
-        let stderr = Lines::of(child.stderr.take().context("no pipe for standard error")?);
+        let stdout = Lines::of(child.stdout.take().context("no pipe for standard output")?)?;
+        let stderr = Lines::of(child.stderr.take().context("no pipe for standard error")?)?;
         let stdin = child.stdin.take();
         Ok(Self { title, child, stdin, stdout, stderr })
     }
