@@ -15,7 +15,7 @@ use std::{
 use h2::client::{Builder, Connection, SendRequest};
 use http::{Method, Request, StatusCode, Uri, Version};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, BufWriter},
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 
@@ -29,11 +29,12 @@ use crate::{
 };
 
 use super::{
-    CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream,
-    WRITE_BATCH, breach, optimistic,
+    CONNECTION_WINDOW, ConnectHeaders, MAX_FRAME, MAX_HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, TunnelStream, breach,
+    optimistic,
     peer_watch::{Cut, PeerEvent, PeerWatch},
     pool::StreamPermit,
-    wide::{WideReads, Writes},
+    wide::WideReads,
+    writes::Writes,
 };
 
 /// After this long without a byte the kernel asks the peer whether it is still there.
@@ -127,8 +128,8 @@ pub struct Tunnel {
     cut: Cut,
     socket: Arc<SocketView>,
     account: Arc<Account>,
-    /// Whether a connection had it ever.
-    was_used: AtomicBool,
+    /// Streams that it was picked for, ever.
+    picked: AtomicUsize,
     observer: Observer,
     /// Who answers at the other end.
     pub peer: VerifiedPeer,
@@ -161,7 +162,7 @@ impl Tunnel {
             .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buffer_size(SEND_BUFFER)
             .enable_push(false)
-            .handshake(BufWriter::with_capacity(WRITE_BATCH, tls))
+            .handshake(tls)
             .await
             .map_err(http_error)?;
         let (closed, cut) = (Arc::new(AtomicBool::new(false)), Cut::default());
@@ -174,8 +175,8 @@ impl Tunnel {
             TunnelTask { to, watch, writes, closed: own_closed, cut: own_cut, observer: observer.clone(), _place };
         shares::spawn(task.run(Box::pin(connection)));
         let (streams, account) = (Arc::default(), Arc::clone(account));
-        let was_used = AtomicBool::new(false);
-        Ok(Self { to, requests, streams, closed, cut, socket, account, was_used, observer, peer, tls: facts })
+        let picked = AtomicUsize::new(0);
+        Ok(Self { to, requests, streams, closed, cut, socket, account, picked, observer, peer, tls: facts })
     }
 
     /// Streams that are open in it.
@@ -190,7 +191,12 @@ impl Tunnel {
 
     /// Whether nobody uses it any more: not before those for whom it was opened.
     pub(super) fn is_left(&self) -> bool {
-        self.was_used.load(Ordering::Relaxed) && self.streams() == 0
+        self.picked() > 0 && self.streams() == 0
+    }
+
+    /// How often it was picked for a stream.
+    pub(super) fn picked(&self) -> usize {
+        self.picked.load(Ordering::Relaxed)
     }
 
     /// Streams that the peer takes at a time.
@@ -205,7 +211,7 @@ impl Tunnel {
 
     /// Counts a stream, before it is opened, so that others see it coming.
     pub(super) fn permit(&self) -> StreamPermit {
-        self.was_used.store(true, Ordering::Relaxed);
+        self.picked.fetch_add(1, Ordering::Relaxed);
         StreamPermit::new(&self.streams)
     }
 
@@ -279,9 +285,10 @@ impl TunnelTask {
         let metrics = self.observer.metrics();
         let _open = metrics.tunnel_opened(Side::Client);
         let writes = self.writes;
+        writes.gather();
         let mut moving = poll_fn(move |context| {
             let polled = connection.as_mut().poll(context);
-            writes.push();
+            writes.push(context);
             polled
         });
         loop {

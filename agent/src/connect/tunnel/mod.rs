@@ -10,6 +10,7 @@ mod peer_watch;
 mod pool;
 mod server;
 mod wide;
+mod writes;
 
 use std::sync::Arc;
 
@@ -48,8 +49,6 @@ pub(super) const MAX_FRAME: u32 = 64 * 1024 - 9;
 pub(crate) const MAX_HEADER_LIST: u32 = 16 * 1024;
 /// What one stream may have waiting for the tunnel's socket.
 const SEND_BUFFER: usize = 256 * 1024;
-/// Frames of all streams that are ready together leave in one TLS write of up to this size.
-const WRITE_BATCH: usize = 32 * 1024;
 
 /// Why this end has cut a tunnel, where that is for what its peer sent.
 fn breach(error: &h2::Error) -> Option<TunnelEndReason> {

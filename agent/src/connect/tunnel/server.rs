@@ -4,7 +4,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use h2::server::{Builder, Connection, SendResponse};
 use http::{Method, Request, Response, StatusCode};
-use tokio::{io::BufWriter, net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::server::TlsStream;
 
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
 
 use super::{
     Authority, AuthorityError, CONNECTION_WINDOW, MAX_FRAME, MAX_HEADER_LIST, MAX_STREAMS, SEND_BUFFER, STREAM_WINDOW,
-    TunnelStream, WRITE_BATCH, breach,
+    TunnelStream, breach,
     peer_watch::{Cut, PeerEvent, PeerWatch},
-    wide::{WideReads, Writes},
+    wide::WideReads,
+    writes::Writes,
 };
 
 /// As the client's: a dead client must not keep its tunnel here.
@@ -70,7 +71,7 @@ pub enum Broken {
 
 /// A tunnel whose client has proved who it is.
 pub struct IncomingTunnel {
-    connection: Connection<BufWriter<TlsStream<WideReads>>, Chunk>,
+    connection: Connection<TlsStream<WideReads>, Chunk>,
     writes: Writes,
     watch: PeerWatch,
     cut: Cut,
@@ -106,9 +107,10 @@ pub async fn accept(
     let stream = WideReads::new(stream, account);
     let (socket, writes) = (stream.view(), stream.writes());
     let (tls, peer, facts) = identify::accept(own, stream, handshake_timeout).await?;
-    let handshake = http2().handshake(BufWriter::with_capacity(WRITE_BATCH, tls));
+    let handshake = http2().handshake(tls);
     let connection =
         timeout(handshake_timeout, handshake).await.map_err(|_| AcceptError::Silent(handshake_timeout))??;
+    writes.gather();
     let (watch, observer) = (PeerWatch::new(own, &peer, &node.certificates), node.observer.clone());
     let (cut, account) = (Cut::default(), Arc::clone(account));
     Ok(IncomingTunnel { connection, writes, watch, cut, socket, account, stale: false, observer, peer, tls: facts })
@@ -149,7 +151,7 @@ impl IncomingTunnel {
                 event = self.watch.next() => event,
                 accepted = poll_fn(|context| {
                     let polled = self.connection.poll_accept(context);
-                    self.writes.push();
+                    self.writes.push(context);
                     polled
                 }) => {
                     let accepted = match accepted {
