@@ -53,6 +53,11 @@ fn many_connections_share_a_few_tunnels() -> Result<()> {
     assert!(report.all_good(50), "{report:?}");
     let handshakes = world.a.metrics()?.sum("heddle_handshakes_total", &[]);
     assert_eq!(handshakes, tunnels, "later connections use the tunnels that are there");
+    // A look every ten seconds finds them unused twice.
+    let threads = std::thread::available_parallelism()?.get() as f64;
+    world.a.wait_metrics("one is left on each data thread", Duration::from_secs(40), |metrics| {
+        (1.0..=threads).contains(&metrics.sum("heddle_tunnels_open", &[("side", "client")]))
+    })?;
     Ok(())
 }
 

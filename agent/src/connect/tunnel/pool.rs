@@ -34,8 +34,10 @@ use super::{ConnectHeaders, Tunnel, TunnelError, TunnelStream};
 const HOT: usize = 16;
 /// Tunnels of a pair on one data thread that [`HOT`] alone can ask for; more come only when these are full.
 const SPREAD: usize = 4;
-/// The tunnels of a pair are closed when none of them has had a stream for this long.
+/// The last tunnel of a pair is closed when it has had no stream for this long.
 const IDLE: Duration = Duration::from_secs(60);
+/// The others are closed sooner: they were for more connections at a time than there are by now, and each keeps what those took.
+const SURPLUS: Duration = Duration::from_secs(10);
 
 /// Who talks to whom. The source is a pod and not only an identity, since the tunnel starts from the pod's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,9 +56,16 @@ type Opening = Shared<BoxFuture<'static, Result<(), TunnelError>>>;
 
 #[derive(Default)]
 struct Pair {
-    open: Vec<Arc<Tunnel>>,
+    open: Vec<Open>,
     opening: Option<Opening>,
+}
+
+struct Open {
+    tunnel: Arc<Tunnel>,
+    /// Since when nobody uses it, by the looks at it.
     idle_since: Option<Instant>,
+    /// How often it was picked, as of the last look.
+    picked: usize,
 }
 
 /// The tunnels of one data thread.
@@ -97,15 +106,8 @@ impl TunnelPool {
     pub fn close_idle(&self) {
         let now = Instant::now();
         self.pairs.lock().retain(|_, pair| {
-            pair.open.retain(|tunnel| !tunnel.is_closed());
-            let busy = pair.opening.is_some() || pair.open.iter().any(|tunnel| tunnel.streams() > 0);
-            match (busy, pair.idle_since) {
-                (true, _) => pair.idle_since = None,
-                (false, None) => pair.idle_since = Some(now),
-                (false, Some(_)) => {}
-            }
-            let idle = pair.idle_since.is_some_and(|since| now.duration_since(since) >= IDLE);
-            !idle && (busy || !pair.open.is_empty())
+            pair.close_idle(now);
+            pair.opening.is_some() || !pair.open.is_empty()
         });
     }
 
@@ -164,17 +166,17 @@ impl TunnelPool {
         let mut pairs = self.pairs.lock();
         if let Some(pair) = pairs.get_mut(key) {
             pair.opening = None;
-            pair.open.extend(tunnel.cloned());
+            pair.open.extend(tunnel.cloned().map(Open::from));
         }
         if tunnel.is_some_and(|tunnel| tunnel.is_one_too_many()) {
             let others = pairs.iter_mut().filter(|(other, _)| other.source == key.source && *other != key);
-            others.for_each(|(_, pair)| pair.open.retain(|tunnel| !tunnel.is_left()));
+            others.for_each(|(_, pair)| pair.open.retain(|open| !open.tunnel.is_left()));
         }
     }
 
     fn forget(&self, key: &TunnelKey, tunnel: &Arc<Tunnel>) {
         if let Some(pair) = self.pairs.lock().get_mut(key) {
-            pair.open.retain(|other| !Arc::ptr_eq(other, tunnel));
+            pair.open.retain(|open| !Arc::ptr_eq(&open.tunnel, tunnel));
         }
     }
 }
@@ -182,14 +184,43 @@ impl TunnelPool {
 impl Pair {
     /// The least used tunnel, if it has room.
     fn pick(&mut self, limit: usize) -> Option<Arc<Tunnel>> {
-        self.open.retain(|tunnel| !tunnel.is_closed());
-        let least = self.open.iter().min_by_key(|tunnel| tunnel.streams())?;
+        self.open.retain(|open| !open.tunnel.is_closed());
+        let least = self.open.iter().map(|open| &open.tunnel).min_by_key(|tunnel| tunnel.streams())?;
         (least.streams() < limit.min(least.peer_limit())).then(|| Arc::clone(least))
     }
 
     /// Whether there should be one tunnel more, when this is the least used.
     fn is_hot(&self, least: &Tunnel) -> bool {
         self.open.len() < SPREAD && least.streams() >= HOT
+    }
+
+    fn close_idle(&mut self, now: Instant) {
+        self.open.retain(|open| !open.tunnel.is_closed());
+        let mut left = self.open.len();
+        self.open.retain_mut(|open| {
+            let limit = if left > 1 { SURPLUS } else { IDLE };
+            let stays = open.idle_for(now) < limit;
+            left -= usize::from(!stays);
+            stays
+        });
+    }
+}
+
+impl Open {
+    /// How long nobody has used it.
+    fn idle_for(&mut self, now: Instant) -> Duration {
+        let picked = self.tunnel.picked();
+        if self.tunnel.streams() > 0 || std::mem::replace(&mut self.picked, picked) != picked {
+            self.idle_since = None;
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(*self.idle_since.get_or_insert(now))
+    }
+}
+
+impl From<Arc<Tunnel>> for Open {
+    fn from(tunnel: Arc<Tunnel>) -> Self {
+        Self { tunnel, idle_since: None, picked: 0 }
     }
 }
 

@@ -26,6 +26,8 @@ const QUEUE: usize = 8192;
 
 /// Lines written at once, at most.
 const BATCH: usize = 256;
+/// Bytes of lines for which there is always room; what many lines at once took beyond it is given back.
+const ROOM: usize = 16 * 1024;
 
 /// How long the writer sleeps once there is something to write. Who ends a request meanwhile need not wake it, which under load
 /// costs more than the line itself (measured with `cargo xtask bench --case l7-http-16`).
@@ -143,6 +145,7 @@ impl Writer {
             while messages.peek().is_some() {
                 self.write_batch(messages.by_ref().take(BATCH), &mut lines, &mut scratch);
             }
+            lines.shrink_to(ROOM);
         }
     }
 
@@ -161,7 +164,6 @@ impl Writer {
 
     fn write_batch(&mut self, messages: impl Iterator<Item = Message>, lines: &mut Vec<u8>, scratch: &mut String) {
         let (mut waiting, mut count) = (Vec::new(), 0);
-        lines.clear();
         for message in messages {
             match message {
                 Message::Story(story) => {
@@ -175,6 +177,7 @@ impl Writer {
             }
         }
         self.write(lines, count);
+        lines.clear();
         self.recent.keep(&mut self.ended);
         // One whose patience is over does not wait any more.
         for done in waiting {
