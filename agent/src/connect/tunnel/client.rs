@@ -155,6 +155,8 @@ impl Tunnel {
             identify::connect(own, expected, stream, node.limits.handshake_timeout).await.map_err(tls_error)?;
 
         let http_error = |source: h2::Error| TunnelError::Http { to, source: Arc::new(source) };
+        // The preface leaves with the first frames.
+        writes.gather();
         let (requests, connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -285,7 +287,6 @@ impl TunnelTask {
         let metrics = self.observer.metrics();
         let _open = metrics.tunnel_opened(Side::Client);
         let writes = self.writes;
-        writes.gather();
         let mut moving = poll_fn(move |context| {
             let polled = connection.as_mut().poll(context);
             writes.push(context);

@@ -36,7 +36,7 @@ const HOT: usize = 16;
 const SPREAD: usize = 4;
 /// The last tunnel of a pair is closed when it has had no stream for this long.
 const IDLE: Duration = Duration::from_secs(60);
-/// The others are closed sooner: they were for more connections at a time than there are by now, and each keeps what those took.
+/// Where another has room, sooner: it was for more connections at a time than there are by now, and keeps what those took.
 const SURPLUS: Duration = Duration::from_secs(10);
 
 /// Who talks to whom. The source is a pod and not only an identity, since the tunnel starts from the pod's address.
@@ -106,7 +106,7 @@ impl TunnelPool {
     pub fn close_idle(&self) {
         let now = Instant::now();
         self.pairs.lock().retain(|_, pair| {
-            pair.close_idle(now);
+            pair.close_idle(now, self.streams_per_tunnel);
             pair.opening.is_some() || !pair.open.is_empty()
         });
     }
@@ -194,13 +194,15 @@ impl Pair {
         self.open.len() < SPREAD && least.streams() >= HOT
     }
 
-    fn close_idle(&mut self, now: Instant) {
+    /// Of those that could take more connections without getting hot, one stays for longer.
+    fn close_idle(&mut self, now: Instant, limit: usize) {
         self.open.retain(|open| !open.tunnel.is_closed());
-        let mut left = self.open.len();
+        let has_room = |open: &Open| open.tunnel.streams() < HOT.min(limit).min(open.tunnel.peer_limit());
+        let mut with_room = self.open.iter().filter(|open| has_room(open)).count();
         self.open.retain_mut(|open| {
-            let limit = if left > 1 { SURPLUS } else { IDLE };
-            let stays = open.idle_for(now) < limit;
-            left -= usize::from(!stays);
+            let patience = if with_room > 1 { SURPLUS } else { IDLE };
+            let stays = open.idle_for(now) < patience;
+            with_room -= usize::from(!stays && has_room(open));
             stays
         });
     }
@@ -210,9 +212,13 @@ impl Open {
     /// How long nobody has used it.
     fn idle_for(&mut self, now: Instant) -> Duration {
         let picked = self.tunnel.picked();
-        if self.tunnel.streams() > 0 || std::mem::replace(&mut self.picked, picked) != picked {
+        let was_picked = std::mem::replace(&mut self.picked, picked) != picked;
+        if self.tunnel.streams() > 0 {
             self.idle_since = None;
             return Duration::ZERO;
+        }
+        if was_picked {
+            self.idle_since = Some(now);
         }
         now.saturating_duration_since(*self.idle_since.get_or_insert(now))
     }

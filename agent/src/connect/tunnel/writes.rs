@@ -67,11 +67,8 @@ impl Writes {
                 let _ = self.0.stream.set_nodelay(true);
             }
             Poll::Ready(Ok(())) | Poll::Pending => {}
-            Poll::Ready(Err(error)) => {
-                waiting.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
-                // Whoever reads or writes next is told.
-                context.waker().wake_by_ref();
-            }
+            // Whoever reads or writes next is told.
+            Poll::Ready(Err(_)) => context.waker().wake_by_ref(),
         }
     }
 
@@ -84,26 +81,35 @@ impl Writes {
         let length: usize = data.iter().map(|piece| piece.len()).sum();
         let mut waiting = self.0.waiting.lock();
         waiting.check()?;
-        let is_small = length < BATCH;
-        if !is_small || !waiting.gathers || waiting.small.len() + length > BATCH {
+        let is_large = length >= BATCH;
+        if is_large || !waiting.gathers {
             ready!(self.0.poll_leave(&mut waiting, context))?;
+            let written = ready!(self.0.poll_write(context, data, is_large));
+            waiting.kept |= is_large && written.is_ok();
+            return Poll::Ready(written);
         }
-        if is_small && waiting.gathers {
-            data.iter().for_each(|piece| waiting.small.extend_from_slice(piece));
-            return Poll::Ready(Ok(length));
+        if waiting.room() < length {
+            ready!(self.0.poll_leave(&mut waiting, context))?;
+            waiting.small = BytesMut::with_capacity(BATCH);
         }
-        let written = ready!(self.0.poll_write(context, data, !is_small));
-        waiting.kept |= !is_small && written.is_ok();
-        Poll::Ready(written)
+        data.iter().for_each(|piece| waiting.small.extend_from_slice(piece));
+        Poll::Ready(Ok(length))
     }
 
     pub(super) fn poll_shutdown(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.0.poll_leave(&mut self.0.waiting.lock(), context))?;
+        let mut waiting = self.0.waiting.lock();
+        waiting.check()?;
+        ready!(self.0.poll_leave(&mut waiting, context))?;
         Poll::Ready(SockRef::from(&self.0.stream).shutdown(Shutdown::Write))
     }
 }
 
 impl Waiting {
+    /// How much more can wait in the memory that is there.
+    fn room(&self) -> usize {
+        self.small.capacity() - self.small.len()
+    }
+
     fn check(&self) -> io::Result<()> {
         self.failed.map_or(Ok(()), |error| Err(io::Error::from_raw_os_error(error)))
     }
@@ -121,6 +127,7 @@ impl Socket {
                 }
                 Err(error) => {
                     waiting.small = BytesMut::new();
+                    waiting.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
                     return Poll::Ready(Err(error));
                 }
             }
@@ -131,7 +138,7 @@ impl Socket {
 
     fn poll_write(&self, context: &mut Context<'_>, data: &[IoSlice<'_>], more: bool) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_write_ready(context))?;
+            // At once, where there is room: what is written last must not wait for a poll that does not come.
             let written = match more {
                 false => self.stream.try_write_vectored(data),
                 true => self.stream.try_io(Interest::WRITABLE, || {
@@ -140,7 +147,9 @@ impl Socket {
                 }),
             };
             match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_write_ready(context))?;
+                }
                 written => return Poll::Ready(written),
             }
         }
@@ -249,7 +258,7 @@ mod tests {
                     Poll::Ready(written) => sent += written.unwrap(),
                     Poll::Pending => return Poll::Ready(()),
                 }
-                assert!(writes.0.waiting.lock().small.len() <= BATCH);
+                assert!(writes.0.waiting.lock().small.capacity() <= BATCH);
             }
         };
         poll_fn(&mut fill).await;
@@ -276,5 +285,6 @@ mod tests {
         assert!(writes.check().is_err());
         let written = poll_fn(|context| writes.poll_write(context, &[IoSlice::new(b"more")])).await;
         assert!(matches!(written.unwrap_err().raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)));
+        assert!(poll_fn(|context| writes.poll_shutdown(context)).await.is_err(), "it is no orderly end");
     }
 }
