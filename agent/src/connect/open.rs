@@ -138,7 +138,7 @@ impl Opener<'_> {
                 () = silence, if waiting.len() > 0 => {}
             }
             if let Some(next) = waiting.next() {
-                running.push(self.try_one(next, client));
+                running.push(self.try_one(next, None));
                 tries += 1;
             }
         }
